@@ -1,0 +1,1 @@
+"""How workers are announced and found: one interface, three registries (etcd, a directory, memory)."""

@@ -1,0 +1,36 @@
+"""What a request may ask for at most; one section for every surface of every process."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from common.settings import Section
+
+__all__ = ["Limits"]
+
+
+class Limits(Section):
+    """Bounds on requests. The validator reads them, and nobody else."""
+
+    message_bytes_max: int = Field(default=4 << 20, ge=1024)
+    """Largest gRPC message, bytes; larger ones are refused while they are read."""
+    prompt_bytes_max: int = Field(default=1 << 20, ge=1)
+    """Largest prompt (text, or all messages together), UTF-8 bytes, checked before it is tokenized."""
+    messages_max: int = Field(default=256, ge=1)
+    """Most chat messages in one request."""
+    choices_max: int = Field(default=8, ge=1)
+    """Largest `sampling.n`."""
+    max_tokens_default: int = Field(default=512, ge=1)
+    """`stop.max_tokens` when the request does not say, cut to what the context leaves."""
+    stop_strings_max: int = Field(default=16, ge=0)
+    """Most stop strings."""
+    stop_bytes_max: int = Field(default=256, ge=1)
+    """Longest stop string, UTF-8 bytes."""
+    stop_ids_max: int = Field(default=64, ge=0)
+    """Most stop token ids."""
+    logit_bias_max: int = Field(default=1024, ge=0)
+    """Most entries in `sampling.logit_bias`."""
+    logprobs_max: int = Field(default=20, ge=0)
+    """Most likely tokens that may be reported per position."""
+    deadline_s_max: float = Field(default=600.0, gt=0)
+    """Longest a call may take, seconds; also the deadline of calls that bring none."""

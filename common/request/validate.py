@@ -1,0 +1,234 @@
+"""The one validator of generation requests. Every surface of router and worker calls it.
+
+It checks what can be known without the model: presence, finite numbers, ranges, counts, sizes.
+What needs the model (context length, vocabulary) the worker checks in `worker.transport.convert`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Final, NoReturn
+
+from lepton.v1 import inference_pb2, types_pb2
+
+from common.errors import Forbidden, InvalidRequest, LeptonError, Reason, Unsupported
+from common.limits import Limits
+
+__all__ = ["validate_generate", "validate_prompt_input"]
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{0,128}")
+_REVISION: Final = re.compile(r"([0-9a-f]{8,64})?")
+_SESSION_KEY_CHARS_MAX: Final = 128
+_MODEL_CHARS_MAX: Final = 128
+_SALT_BYTES_MAX: Final = 64
+
+_RANGES: Final = {
+    # field: (lowest, highest, lowest itself allowed)
+    "temperature": (0.0, 10.0, True),
+    "top_p": (0.0, 1.0, False),
+    "min_p": (0.0, 1.0, True),
+    "repetition_penalty": (0.0, 10.0, False),
+    "frequency_penalty": (-2.0, 2.0, True),
+    "presence_penalty": (-2.0, 2.0, True),
+}
+_BIAS_MAX: Final = 100.0
+_TOP_K_MAX: Final = 1 << 20
+
+
+def validate_generate(
+    request: inference_pb2.GenerateRequest, limits: Limits, *, from_router: bool = False
+) -> None:
+    """Returns when `request` is acceptable to any model; raises the typed error of the first fault otherwise.
+
+    `from_router` says that the caller proved to be a router, which alone may send `continuation`.
+    """
+    _refuse_reserved(request, from_router=from_router)
+    _names(request)
+    validate_prompt_input(request, limits)
+    _sampling(request.sampling, limits)
+    _stop(request.stop, limits)
+    _output(request.output, limits)
+
+
+def validate_prompt_input(
+    request: inference_pb2.GenerateRequest
+    | inference_pb2.TokenizeRequest
+    | inference_pb2.CountTokensRequest,
+    limits: Limits,
+) -> None:
+    """Checks the `input` of a request: there, not empty, within size and count limits."""
+    kind = request.WhichOneof("input")
+    if kind is None:
+        _fail("an input is required: set text, chat or token_ids", Reason.FIELD_REQUIRED, "input")
+    if kind == "text":
+        _prompt_size(len(request.text.encode()), limits, "text")
+        if not request.text:
+            _fail("the prompt is empty; send at least one character", Reason.PROMPT_EMPTY, "text")
+    elif kind == "chat":
+        _chat(request.chat, limits)
+    elif isinstance(request, inference_pb2.GenerateRequest) and not request.token_ids.ids:
+        _fail("token_ids has no ids; send at least one", Reason.PROMPT_EMPTY, "token_ids.ids")
+
+
+def _chat(chat: types_pb2.ChatInput, limits: Limits) -> None:
+    if not chat.messages:
+        _fail("the chat has no messages; send at least one", Reason.PROMPT_EMPTY, "chat.messages")
+    if len(chat.messages) > limits.messages_max:
+        _fail(
+            f"{len(chat.messages)} messages; at most {limits.messages_max} are allowed",
+            Reason.FIELD_TOO_LARGE,
+            "chat.messages",
+        )
+    for index, message in enumerate(chat.messages):
+        if message.role not in types_pb2.Role.values() or not message.role:
+            _fail(
+                f"message {index} has no known role; use SYSTEM, USER, ASSISTANT or TOOL",
+                Reason.FIELD_MALFORMED,
+                f"chat.messages[{index}].role",
+            )
+    _prompt_size(
+        sum(len(m.content.encode()) + len(m.name.encode()) for m in chat.messages),
+        limits,
+        "chat.messages",
+    )
+
+
+def _prompt_size(num_bytes: int, limits: Limits, field: str) -> None:
+    if num_bytes > limits.prompt_bytes_max:
+        _fail(
+            f"the prompt has {num_bytes} bytes; at most {limits.prompt_bytes_max} are allowed "
+            "(setting limits.prompt_bytes_max)",
+            Reason.FIELD_TOO_LARGE,
+            field,
+        )
+
+
+def _refuse_reserved(request: inference_pb2.GenerateRequest, *, from_router: bool) -> None:
+    if request.HasField("continuation"):
+        if not from_router:
+            raise Forbidden(
+                "continuation is set by routers only; leave it out",
+                reason=Reason.ROUTER_ONLY_FIELD,
+                field="continuation",
+            )
+        raise _unsupported("continuation", Reason.CONTINUATION_UNSUPPORTED)
+    if request.adapter:
+        raise _unsupported("adapter", Reason.ADAPTER_UNSUPPORTED)
+    if request.HasField("constraint"):
+        raise _unsupported("constraint", Reason.CONSTRAINT_UNSUPPORTED)
+    for field in ("resume", "resumable_ms"):
+        if request.HasField(field):
+            raise _unsupported(field, Reason.RESUME_UNSUPPORTED)
+    if request.idempotency_key:
+        raise _unsupported("idempotency_key", Reason.RESUME_UNSUPPORTED)
+
+
+def _unsupported(field: str, reason: Reason) -> LeptonError:
+    return Unsupported(
+        f"{field} is not supported by this release; leave it out", reason=reason, field=field
+    )
+
+
+def _names(request: inference_pb2.GenerateRequest) -> None:
+    if not _REQUEST_ID.fullmatch(request.request_id):
+        _fail(
+            "request_id may have at most 128 characters of A-Z a-z 0-9 . _ : -",
+            Reason.FIELD_MALFORMED,
+            "request_id",
+        )
+    if len(request.model) > _MODEL_CHARS_MAX:
+        _fail(f"at most {_MODEL_CHARS_MAX} characters", Reason.FIELD_TOO_LARGE, "model")
+    if not _REVISION.fullmatch(request.revision):
+        _fail("revision is 8 to 64 hex digits", Reason.FIELD_MALFORMED, "revision")
+    if len(request.session_key) > _SESSION_KEY_CHARS_MAX:
+        _fail(f"at most {_SESSION_KEY_CHARS_MAX} characters", Reason.FIELD_TOO_LARGE, "session_key")
+    if len(request.cache.salt.encode()) > _SALT_BYTES_MAX:
+        _fail(f"at most {_SALT_BYTES_MAX} bytes", Reason.FIELD_TOO_LARGE, "cache.salt")
+    if request.priority not in types_pb2.Priority.values():
+        _fail("unknown priority; use LOW, NORMAL or HIGH", Reason.FIELD_MALFORMED, "priority")
+
+
+def _sampling(sampling: types_pb2.SamplingParams, limits: Limits) -> None:
+    for name, (low, high, low_allowed) in _RANGES.items():
+        if sampling.HasField(name):
+            field = f"sampling.{name}"
+            value = _finite(getattr(sampling, name), field)
+            if value > high or value < low or (value == low and not low_allowed):
+                bracket = "[" if low_allowed else "("
+                _fail(
+                    f"{name} is {value:g}; the range is {bracket}{low:g}, {high:g}]",
+                    Reason.FIELD_OUT_OF_RANGE,
+                    field,
+                )
+    if sampling.top_k > _TOP_K_MAX:
+        _fail(
+            f"top_k is {sampling.top_k}; at most {_TOP_K_MAX} (0 is off)",
+            Reason.FIELD_OUT_OF_RANGE,
+            "sampling.top_k",
+        )
+    if sampling.HasField("n") and not 1 <= sampling.n <= limits.choices_max:
+        _fail(
+            f"n is {sampling.n}; the range is 1 to {limits.choices_max}",
+            Reason.FIELD_OUT_OF_RANGE,
+            "sampling.n",
+        )
+    if len(sampling.logit_bias) > limits.logit_bias_max:
+        _fail(
+            f"{len(sampling.logit_bias)} biases; at most {limits.logit_bias_max} are allowed",
+            Reason.FIELD_TOO_LARGE,
+            "sampling.logit_bias",
+        )
+    for token_id, bias in sampling.logit_bias.items():
+        field = f"sampling.logit_bias[{token_id}]"
+        if abs(_finite(bias, field)) > _BIAS_MAX:
+            _fail(f"bias {bias:g}; the range is [-100, 100]", Reason.FIELD_OUT_OF_RANGE, field)
+
+
+def _stop(stop: types_pb2.StopConditions, limits: Limits) -> None:
+    if stop.HasField("max_tokens") and stop.max_tokens == 0:
+        _fail("max_tokens is 0; ask for at least 1", Reason.FIELD_OUT_OF_RANGE, "stop.max_tokens")
+    if stop.HasField("max_tokens") and stop.min_tokens > stop.max_tokens:
+        _fail(
+            f"min_tokens {stop.min_tokens} is above max_tokens {stop.max_tokens}",
+            Reason.FIELD_OUT_OF_RANGE,
+            "stop.min_tokens",
+        )
+    if len(stop.strings) > limits.stop_strings_max:
+        _fail(
+            f"{len(stop.strings)} stop strings; at most {limits.stop_strings_max} are allowed",
+            Reason.FIELD_TOO_LARGE,
+            "stop.strings",
+        )
+    for index, text in enumerate(stop.strings):
+        if not 1 <= len(text.encode()) <= limits.stop_bytes_max:
+            _fail(
+                f"a stop string has 1 to {limits.stop_bytes_max} bytes",
+                Reason.FIELD_OUT_OF_RANGE,
+                f"stop.strings[{index}]",
+            )
+    if len(stop.token_ids) > limits.stop_ids_max:
+        _fail(
+            f"{len(stop.token_ids)} stop ids; at most {limits.stop_ids_max} are allowed",
+            Reason.FIELD_TOO_LARGE,
+            "stop.token_ids",
+        )
+
+
+def _output(output: types_pb2.OutputOptions, limits: Limits) -> None:
+    if output.logprobs > limits.logprobs_max:
+        _fail(
+            f"logprobs is {output.logprobs}; at most {limits.logprobs_max}",
+            Reason.FIELD_OUT_OF_RANGE,
+            "output.logprobs",
+        )
+
+
+def _finite(value: float, field: str) -> float:
+    if not math.isfinite(value):
+        _fail(f"{field} must be a finite number, not {value}", Reason.FIELD_NOT_FINITE, field)
+    return value
+
+
+def _fail(message: str, reason: Reason, field: str) -> NoReturn:
+    raise InvalidRequest(message, reason=reason, field=field)

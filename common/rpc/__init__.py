@@ -1,0 +1,1 @@
+"""gRPC plumbing without policy: servers, channels, the status table, interceptors."""

@@ -1,0 +1,143 @@
+"""The one table: error class ↔ gRPC code ↔ HTTP status, and the two ways over the wire.
+
+The details follow https://google.aip.dev/193: `ErrorInfo` with domain "lepton" and our reason, `BadRequest` for the
+field, `RetryInfo` where waiting helps, packed as `google.rpc.Status` into `grpc-status-details-bin`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+from common.errors import (
+    BadModel,
+    Cancelled,
+    Conflict,
+    DeadlineExceeded,
+    Forbidden,
+    Internal,
+    InvalidRequest,
+    LeptonError,
+    NotFound,
+    Overloaded,
+    Reason,
+    Unavailable,
+    Unsupported,
+)
+
+__all__ = ["DETAILS_KEY", "DOMAIN", "TABLE", "Codes", "codes_of", "details_of", "from_rpc_error"]
+
+DOMAIN: Final = "lepton"
+DETAILS_KEY: Final = "grpc-status-details-bin"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Codes:
+    """How one error class looks on each surface."""
+
+    grpc: grpc.StatusCode
+    http: int
+
+
+TABLE: Final[dict[type[LeptonError], Codes]] = {
+    InvalidRequest: Codes(grpc=grpc.StatusCode.INVALID_ARGUMENT, http=400),
+    NotFound: Codes(grpc=grpc.StatusCode.NOT_FOUND, http=404),
+    Unsupported: Codes(grpc=grpc.StatusCode.UNIMPLEMENTED, http=501),
+    Forbidden: Codes(grpc=grpc.StatusCode.PERMISSION_DENIED, http=403),
+    Overloaded: Codes(grpc=grpc.StatusCode.RESOURCE_EXHAUSTED, http=429),
+    Unavailable: Codes(grpc=grpc.StatusCode.UNAVAILABLE, http=503),
+    DeadlineExceeded: Codes(grpc=grpc.StatusCode.DEADLINE_EXCEEDED, http=504),
+    Cancelled: Codes(grpc=grpc.StatusCode.CANCELLED, http=499),
+    Conflict: Codes(grpc=grpc.StatusCode.FAILED_PRECONDITION, http=409),
+    BadModel: Codes(grpc=grpc.StatusCode.FAILED_PRECONDITION, http=409),
+    Internal: Codes(grpc=grpc.StatusCode.INTERNAL, http=500),
+}
+
+_CLASS_OF_CODE: Final[dict[grpc.StatusCode, type[LeptonError]]] = {
+    codes.grpc: cls for cls, codes in reversed(TABLE.items())
+}
+
+
+def codes_of(error: LeptonError) -> Codes:
+    """The codes of an error; a subclass that is not in the table has its base's."""
+    for cls in type(error).__mro__:
+        if cls in TABLE:
+            return TABLE[cls]
+    return TABLE[Internal]
+
+
+def details_of(error: LeptonError) -> bytes:
+    """The `google.rpc.Status` of an error, serialised for `grpc-status-details-bin`."""
+    status = status_pb2.Status(code=codes_of(error).grpc.value[0], message=error.message)
+    info = error_details_pb2.ErrorInfo(
+        reason=error.reason.value,
+        domain=DOMAIN,
+        metadata={"retryable": "true" if error.retryable else "false"},
+    )
+    if error.field:
+        info.metadata["field"] = error.field
+    _pack(status, info)
+    if error.field:
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=error.field, description=error.message
+        )
+        _pack(status, error_details_pb2.BadRequest(field_violations=[violation]))
+    if error.retry_after_s is not None:
+        delay = Duration()
+        delay.FromNanoseconds(int(error.retry_after_s * 1e9))
+        _pack(status, error_details_pb2.RetryInfo(retry_delay=delay))
+    packed: bytes = status.SerializeToString()
+    return packed
+
+
+def from_rpc_error(error: grpc.aio.AioRpcError) -> LeptonError:
+    """The error that a peer meant: its class by code, its reason and field by the details when they are ours.
+
+    A status without our details (a proxy, a dead peer) becomes the class of its code with the class's default reason;
+    `UNAVAILABLE` without details is a lost peer. Codes that we never send become `Internal`.
+    """
+    cls = _CLASS_OF_CODE.get(error.code(), Internal)
+    message = error.details() or error.code().name
+    info, field, retry_after_s = _unpack(error)
+    if info is None:
+        reason = Reason.WORKER_LOST if cls is Unavailable else None
+        return cls(message, reason=reason)
+    try:
+        reason = Reason(info.reason)
+    except ValueError:
+        reason = None  # a newer peer's reason: the class still holds
+    return cls(message, reason=reason, field=field, retry_after_s=retry_after_s)
+
+
+def _pack(status: status_pb2.Status, detail: Any) -> None:
+    packed = Any()
+    packed.Pack(detail)
+    status.details.append(packed)
+
+
+def _unpack(
+    error: grpc.aio.AioRpcError,
+) -> tuple[error_details_pb2.ErrorInfo | None, str | None, float | None]:
+    raw = dict(error.trailing_metadata() or ()).get(DETAILS_KEY)
+    if not isinstance(raw, bytes):
+        return None, None, None
+    try:
+        status = status_pb2.Status.FromString(raw)
+    except DecodeError:
+        return None, None, None
+    info = error_details_pb2.ErrorInfo()
+    retry = error_details_pb2.RetryInfo()
+    found: error_details_pb2.ErrorInfo | None = None
+    retry_after_s: float | None = None
+    for detail in status.details:
+        if detail.Unpack(info) and info.domain == DOMAIN:
+            found = info
+        elif detail.Unpack(retry):
+            retry_after_s = retry.retry_delay.ToNanoseconds() / 1e9
+    return found, (found.metadata.get("field") if found else None), retry_after_s

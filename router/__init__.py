@@ -1,0 +1,1 @@
+"""The front door: finds workers, chooses one per call, relays its stream."""

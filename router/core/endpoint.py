@@ -1,0 +1,60 @@
+"""A worker as the router sees it: what it is, what it reports, what we sent it since."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+__all__ = ["Endpoint", "EndpointState", "Load"]
+
+
+class EndpointState(Enum):
+    """Whether new calls may go there."""
+
+    CONNECTING = auto()
+    """Known to discovery; its load stream has not spoken yet."""
+    READY = auto()
+    DRAINING = auto()
+    """Finishes what it has, accepts nothing."""
+    LOST = auto()
+    """Its load stream broke or went silent; kept for hold-down, not picked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What a worker reported last."""
+
+    step: int = 0
+    running: int = 0
+    waiting: int = 0
+    rows_max: int = 1
+    waiting_tokens: int = 0
+    kv_usage: float = 0.0
+    in_flight_of_router: int = 0
+    """How many of our calls that report already counts."""
+    received_at: float = 0.0
+    """On the router's clock, seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Immutable picture of one worker; policies score it."""
+
+    id: str
+    incarnation: str
+    address: str
+    model: str
+    revision: str
+    tasks: tuple[str, ...]
+    context_length: int
+    vocab_size: int
+    fingerprint: str
+    state: EndpointState
+    load: Load
+    in_flight: int = 0
+    """Calls of this router that it has not finished."""
+
+    @property
+    def unreported(self) -> int:
+        """Calls sent since the last report, so that a burst does not pile onto one worker."""
+        return max(0, self.in_flight - self.load.in_flight_of_router)

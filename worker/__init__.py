@@ -1,0 +1,1 @@
+"""One process = one revision of one model on one device, behind a continuous-batching engine."""

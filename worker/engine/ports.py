@@ -1,0 +1,101 @@
+"""What the engine needs of the runtime: one call per step.
+
+The scheduler never sees an array, the runner never sees a queue.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from worker.engine.sequence import Sequence
+
+__all__ = [
+    "Batch",
+    "CacheLayout",
+    "ModelRunner",
+    "PrefillChunk",
+    "Sampled",
+    "SlotCopy",
+    "TopLogprob",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheLayout:
+    """How much the KV slab holds; discovered at load, never changed."""
+
+    num_slots: int
+    """Rows; most sequences at once."""
+    capacity: int
+    """Tokens per row."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotCopy:
+    """Copy the first `num_tokens` positions of one row to another, in all layers, before anything runs."""
+
+    source: int
+    target: int
+    num_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrefillChunk:
+    """Prompt positions [start, end) of a sequence, computed in one run into its slot."""
+
+    sequence: Sequence
+    start: int
+    end: int
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the first token of the completion is sampled after it."""
+        return self.end == self.sequence.num_prompt_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """The work of one step, in this order: copies, prefill chunks, decode."""
+
+    copies: tuple[SlotCopy, ...] = ()
+    prefill: tuple[PrefillChunk, ...] = ()
+    decode: tuple[Sequence, ...] = ()
+    """Sequences whose slots are 0, 1, …, len(decode) - 1, in that order."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopLogprob:
+    token_id: int
+    logprob: float
+    """Natural logarithm, raw distribution (before temperature and filters), at most 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampled:
+    """What one sequence got from a step: a token, or a failure that concerns this sequence alone."""
+
+    sequence: Sequence
+    token_id: int | None
+    """None when the logits of this row were not finite: the sequence fails, its neighbours go on."""
+    logprob: float | None = None
+    """Of the chosen token, when asked for."""
+    top: tuple[TopLogprob, ...] = ()
+
+
+class ModelRunner(Protocol):
+    """Computes batches. Called from the engine thread only; blocks for the length of a step."""
+
+    @property
+    def layout(self) -> CacheLayout: ...
+
+    def run(self, batch: Batch) -> list[Sampled]:
+        """One `Sampled` per decode row and per chunk with `is_last`. Does not change any sequence.
+
+        Raises anything on a failure that concerns the whole step; the engine then fails the sequences of the batch.
+        """
+        ...
+
+    def release(self, sequence: Sequence) -> None:
+        """Forgets what is kept per sequence (penalty counts). Called once per sequence that ever ran."""
+        ...

@@ -1,0 +1,78 @@
+"""One generation inside the engine: a prompt, the tokens so far, where it stands.
+
+    WAITING ──> PREFILLING ──> RUNNING ──> FINISHED
+       └────────────┴──────────────┴─────────^        (abort, deadline, failure)
+
+A request with n choices is n sequences. `num_computed_tokens` counts the tokens whose keys and values are in the cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from worker.engine.sampling_params import SamplingParams
+
+__all__ = ["FinishReason", "Sequence", "SequenceState", "StopRule"]
+
+
+class SequenceState(Enum):
+    """Which resources a sequence holds: a slot from PREFILLING to the end of RUNNING, nothing otherwise."""
+
+    WAITING = auto()
+    PREFILLING = auto()
+    RUNNING = auto()
+    FINISHED = auto()
+
+
+class FinishReason(Enum):
+    """Why a sequence ended by itself. (Aborts and failures are other events.)"""
+
+    STOP = auto()
+    LENGTH = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopRule:
+    """When the engine ends a sequence. Stop strings need text and are matched in `worker.tasks`, which aborts."""
+
+    max_tokens: int
+    """Most completion tokens; prompt + max_tokens never exceeds the context."""
+    min_tokens: int = 0
+    """No end by eos or stop id before that many completion tokens (eos and stop ids are masked)."""
+    eos_ids: frozenset[int] = frozenset()
+    """The model's own end tokens (empty with ignore_eos)."""
+    stop_ids: frozenset[int] = frozenset()
+    """The request's stop token ids."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Sequence:
+    """Owned by the engine thread from `EngineLoop.submit` on; compared by identity."""
+
+    id: int
+    """Unique in this process; made by the engine, never by a caller."""
+    choice: int
+    """Index within the request."""
+    prompt_ids: tuple[int, ...]
+    sampling: SamplingParams
+    stop: StopRule
+    priority: int = 0
+    """Higher goes first."""
+    deadline: float | None = None
+    """On the engine's clock, seconds."""
+    arrived_at: float = 0.0
+    state: SequenceState = SequenceState.WAITING
+    slot: int | None = None
+    """Row in the KV slab."""
+    num_computed_tokens: int = 0
+    generated_ids: list[int] = field(default_factory=list)
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        return len(self.prompt_ids)
+
+    @property
+    def num_tokens(self) -> int:
+        """Prompt and completion so far."""
+        return len(self.prompt_ids) + len(self.generated_ids)
