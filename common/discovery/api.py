@@ -1,10 +1,10 @@
 """The contract that every registry keeps; `tests/contract/test_discovery.py` holds all of them to it.
 
-    worker   Registrar.register(instance) ──> Registration: lives as long as the worker wants, whatever the registry does
+    worker   Registrar.register(instance) ──> Registration: lives as long as the worker wants
     router   Watcher.snapshots()          ──> full pictures, never differences, never an end
 
-Losing the registry changes nothing for traffic: the last snapshot stays (marked `stale`), a registration re-announces itself
-when the registry is back, and nobody exits.
+Losing the registry changes nothing for traffic: the last snapshot stays (marked `stale`), a
+registration re-announces itself when the registry is back, and nobody exits.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ class WorkerClient(Protocol):
         """Serialised `GenerateResponse` messages exactly as the worker sent them, in order.
 
         Ends normally only for a stream that is whole (status OK with `lepton-finished-bin`). Raises `LeptonError`:
-        `Unavailable(WORKER_LOST)` for a broken connection or a stream that ended without its end, otherwise the worker's own
-        error. Cancellation cancels the call on the worker.
+        `Unavailable(WORKER_LOST)` for a broken connection or a stream that ended without its end,
+        otherwise the worker's own error. Cancellation cancels the call on the worker.
         """
         ...

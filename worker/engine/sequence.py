@@ -26,7 +26,7 @@ class SequenceState(Enum):
 
 
 class FinishReason(Enum):
-    """Why a sequence ended by itself. (Aborts and failures are other events.)"""
+    """Why a sequence ended by itself; aborts and failures are other events."""
 
     STOP = auto()
     LENGTH = auto()

@@ -1,0 +1,22 @@
+"""Metadata keys that Lepton's processes use among themselves and towards clients."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["CLUSTER_TOKEN_KEY", "FINISHED_KEY", "REQUEST_ID_KEY", "ROUTER_ID_KEY", "TRACE_ID_KEY"]
+
+CLUSTER_TOKEN_KEY: Final = "lepton-cluster-token"  # noqa: S105 - the key, not the token
+"""Request metadata: proves a router to a worker."""
+
+ROUTER_ID_KEY: Final = "lepton-router-id"
+"""Request metadata: which router process sent the call, for its share of `in_flight_of_router`."""
+
+REQUEST_ID_KEY: Final = "lepton-request-id"
+"""Request and initial response metadata: the id in logs and traces."""
+
+TRACE_ID_KEY: Final = "lepton-trace-id"
+"""Initial response metadata: what to give to `lepton trace`."""
+
+FINISHED_KEY: Final = "lepton-finished-bin"
+"""Trailing response metadata: a serialised `lepton.v1.Finished`. OK without it is a stream that broke."""
