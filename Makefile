@@ -1,0 +1,116 @@
+# Everything a contributor runs has a target here; CI runs the same ones. `make` alone lists them.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+UV := $(BIN)/uv
+PACKAGES := common router worker agent cli
+PYTEST_FLAGS ?=
+MODEL ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo check format lint types layers protos protos-check protos-lint protos-release test test-fast \
+        test-e2e wheel-test bench tools docs docs-check lock clean
+
+help: ## This list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+## ---- environment ----
+
+setup: $(READY) ## Make the environment in .venv from the hash-locked requirements
+
+$(READY): requirements/bootstrap.lock requirements/dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Lepton needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 setup"; exit 2; }
+	@echo "Making $(VENV) (once; about 150 MB to download)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(UV) || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lock: $(READY) ## Resolve the locks in requirements/ again, with hashes
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header requirements/bootstrap.in -o requirements/bootstrap.lock
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements/base.lock
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra cpu -o requirements/cpu.lock
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra cpu --extra local -o requirements/local.lock
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra gpu -o requirements/gpu.lock
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra cpu --extra local --extra dev -o requirements/dev.lock
+
+## ---- use ----
+
+run: $(READY) ## Start a local cluster (etcd, router, two workers) and watch it answer; Ctrl-C ends it
+	@$(BIN)/lepton up --workers 2 $(if $(MODEL),--model $(MODEL))
+
+demo: $(READY) ## The same, but ends by itself: one answer, its trace, exit code 0
+	@$(BIN)/lepton up --workers 2 --demo $(if $(MODEL),--model $(MODEL))
+
+bench: $(READY) ## A small load on a cluster of its own: time to first token, tokens per second
+	@$(BIN)/python -m loadtest --spawn
+
+## ---- check ----
+
+check: $(READY) lint types layers protos-lint protos-check docs-check ## All that needs no running process: format, lint, types, layers, protos, docs
+
+lint: $(READY) ## Format and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+format: $(READY) ## Format, and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+types: $(READY) ## mypy, strict
+	$(BIN)/mypy
+
+layers: $(READY) ## Who may import whom
+	$(BIN)/lint-imports
+
+protos-lint: $(READY) ## Lint the protos; nothing released may break (protos/released.binpb)
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+	$(BIN)/buf breaking --against protos/released.binpb
+
+protos-release: $(READY) ## At a release: what is there now may not break from here on
+	$(BIN)/buf build --output protos/released.binpb
+
+protos: $(READY) ## Generate common/gen from protos/
+	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=common/gen --pyi_out=common/gen \
+	  --grpc_python_out=common/gen protos/lepton/v1/*.proto
+	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=common/gen --pyi_out=common/gen \
+	  protos/lepton/etcd/v1/*.proto
+
+protos-check: $(READY) ## Is common/gen in step with protos/?
+	$(BIN)/python tools/protos_check.py
+
+docs: $(READY) ## Write the generated pages: settings, errors, telemetry
+	$(BIN)/python tools/reference_docs.py
+
+docs-check: $(READY) ## Are the generated pages in step with the code?
+	$(BIN)/python tools/reference_docs.py --check
+
+## ---- test ----
+
+test: $(READY) tools wheel-test ## Everything CI runs: unit, property, contract, integration, end to end, the wheel
+	$(BIN)/pytest $(PYTEST_FLAGS)
+
+test-fast: $(READY) ## Without the end-to-end suite
+	$(BIN)/pytest -m "not e2e" $(PYTEST_FLAGS)
+
+test-e2e: $(READY) tools ## Real processes, real faults
+	$(BIN)/pytest -m e2e $(PYTEST_FLAGS)
+
+wheel-test: $(READY) ## Build the wheel, install it elsewhere, run a cluster from it
+	@tools/wheel-test $(BIN)
+
+tools: .tools/grpcurl ## grpcurl, built with Go (skipped when Go is missing)
+
+.tools/grpcurl: tools/go.mod tools/go.sum
+	@if command -v go >/dev/null; then mkdir -p .tools && echo "Building grpcurl (once, about a minute)" && \
+	  (cd tools && go build -o ../.tools/grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl); \
+	else echo "Go is missing: tests that use grpcurl are skipped"; fi
+
+clean: ## Remove what was built (not .venv)
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .lepton
