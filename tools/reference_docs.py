@@ -1,0 +1,149 @@
+"""Writes the reference pages that are made from code: docs/settings.md and docs/telemetry.md.
+
+`--check` compares instead of writing and fails on a difference, so that the pages cannot drift.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from agent.settings import AgentSettings
+from common.cluster import ClusterSettings
+from common.discovery.settings import DiscoverySettings
+from common.limits import Limits
+from common.settings import Section
+from common.telemetry import names
+from common.telemetry.settings import TelemetrySettings
+from router.settings import RouterSettings
+from worker.settings import WorkerSettings
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+SECTIONS: dict[str, tuple[type[Section], str]] = {
+    "router": (RouterSettings, "`lepton-router`"),
+    "worker": (WorkerSettings, "`lepton-worker`"),
+    "agent": (AgentSettings, "`lepton up`"),
+    "discovery": (DiscoverySettings, "router and worker"),
+    "telemetry": (TelemetrySettings, "every process"),
+    "limits": (Limits, "router and worker"),
+    "cluster": (ClusterSettings, "every process"),
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Writes or checks both pages; returns the exit code."""
+    pages = {"settings.md": "\n".join(_settings()), "telemetry.md": "\n".join(_telemetry())}
+    stale = [name for name, text in pages.items() if _read(DOCS / name) != text]
+    if "--check" in arguments:
+        for name in stale:
+            sys.stderr.write(f"docs/{name} is not in step with the code; run `make docs`\n")
+        return 1 if stale else 0
+    for name in stale:
+        (DOCS / name).write_text(pages[name], "utf-8")
+        sys.stdout.write(f"wrote docs/{name}\n")
+    return 0
+
+
+def _read(path: Path) -> str:
+    return path.read_text("utf-8") if path.exists() else ""
+
+
+def _settings() -> Iterator[str]:
+    yield "# Settings"
+    yield ""
+    yield "Made from the code by `make docs`. A setting has three spellings, and flags outweigh the environment, which"
+    yield "outweighs the file (`--config FILE` or `LEPTON_CONFIG`, TOML):"
+    yield ""
+    yield "| flag | environment | file |"
+    yield "|---|---|---|"
+    yield "| `--discovery.lease-ttl-s 5` | `LEPTON_DISCOVERY_LEASE_TTL_S=5` | `[discovery]` `lease_ttl_s = 5` |"
+    yield ""
+    yield "Flags of a process's own section may leave the section out: `lepton-router --port 50051`."
+    yield "Lists are comma-separated outside the file. An unknown or malformed key is an error that names it."
+    for name, (section, who) in SECTIONS.items():
+        yield ""
+        yield f"## `{name}`"
+        yield ""
+        yield f"Read by {who}."
+        yield ""
+        yield "| key | type | default | meaning |"
+        yield "|---|---|---|---|"
+        for key, info in section.model_fields.items():
+            meaning = " ".join((info.description or "").split()).replace("|", "\\|")
+            yield f"| `{key}` | {_type(info.annotation)} | {_default(info)} | {meaning} |"
+    yield ""
+
+
+def _type(annotation: Any) -> str:
+    text = getattr(annotation, "__name__", None) or str(annotation)
+    if str(annotation).startswith(("typing.", "tuple[", "pathlib", "Literal")) or "|" in str(
+        annotation
+    ):
+        text = str(annotation)
+    for long, short in {
+        "pathlib.Path": "path",
+        "pathlib._local.Path": "path",
+        "Path": "path",
+        "SecretStr": "secret",
+        "typing.Literal": "one of ",
+        "tuple[str, ...]": "list",
+        "str": "text",
+        "int": "integer",
+        "float": "number",
+        "bool": "true or false",
+    }.items():
+        if text == short:
+            break
+        text = text.replace(long, short) if text != "text" else text
+    return text.replace("|", "or")
+
+
+def _default(info: Any) -> str:
+    if info.is_required():
+        return "required"
+    value = info.get_default(call_default_factory=True)
+    if value is None or value == () or str(value) == "":
+        return "–"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return f"`{','.join(map(str, value))}`"
+    return f"`{value}`"
+
+
+def _telemetry() -> Iterator[str]:
+    yield "# Metrics and spans"
+    yield ""
+    yield "Made from `common/telemetry/names.py` by `make docs`. Metrics are on `/metrics` of every process"
+    yield "(Prometheus text)."
+    yield "Spans go to `OTEL_EXPORTER_OTLP_ENDPOINT` when it is set, else to files that `lepton trace` reads."
+    yield ""
+    yield "## Metrics"
+    yield ""
+    yield "| name | process | type | labels | meaning |"
+    yield "|---|---|---|---|---|"
+    for spec in names.METRICS:
+        labels = ", ".join(f"`{label}`" for label in spec.labels) or "–"
+        yield f"| `{spec.name}` | {spec.process} | {spec.type} | {labels} | {spec.help} |"
+    yield ""
+    yield "## Spans"
+    yield ""
+    yield "| name | process | meaning |"
+    yield "|---|---|---|"
+    for span in names.SPANS:
+        yield f"| `{span.name}` | {span.process} | {span.help} |"
+    yield ""
+    yield "## Attributes"
+    yield ""
+    yield "| key | meaning |"
+    yield "|---|---|"
+    for attribute in names.ATTRIBUTES:
+        yield f"| `{attribute.key}` | {attribute.help} |"
+    yield ""
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
