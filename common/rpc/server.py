@@ -1,0 +1,157 @@
+"""A gRPC server from bind to drain, with health and reflection always on it."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, final
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from common.errors import Conflict, Reason
+from common.rpc.channel import KEEPALIVE_MS
+from common.rpc.handlers import raw_unary_stream, raw_unary_unary
+from common.rpc.health import SERVICE_NAME as HEALTH_SERVICE
+from common.rpc.health import Health
+
+__all__ = ["RpcServer", "raw_unary_stream", "raw_unary_unary", "server_options"]
+
+CONCURRENT_STREAMS_MAX: Final = 10_000
+"""Per connection: a router sends all its calls over one. Admission bounds the work, this only bounds memory."""
+
+
+def server_options(*, message_bytes_max: int, so_reuseport: bool) -> list[tuple[str, int]]:
+    """Options of every server, each with its why."""
+    return [
+        # grpcio binds a used port silently by default, and the kernel then deals calls to both processes.
+        ("grpc.so_reuseport", int(so_reuseport)),
+        ("grpc.max_receive_message_length", message_bytes_max),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_concurrent_streams", CONCURRENT_STREAMS_MAX),
+        # Peers of ours ping every 10 s, also between calls; below half of that a client is called abusive.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
+        ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        # Clients that vanished without a FIN must not keep the engine busy.
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+    ]
+
+
+@final
+class RpcServer:
+    """One port with services, `grpc.health.v1.Health` and server reflection.
+
+    Health is NOT_SERVING (for "" and for every service) until `set_serving(True)`. Interceptors run in the given
+    order, the first outermost: tracing, call log, errors.
+
+    Resources: `stop` must be awaited after `start`. Errors: see `start`.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str,
+        port: int,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+        message_bytes_max: int,
+        so_reuseport: bool = False,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._interceptors = tuple(interceptors)
+        self._options = server_options(
+            message_bytes_max=message_bytes_max, so_reuseport=so_reuseport
+        )
+        self._so_reuseport = so_reuseport
+        self._services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
+        self._health: Health | None = None
+        self._serving = False
+        self._server: grpc.aio.Server | None = None
+
+    def __repr__(self) -> str:
+        state = "running" if self._server else "stopped"
+        return f"RpcServer({self._host}:{self._port}, {sorted(self._services)}, {state})"
+
+    @property
+    def port(self) -> int:
+        """The bound port once started, the wanted one before."""
+        return self._port
+
+    def add_service(
+        self, name: str, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]
+    ) -> None:
+        """Adds `name` (for example "lepton.v1.InferenceService") with its methods; before `start`."""
+        if self._server is not None:
+            raise RuntimeError("services are added before the server starts")
+        self._services[name] = dict(handlers)
+
+    async def start(self) -> int:
+        """Binds and serves; returns the bound port.
+
+        Raises `Conflict(PORT_IN_USE)` when somebody listens there, `Conflict(SETTING_INVALID)` when the address is not
+        this machine's or not allowed to us.
+        """
+        host = "127.0.0.1" if self._host == "localhost" else self._host.strip("[]")
+        if self._port and not self._so_reuseport:
+            _probe(host, self._port)
+        server = grpc.aio.server(interceptors=self._interceptors, options=self._options)
+        for name, handlers in self._services.items():
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+        self._health = Health(self._services)
+        self._health.set_serving(serving=self._serving)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection(
+            (*self._services, HEALTH_SERVICE, reflection.SERVICE_NAME), server
+        )
+        address = f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
+        try:
+            port = server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise _in_use(host, self._port) from error
+        await server.start()
+        self._server, self._port = server, port
+        return port
+
+    def set_serving(self, serving: bool) -> None:  # noqa: FBT001 - reads well at the call
+        """What health says from now on, for "" and for every service. Nothing is refused because of it."""
+        self._serving = serving
+        if self._health is not None:
+            self._health.set_serving(serving=serving)
+
+    async def stop(self, grace_s: float) -> None:
+        """Health NOT_SERVING, no new calls, running ones get `grace_s` seconds, then they are cancelled.
+
+        Safe to call twice and without `start`.
+        """
+        self.set_serving(False)
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop(grace_s)
+
+
+def _probe(host: str, port: int) -> None:
+    """Binds and lets go, for an error that says what is wrong (gRPC's own does not)."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise _in_use(host, port) from error
+            raise Conflict(
+                f"cannot listen on {host}:{port}: {error.strerror or error}",
+                reason=Reason.SETTING_INVALID,
+            ) from error
+
+
+def _in_use(host: str, port: int) -> Conflict:
+    return Conflict(
+        f"{host}:{port} is already in use; stop what listens there or choose another port with --port (0: any)",
+        reason=Reason.PORT_IN_USE,
+    )
