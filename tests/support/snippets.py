@@ -29,10 +29,7 @@ def _split(body: str) -> list[str]:
     pending = ""
     for line in body.splitlines():
         pending = f"{pending}\n{line}" if pending else line
-        if pending.endswith("\\"):
-            pending = pending[:-1].rstrip() + " "
-            continue
-        if pending.count("'") % 2:
+        if pending.endswith("\\") or pending.count("'") % 2:
             continue
         command = re.sub(r"\s+# .*$", "", pending).strip()
         if command:
