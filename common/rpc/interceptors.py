@@ -1,0 +1,197 @@
+"""Server interceptors without policy: errors become statuses, calls become one log line.
+
+Order in `RpcServer`, outer to inner: `TracingServerInterceptor`, `CallLogInterceptor`, `ErrorInterceptor`. So the log
+line knows the trace, and both see the status that the client sees.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any, Final, Never, final
+
+import grpc
+
+from common.clock import Clock, SystemClock
+from common.errors import Internal, LeptonError, Reason
+from common.logs import get_logger
+from common.rpc.handlers import Behaviour, wrap
+from common.rpc.metadata import REQUEST_ID_KEY
+from common.rpc.status import DETAILS_KEY, codes_of, details_of
+from common.telemetry.names import UNTRACED_METHODS, UNTRACED_SERVICES
+
+__all__ = ["CallLogInterceptor", "ErrorInterceptor", "annotate", "code_of_cancelled", "code_set_by"]
+
+MESSAGE_BYTES_MAX: Final = 1024
+"""Longest error message on the wire. It travels three times in one header block, and peers refuse blocks over 8 KB."""
+
+_DEADLINE_SLACK_S: Final = 0.05
+"""A client resets the stream at its deadline, which reaches us a little before our own timer."""
+
+_Continuation = Callable[
+    [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
+]
+
+_annotations: ContextVar[dict[str, object] | None] = ContextVar("rpc_annotations", default=None)
+
+log = get_logger(__name__)
+
+
+def annotate(**fields: object) -> None:
+    """Adds fields to the log line of the call that runs now; without one it does nothing."""
+    found = _annotations.get()
+    if found is not None:
+        found.update(fields)
+
+
+@final
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Maps exceptions of handlers to statuses.
+
+    `LeptonError` → its code, message and `grpc-status-details-bin`; trailing metadata that the handler set stays. Any
+    other exception → logged with its stack, and `INTERNAL` that tells nothing but the trace id. Cancellation passes.
+    """
+
+    async def intercept_service(
+        self, continuation: _Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        handler = await continuation(handler_call_details)
+        if handler is None or _is_foreign(handler_call_details.method):
+            return handler
+        method = handler_call_details.method
+
+        async def around(inner: Behaviour, request: Any, context: Any) -> Any:
+            try:
+                return await inner(request, context)
+            except LeptonError as error:
+                await _abort(context, error)
+            except grpc.aio.AbortError:
+                raise
+            except grpc.aio.BaseError as error:
+                # Writing to a client that is gone, noticed before gRPC cancelled us.
+                log.debug("rpc.peer_gone", method=method, error=str(error))
+                raise asyncio.CancelledError from error
+            except Exception:
+                log.exception("rpc.handler_failed", method=method)
+                await _abort(
+                    context,
+                    Internal(
+                        "something broke on our side; the log of this process has it under the trace id of this call",
+                        reason=Reason.INTERNAL,
+                    ),
+                )
+
+        return wrap(handler, around)
+
+
+@final
+class CallLogInterceptor(grpc.aio.ServerInterceptor):
+    """One line per call, `rpc.call`: method, code, duration, peer, request id, and what `annotate` added."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+
+    async def intercept_service(
+        self, continuation: _Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        handler = await continuation(handler_call_details)
+        if handler is None or _is_foreign(handler_call_details.method):
+            return handler
+        method = handler_call_details.method
+
+        async def around(inner: Behaviour, request: Any, context: Any) -> Any:
+            began = self._clock.now()
+            fields: dict[str, object] = {}
+            token = _annotations.set(fields)
+            code = grpc.StatusCode.OK
+            try:
+                response = await inner(request, context)
+                code = code_set_by(context)
+            except asyncio.CancelledError:
+                code = code_of_cancelled(context)
+                raise
+            except grpc.aio.AbortError:
+                code = code_set_by(context)
+                raise
+            except BaseException:
+                code = grpc.StatusCode.UNKNOWN  # nothing inside maps errors: gRPC will say UNKNOWN
+                raise
+            finally:
+                _annotations.reset(token)
+                self._write(method, code, self._clock.now() - began, context, fields)
+            return response
+
+        return wrap(handler, around)
+
+    def _write(
+        self,
+        method: str,
+        code: grpc.StatusCode,
+        seconds: float,
+        context: Any,
+        fields: dict[str, object],
+    ) -> None:
+        line: dict[str, object] = {
+            "method": method.lstrip("/"),
+            "code": code.name,
+            "duration_ms": round(seconds * 1e3, 3),
+            "peer": context.peer(),
+        }
+        for key, value in context.invocation_metadata() or ():
+            if key == REQUEST_ID_KEY:
+                line["request_id"] = value
+        line.update(fields)
+        if method in UNTRACED_METHODS:
+            log.debug("rpc.call", **line)
+        elif code in _OUR_FAULT:
+            log.warning("rpc.call", **line)
+        else:
+            log.info("rpc.call", **line)
+
+
+_OUR_FAULT: Final = frozenset(
+    {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS}
+)
+
+
+def code_of_cancelled(context: Any) -> grpc.StatusCode:
+    """Why gRPC cancelled a handler: its deadline passed, or the client went away."""
+    remaining = context.time_remaining()
+    if remaining is not None and remaining <= _DEADLINE_SLACK_S:
+        return grpc.StatusCode.DEADLINE_EXCEEDED
+    return grpc.StatusCode.CANCELLED
+
+
+def code_set_by(context: Any) -> grpc.StatusCode:
+    """The code that a handler or an abort left in the context; gRPC keeps 0 or None while nobody set one."""
+    code = context.code()
+    if isinstance(code, grpc.StatusCode):
+        return code
+    for known in grpc.StatusCode:
+        if known.value[0] == code:
+            return known
+    return grpc.StatusCode.OK
+
+
+def _is_foreign(method: str) -> bool:
+    return method.lstrip("/").rpartition("/")[0] in UNTRACED_SERVICES
+
+
+async def _abort(context: Any, error: LeptonError) -> Never:
+    short = copy.copy(error)
+    short.message = _cut(error.message)
+    annotate(reason=error.reason.value, error=short.message)
+    trailing = tuple(context.trailing_metadata() or ())
+    await context.abort(
+        codes_of(short).grpc, short.message, (*trailing, (DETAILS_KEY, details_of(short)))
+    )
+    raise AssertionError("abort returns by raising")
+
+
+def _cut(message: str) -> str:
+    data = message.encode("utf-8", "replace")
+    if len(data) <= MESSAGE_BYTES_MAX:
+        return data.decode("utf-8")
+    return data[: MESSAGE_BYTES_MAX - 3].decode("utf-8", "ignore") + "…"

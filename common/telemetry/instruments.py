@@ -1,0 +1,108 @@
+"""The metric objects of a process, built once from `names` and handed to whoever counts.
+
+An attribute is called like its metric without the prefix `lepton_`: `lepton_step_seconds` is `step_seconds`.
+A child with labels costs a dictionary look-up per call; keep the child where a hot path needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, TypeVar, final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from common.telemetry.names import ROUTER_METRICS, WORKER_METRICS, MetricSpec
+
+__all__ = ["UNKNOWN_MODEL", "ModelLabels", "RouterInstruments", "WorkerInstruments"]
+
+UNKNOWN_MODEL: Final = "unknown"
+"""Label of every model that is not served."""
+
+_Metric = Counter | Gauge | Histogram
+_MetricT = TypeVar("_MetricT", Counter, Gauge, Histogram)
+
+
+@final
+class ModelLabels:
+    """Keeps the label `model` to names that are served: callers choose names, and each would cost memory forever."""
+
+    def __init__(self) -> None:
+        self._served: frozenset[str] = frozenset()
+
+    def set_served(self, names: Iterable[str]) -> None:
+        """Replaces the names that may become labels."""
+        self._served = frozenset(names)
+
+    def of(self, name: str) -> str:
+        """`name` when it is served, else "unknown"."""
+        return name if name in self._served else UNKNOWN_MODEL
+
+
+@final
+class RouterInstruments:
+    """What a router counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        made = _build(ROUTER_METRICS, registry)
+        self.models = ModelLabels()
+        """`requests_total.labels(model=instruments.models.of(name), code="OK")`."""
+        self.requests_total = _take(made, "lepton_requests_total", Counter)
+        self.requests_in_flight = _take(made, "lepton_requests_in_flight", Gauge)
+        self.time_to_first_message_seconds = _take(
+            made, "lepton_time_to_first_message_seconds", Histogram
+        )
+        self.route_seconds = _take(made, "lepton_route_seconds", Histogram)
+        self.retries_total = _take(made, "lepton_retries_total", Counter)
+        self.endpoints = _take(made, "lepton_endpoints", Gauge)
+        self.snapshot_age_seconds = _take(made, "lepton_snapshot_age_seconds", Gauge)
+        self.snapshot_stale = _take(made, "lepton_snapshot_stale", Gauge)
+        _none_left(made)
+
+
+@final
+class WorkerInstruments:
+    """What a worker counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        made = _build(WORKER_METRICS, registry)
+        self.models = ModelLabels()
+        """`requests_total.labels(model=instruments.models.of(name), code="OK")`."""
+        self.requests_total = _take(made, "lepton_requests_total", Counter)
+        self.prompt_tokens_total = _take(made, "lepton_prompt_tokens_total", Counter)
+        self.generation_tokens_total = _take(made, "lepton_generation_tokens_total", Counter)
+        self.time_to_first_token_seconds = _take(
+            made, "lepton_time_to_first_token_seconds", Histogram
+        )
+        self.inter_token_seconds = _take(made, "lepton_inter_token_seconds", Histogram)
+        self.step_seconds = _take(made, "lepton_step_seconds", Histogram)
+        self.queue_seconds = _take(made, "lepton_queue_seconds", Histogram)
+        self.num_requests_running = _take(made, "lepton_num_requests_running", Gauge)
+        self.num_requests_waiting = _take(made, "lepton_num_requests_waiting", Gauge)
+        self.kv_cache_usage_ratio = _take(made, "lepton_kv_cache_usage_ratio", Gauge)
+        self.errors_total = _take(made, "lepton_errors_total", Counter)
+        _none_left(made)
+
+
+def _build(specs: Sequence[MetricSpec], registry: CollectorRegistry) -> dict[str, _Metric]:
+    made: dict[str, _Metric] = {}
+    for spec in specs:
+        if spec.kind == "histogram":
+            made[spec.name] = Histogram(
+                spec.name, spec.help, spec.labels, buckets=spec.buckets, registry=registry
+            )
+        else:
+            cls = Counter if spec.kind == "counter" else Gauge
+            made[spec.name] = cls(spec.name, spec.help, spec.labels, registry=registry)
+    return made
+
+
+def _take(made: dict[str, _Metric], name: str, kind: type[_MetricT]) -> _MetricT:
+    metric = made.pop(name)
+    if not isinstance(metric, kind):
+        raise TypeError(f"{name} is a {type(metric).__name__}, not a {kind.__name__}")
+    return metric
+
+
+def _none_left(made: dict[str, _Metric]) -> None:
+    if made:
+        raise TypeError(f"metrics without an attribute: {', '.join(made)}")

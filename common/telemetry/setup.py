@@ -1,0 +1,188 @@
+"""Traces of one process: sampler, resource, bounded queue, exporter. The only user of the SDK's parts.
+
+Spans go to the OTLP endpoint of `OTEL_EXPORTER_OTLP_ENDPOINT`, else to files in `telemetry.trace_dir`, else
+nowhere. Whatever becomes of the exporter, a call never waits for it: finished spans go into a bounded queue that a
+thread empties, a full queue pushes out the oldest, and the end of the process waits `shutdown_s_max` at most. No
+global provider is set: the tracer is handed to whoever needs it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Final, final
+
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import Tracer
+
+from common.clock import Clock, SystemClock
+from common.logs import get_logger
+from common.telemetry.files import FileSpanExporter, prune_span_files
+from common.telemetry.settings import TelemetrySettings
+
+__all__ = ["OTLP_ENDPOINT", "ReportingExporter", "Telemetry", "setup_telemetry"]
+
+OTLP_ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
+
+ATTRIBUTE_CHARS_MAX: Final = 1024
+"""Longest text attribute; callers choose some of them."""
+
+WARN_EVERY_S: Final = 60.0
+
+# These say the same for each failed attempt and each dropped span; ReportingExporter says it once a minute.
+_CHATTY_LOGGERS: Final = (
+    "opentelemetry.exporter.otlp.proto.grpc.exporter",
+    "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
+    "opentelemetry.sdk._shared_internal",
+)
+
+log = get_logger(__name__)
+
+
+@final
+class Telemetry:
+    """The tracer of a process and the way to end it."""
+
+    def __init__(
+        self, provider: TracerProvider, exporter: SpanExporter | None, *, shutdown_s_max: float
+    ) -> None:
+        self._provider = provider
+        self._exporter = exporter
+        self._shutdown_s_max = shutdown_s_max
+        self._ended = False
+        self.tracer: Tracer = provider.get_tracer("lepton", _version())
+
+    def shutdown(self) -> None:
+        """Exports what is left and ends the export thread; blocks at most `shutdown_s_max` and half a second more.
+
+        Safe to call twice. Spans that end later are dropped.
+        """
+        if self._ended:
+            return
+        self._ended = True
+        # The SDK's own shutdown waits up to 30 s for a collector that does not answer.
+        closing = threading.Thread(
+            target=self._provider.shutdown, name="telemetry-shutdown", daemon=True
+        )
+        closing.start()
+        closing.join(self._shutdown_s_max)
+        if closing.is_alive() and self._exporter is not None:
+            log.warning("telemetry.shutdown_cut", after_s=self._shutdown_s_max)
+            self._exporter.shutdown()  # breaks off the running export and its back-off
+            closing.join(0.5)
+
+
+def setup_telemetry(
+    settings: TelemetrySettings,
+    *,
+    service: str,
+    instance_id: str,
+    env: Mapping[str, str],
+    clock: Clock | None = None,
+) -> Telemetry:
+    """Builds the telemetry of a process; `service` is "lepton-router" or "lepton-worker".
+
+    Never fails and never waits for a collector.
+    """
+    for name in _CHATTY_LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    exporter = _exporter(settings, service, instance_id, env, clock or SystemClock())
+    resource = Resource.create(
+        {
+            "service.name": service,
+            "service.instance.id": instance_id,
+            "service.version": _version(),
+        }
+    )
+    provider = TracerProvider(
+        sampler=ParentBased(TraceIdRatioBased(settings.sample_ratio)),
+        resource=resource,
+        shutdown_on_exit=False,  # ours is bounded
+        span_limits=SpanLimits(max_attribute_length=ATTRIBUTE_CHARS_MAX),
+    )
+    if exporter is not None:
+        processor = BatchSpanProcessor(
+            exporter,
+            max_queue_size=settings.queue_spans_max,
+            schedule_delay_millis=settings.flush_ms,
+            max_export_batch_size=min(settings.batch_spans_max, settings.queue_spans_max),
+        )
+        provider.add_span_processor(processor)
+    return Telemetry(provider, exporter, shutdown_s_max=settings.shutdown_s_max)
+
+
+def _exporter(
+    settings: TelemetrySettings,
+    service: str,
+    instance_id: str,
+    env: Mapping[str, str],
+    clock: Clock,
+) -> SpanExporter | None:
+    endpoint = env.get(OTLP_ENDPOINT, "").strip()
+    if endpoint:
+        otlp = OTLPSpanExporter(
+            endpoint=endpoint,
+            headers=env.get("OTEL_EXPORTER_OTLP_HEADERS"),
+            timeout=settings.export_s_max,
+        )
+        return ReportingExporter(otlp, endpoint=endpoint, clock=clock)
+    if settings.trace_dir is not None:
+        prune_span_files(settings.trace_dir, bytes_max=settings.trace_dir_bytes_max)
+        return FileSpanExporter(
+            settings.trace_dir,
+            service=service,
+            instance_id=instance_id,
+            file_bytes_max=settings.trace_file_bytes_max,
+        )
+    return None
+
+
+@final
+class ReportingExporter(SpanExporter):
+    """Says that exports fail: one warning a minute with the number of lost spans, and one line when they work again."""
+
+    def __init__(self, inner: SpanExporter, *, endpoint: str, clock: Clock) -> None:
+        self._inner = inner
+        self._endpoint = endpoint
+        self._clock = clock
+        self._lost = 0
+        self._warned_at: float | None = None
+        self._ended = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        try:
+            result = self._inner.export(spans)
+        except Exception:
+            result = SpanExportResult.FAILURE
+        if result is SpanExportResult.SUCCESS:
+            if self._warned_at is not None:
+                log.info("telemetry.export_recovered", endpoint=self._endpoint, lost=self._lost)
+                self._warned_at, self._lost = None, 0
+            return result
+        self._lost += len(spans)
+        now = self._clock.now()
+        if self._warned_at is None or now - self._warned_at >= WARN_EVERY_S:
+            self._warned_at = now
+            log.warning("telemetry.export_failed", endpoint=self._endpoint, lost=self._lost)
+        return result
+
+    def shutdown(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._inner.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._inner.force_flush(timeout_millis)
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("lepton")
+    except importlib.metadata.PackageNotFoundError:  # run from a tree that is not installed
+        return "0"
