@@ -1,0 +1,1 @@
+"""Generators of the training and test text. Pure standard library, deterministic by seed."""

@@ -1,0 +1,183 @@
+"""Train the model on chats that are generated on the fly; stop by the clock; resume by itself.
+
+`python -m training.demo.train RUN_DIR --minutes 35`
+
+RUN_DIR must hold the tokenizer. The loss counts the answers only. The learning rate falls with the
+time used, so a run of any length ends with a small one; the last part rounds the weights to int4
+as the served model will (`--int4-from`), which is why int4 loses nothing.
+"""
+
+import argparse
+import json
+import math
+import random
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from training.demo.chat import BOS, END, PAD, Packer
+from training.demo.model import Linear, Llama, Shape, hugging_face_config
+from training.demo.muon import Muon
+
+ROWS = ((256, 0.85), (1024, 0.15))
+"""Row lengths and how often a batch has them."""
+CHECKPOINT_SECONDS = 120
+IGNORED = -100
+
+
+def main() -> None:
+    """Parse the arguments and train."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--minutes", type=float, default=35)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--batch-tokens", type=int, default=8192)
+    parser.add_argument("--muon-lr", type=float, default=0.02)
+    parser.add_argument("--adam-lr", type=float, default=3e-3)
+    parser.add_argument("--warmup", type=float, default=0.02, help="share of the time")
+    parser.add_argument("--int4-from", type=float, default=0.75, help="share of the time")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(arguments.seed)
+    torch.set_flush_denormal(True)
+    train(arguments)
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Run the loop until the time is used, then write the weights."""
+    run: Path = arguments.run
+    tokenizer = Tokenizer.from_file(str(run / "tokenizer" / "tokenizer.json"))
+    shape = Shape(vocab_size=tokenizer.get_vocab_size())
+    model = Llama(shape)
+    optimizers = make_optimizers(model, arguments)
+    peaks = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
+    used, step, tokens = restore(run, model, optimizers)
+    rng = random.Random(arguments.seed * 1_000_003 + step)
+    packer = Packer(tokenizer, rng)
+    pad = tokenizer.token_to_id(PAD)
+    loss_of = torch.compile(compute_loss, dynamic=False)
+    total, started, saved, shown = arguments.minutes * 60, time.monotonic(), used, used
+    base, recent = used, []
+    while used < total:
+        share = used / total
+        Linear.int4 = share >= arguments.int4_from
+        rate = schedule(share, arguments.warmup)
+        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+        for group, peak in zip(groups, peaks, strict=True):
+            group["lr"] = peak * rate
+        ids, targets = batch(packer, rng, pad, arguments.batch_tokens)
+        loss = loss_of(model, ids, targets)
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        step, tokens = step + 1, tokens + ids.numel()
+        recent.append(loss.item())
+        used = base + time.monotonic() - started
+        if step % 20 == 0:
+            mean = sum(recent[-20:]) / len(recent[-20:])
+            print(
+                f"step {step} loss {mean:.4f} tokens {tokens / 1e6:.2f}M used {used:.0f}s "
+                f"rate {rate:.3f} {(step and used - shown) / 20:.2f} s/step",
+                flush=True,
+            )
+            shown = used
+        if used - saved > CHECKPOINT_SECONDS:
+            saved = used
+            checkpoint(run, model, optimizers, used, step, tokens)
+    checkpoint(run, model, optimizers, used, step, tokens)
+    facts = {"seed": arguments.seed, "minutes": round(used / 60, 1), "steps": step}
+    export_weights(run, model, shape, tokenizer, facts | {"tokens": tokens, **asdict(shape)})
+
+
+def make_optimizers(model: Llama, arguments: argparse.Namespace) -> list[torch.optim.Optimizer]:
+    """Give Muon the inner matrices, and AdamW the embeddings, the output and the norms."""
+    inner, outer = [], []
+    for name, parameter in model.named_parameters():
+        (inner if parameter.dim() == 2 and ".layers." in name else outer).append(parameter)
+    return [
+        Muon(inner, lr=arguments.muon_lr, weight_decay=0.01),
+        torch.optim.AdamW(outer, lr=arguments.adam_lr, betas=(0.9, 0.98), weight_decay=0.01),
+    ]
+
+
+def schedule(share: float, warmup: float) -> float:
+    """Rise in a line, then fall along a cosine to 2 %."""
+    if share < warmup:
+        return max(share / warmup, 0.01)
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (share - warmup) / (1 - warmup)))
+
+
+def batch(packer: Packer, rng: random.Random, pad: int, size: int) -> tuple[Tensor, Tensor]:
+    """Make one batch of `size` tokens; targets are IGNORED outside of answers."""
+    (length,) = rng.choices([row[0] for row in ROWS], [row[1] for row in ROWS])
+    ids = torch.full((size // length, length), pad)
+    targets = torch.full((size // length, length), IGNORED)
+    for row in range(size // length):
+        tokens, learn = packer.row(length)
+        ids[row, : len(tokens)] = torch.tensor(tokens)
+        wanted = torch.where(torch.tensor(learn), torch.tensor(tokens), IGNORED)
+        targets[row, : len(tokens) - 1] = wanted[1:]
+    return ids, targets
+
+
+def compute_loss(model: Llama, ids: Tensor, targets: Tensor) -> Tensor:
+    """Give the mean cross-entropy over the answers."""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = model(ids)
+    return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+
+
+def checkpoint(
+    run: Path,
+    model: Llama,
+    optimizers: list[torch.optim.Optimizer],
+    used: float,
+    step: int,
+    tokens: int,
+) -> None:
+    """Write everything that `restore` needs, in one rename."""
+    state = {
+        "model": model.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        "progress": (used, step, tokens),
+    }
+    torch.save(state, run / "checkpoint.tmp")
+    (run / "checkpoint.tmp").replace(run / "checkpoint.pt")
+
+
+def restore(
+    run: Path, model: Llama, optimizers: list[torch.optim.Optimizer]
+) -> tuple[float, int, int]:
+    """Load the last checkpoint, if there is one; return seconds used, steps and tokens."""
+    if not (run / "checkpoint.pt").exists():
+        return 0.0, 0, 0
+    state = torch.load(run / "checkpoint.pt", weights_only=True)
+    model.load_state_dict(state["model"])
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    return state["progress"]
+
+
+def export_weights(
+    run: Path, model: Llama, shape: Shape, tokenizer: Tokenizer, facts: dict[str, object]
+) -> None:
+    """Write the weights and the configuration as Hugging Face lays them out, and the run's facts."""
+    folder = run / "weights"
+    folder.mkdir(exist_ok=True)
+    save_file(dict(model.state_dict()), folder / "model.safetensors", metadata={"format": "pt"})
+    bos, eos, pad = (tokenizer.token_to_id(token) for token in (BOS, END, PAD))
+    config = hugging_face_config(shape, bos=bos, eos=eos, pad=pad)
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    (run / "training.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
