@@ -56,12 +56,26 @@ class PrefillChunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """The work of one step, in this order: copies, prefill chunks, decode."""
+    """The work of one step, in this order: copies (one after another), prefill chunks, decode."""
 
     copies: tuple[SlotCopy, ...] = ()
     prefill: tuple[PrefillChunk, ...] = ()
+    """At most one chunk per sequence, in slots len(decode), len(decode) + 1, … in that order, without gaps.
+
+    Every chunk but the last of a prompt has an even number of tokens; a chunk of one token is a prompt of one token.
+    """
     decode: tuple[Sequence, ...] = ()
     """Sequences whose slots are 0, 1, …, len(decode) - 1, in that order."""
+
+    @property
+    def drawing(self) -> tuple[Sequence, ...]:
+        """Sequences that get a token from this step: all of `decode`, then the prompts that end in it."""
+        return self.decode + tuple(chunk.sequence for chunk in self.prefill if chunk.is_last)
+
+    @property
+    def num_prefill_tokens(self) -> int:
+        """Prompt tokens that this step computes."""
+        return sum(chunk.end - chunk.start for chunk in self.prefill)
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,9 @@ class Sequence:
     deadline: float | None = None
     """On the engine's clock, seconds."""
     arrived_at: float = 0.0
+    """On the engine's clock, seconds."""
+    scheduled_at: float | None = None
+    """When it got its slot; None for one that never computed anything."""
     state: SequenceState = SequenceState.WAITING
     slot: int | None = None
     """Row in the KV slab."""

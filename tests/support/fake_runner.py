@@ -1,0 +1,216 @@
+"""A `ModelRunner` without a model: fast, predictable, and stricter than the real one.
+
+    runner = FakeRunner(num_slots=4, capacity=64)
+    engine = EngineLoop(runner, EngineConfig(), SystemClock())
+    …
+    assert ids == fake_completion(prompt_ids, choice=0, num_tokens=5)
+
+*Predictable*: each token is a pure function of prompt, choice, seed and position (`fake_token`), so a test knows the
+whole answer beforehand, whatever runs beside it. Ids that `banned_ids` names are skipped, as a sampler must.
+
+*Strict*: it keeps the token ids of every row like a KV slab, executes the copies, and checks everything that a real
+runner relies on but could not notice: dense decode slots, chunks without gaps, each token computed once and in order,
+the right contents in the row, one `release` per sequence. A breach raises AssertionError and stays in `violations`.
+
+*Scriptable*: `fail_next(error)` raises in the next step; sequences for which `breaks` holds (`poison(choice)`) get None
+as token; `tokens` replaces the token function; `hold()` blocks steps; `step_s` moves a ManualClock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tests.support.manual_clock import ManualClock
+from worker.engine.ports import Batch, CacheLayout, Sampled, TopLogprob
+from worker.engine.sequence import Sequence
+from worker.engine.stopping import banned_ids
+
+__all__ = ["FakeRunner", "fake_completion", "fake_token"]
+
+VOCAB_SIZE = 256
+"""Ids of fake tokens are below it."""
+_HELD_S_MAX = 30.0
+"""A step that a test forgot to release goes on after so many seconds."""
+
+
+def fake_token(
+    prompt_ids: tuple[int, ...],
+    choice: int,
+    position: int,
+    *,
+    seed: int = 0,
+    banned: frozenset[int] = frozenset(),
+) -> int:
+    """The id at `position` (from 0) of the completion; the next id upwards that is not banned."""
+    key = repr((prompt_ids, choice, position, seed)).encode()
+    token_id = hashlib.blake2b(key, digest_size=1).digest()[0]
+    while token_id in banned:
+        token_id = (token_id + 1) % VOCAB_SIZE
+    return token_id
+
+
+def fake_completion(
+    prompt_ids: tuple[int, ...], *, choice: int = 0, num_tokens: int, seed: int = 0
+) -> list[int]:
+    """What a choice gets from a `FakeRunner` when nothing is banned and nothing stops it."""
+    return [fake_token(prompt_ids, choice, i, seed=seed) for i in range(num_tokens)]
+
+
+class FakeRunner:
+    """See the module. `run` and `release` on the engine thread, everything else from the test."""
+
+    def __init__(
+        self,
+        *,
+        num_slots: int = 4,
+        capacity: int = 64,
+        tokens: Callable[[Sequence, int], int] | None = None,
+        step_s: Callable[[Batch], float] | None = None,
+        clock: ManualClock | None = None,
+    ) -> None:
+        self._layout = CacheLayout(num_slots=num_slots, capacity=capacity)
+        self._tokens = tokens or _fake_token_of
+        """(sequence, position in the completion) → id."""
+        self._step_s = step_s
+        self._clock = clock
+        self._rows: list[list[int]] = [[] for _ in range(num_slots)]
+        """Token ids whose keys and values a real slab would hold."""
+        self._seen: set[int] = set()
+        self._released: set[int] = set()
+        self._errors: list[BaseException] = []
+        self._gate = threading.Event()
+        self._gate.set()
+        self._entered = threading.Semaphore(0)
+        self.breaks: Callable[[Sequence], bool] = lambda _: False
+        """Sequences whose logits are 'not finite': their token is None."""
+        self.batches: list[Batch] = []
+        """Every batch so far, failed ones too."""
+        self.violations: list[str] = []
+
+    @property
+    def layout(self) -> CacheLayout:
+        return self._layout
+
+    @property
+    def released_ids(self) -> frozenset[int]:
+        """Sequence ids that the engine said goodbye to."""
+        return frozenset(self._released)
+
+    def fail_next(self, error: BaseException, *, steps: int = 1) -> None:
+        """The next `steps` steps raise `error` after their copies, before anything else."""
+        self._errors += [error] * steps
+
+    def poison(self, choice: int) -> None:
+        """Every sequence with this choice index gets None as token."""
+        self.breaks = lambda sequence: sequence.choice == choice
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Inside, every step waits at its beginning; it goes on when the block is left."""
+        self._gate.clear()
+        try:
+            yield
+        finally:
+            self._gate.set()
+
+    def wait_entered(self, *, timeout_s: float = 5.0) -> None:
+        """Returns once for every step that has begun; blocks (use `asyncio.to_thread`), TimeoutError after a bound."""
+        if not self._entered.acquire(timeout=timeout_s):
+            raise TimeoutError("no step began")
+
+    def run(self, batch: Batch) -> list[Sampled]:
+        self.batches.append(batch)
+        self._entered.release()
+        self._gate.wait(_HELD_S_MAX)
+        if self._clock is not None and self._step_s is not None:
+            self._clock.advance(self._step_s(batch))
+        for sequence in (*batch.decode, *(chunk.sequence for chunk in batch.prefill)):
+            self._seen.add(sequence.id)
+        self._copy(batch)
+        if self._errors:
+            raise self._errors.pop(0)
+        self._check_layout(batch)
+        for chunk in batch.prefill:
+            ids = chunk.sequence.prompt_ids[chunk.start : chunk.end]
+            self._compute(chunk.sequence, chunk.start, ids)
+        for sequence in batch.decode:
+            self._compute(sequence, sequence.num_tokens - 1, (sequence.generated_ids[-1],))
+        return [self._sample(sequence) for sequence in batch.drawing]
+
+    def release(self, sequence: Sequence) -> None:
+        self._require(
+            sequence.id not in self._released, f"sequence {sequence.id} was released twice"
+        )
+        self._require(
+            sequence.id in self._seen, f"sequence {sequence.id} was released but never ran"
+        )
+        self._released.add(sequence.id)
+
+    def _copy(self, batch: Batch) -> None:
+        for copy in batch.copies:
+            self._require(
+                0 < copy.num_tokens <= len(self._rows[copy.source]),
+                f"{copy} takes more than row {copy.source} holds",
+            )
+            self._rows[copy.target] = self._rows[copy.source][: copy.num_tokens]
+
+    def _check_layout(self, batch: Batch) -> None:
+        self._require(bool(batch.decode or batch.prefill), "an empty batch")
+        sequences = (*batch.decode, *(chunk.sequence for chunk in batch.prefill))
+        self._require(
+            [sequence.slot for sequence in sequences] == list(range(len(sequences))),
+            f"slots have gaps: {[sequence.slot for sequence in sequences]}",
+        )
+        for chunk in batch.prefill:
+            size, prompt = chunk.end - chunk.start, chunk.sequence.num_prompt_tokens
+            self._require(
+                0 <= chunk.start < chunk.end <= prompt, f"a chunk out of its prompt: {chunk}"
+            )
+            self._require(size > 1 or prompt == 1, f"a chunk of one token: {chunk}")
+            self._require(chunk.is_last or size % 2 == 0, f"an odd chunk: {chunk}")
+
+    def _compute(self, sequence: Sequence, start: int, ids: tuple[int, ...]) -> None:
+        slot = sequence.slot
+        self._require(slot is not None, f"sequence {sequence.id} has no slot")
+        self._require(
+            sequence.id not in self._released, f"sequence {sequence.id} runs after its release"
+        )
+        row = self._rows[slot or 0]
+        self._require(
+            sequence.num_computed_tokens == start,
+            f"sequence {sequence.id} computes from {start}, but has {sequence.num_computed_tokens}",
+        )
+        tokens = [*sequence.prompt_ids, *sequence.generated_ids]
+        self._require(
+            row[:start] == tokens[:start], f"slot {slot} does not hold sequence {sequence.id}"
+        )
+        row[start:] = ids
+        self._require(len(row) <= self._layout.capacity, f"slot {slot} overflows")
+
+    def _sample(self, sequence: Sequence) -> Sampled:
+        if self.breaks(sequence):
+            return Sampled(sequence=sequence, token_id=None)
+        token_id = self._tokens(sequence, len(sequence.generated_ids))
+        wanted = sequence.sampling.logprobs
+        if wanted is None:
+            return Sampled(sequence=sequence, token_id=token_id)
+        top = tuple(TopLogprob((token_id + i) % VOCAB_SIZE, -0.5 - i) for i in range(wanted))
+        return Sampled(sequence=sequence, token_id=token_id, logprob=-0.5, top=top)
+
+    def _require(self, holds: bool, violation: str) -> None:
+        if not holds:
+            self.violations.append(violation)
+            raise AssertionError(violation)
+
+
+def _fake_token_of(sequence: Sequence, position: int) -> int:
+    return fake_token(
+        sequence.prompt_ids,
+        sequence.choice,
+        position,
+        seed=sequence.sampling.seed,
+        banned=banned_ids(sequence),
+    )

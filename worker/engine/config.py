@@ -1,0 +1,56 @@
+"""Bounds and aims of the engine: frozen, complete, checked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["EngineConfig"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """Every bound of the engine. Raises ValueError when the values do not go together."""
+
+    waiting_sequences_max: int = 256
+    """Most sequences that wait for a slot; beyond it requests are refused with QUEUE_FULL."""
+    waiting_tokens_max: int = 131_072
+    """Most prompt tokens that wait; beyond it requests are refused with QUEUE_FULL."""
+    overtaken_max: int = 8
+    """How many times in a row a priority band may be passed over before it is served once."""
+    chunk_tokens_max: int = 512
+    """Most prompt tokens in one step, over all prompts."""
+    chunk_tokens_min: int = 32
+    """Prompt tokens that a step takes even when decoding alone is over `step_ms_max`, so that prompts always move."""
+    chunk_tokens_first: int = 128
+    """Most prompt tokens in a step while no speed has been measured yet."""
+    step_ms_max: float = 100.0
+    """Aim for the length of a step, milliseconds; aborts, deadlines and liveness rest on it."""
+    retry_after_s_max: float = 30.0
+    """Longest retry hint in a refusal, seconds."""
+    failed_steps_max: int = 3
+    """Failed steps in a row after which the engine no longer calls itself healthy."""
+    stop_s_max: float = 10.0
+    """Longest that `EngineLoop.stop` waits for the running step, seconds."""
+
+    def __post_init__(self) -> None:
+        for name in (
+            "waiting_sequences_max",
+            "waiting_tokens_max",
+            "overtaken_max",
+            "failed_steps_max",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; at least 1")
+        for name in ("step_ms_max", "retry_after_s_max", "stop_s_max"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; more than 0")
+        # Below 4 tokens a chunk could not be even and yet never leave a single token behind.
+        if not 4 <= self.chunk_tokens_min <= self.chunk_tokens_max:
+            raise ValueError(
+                f"chunk_tokens_min is {self.chunk_tokens_min}; from 4 to chunk_tokens_max ({self.chunk_tokens_max})"
+            )
+        if not self.chunk_tokens_min <= self.chunk_tokens_first <= self.chunk_tokens_max:
+            raise ValueError(
+                f"chunk_tokens_first is {self.chunk_tokens_first}; from chunk_tokens_min ({self.chunk_tokens_min}) "
+                f"to chunk_tokens_max ({self.chunk_tokens_max})"
+            )

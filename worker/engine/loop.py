@@ -1,0 +1,405 @@
+"""The engine thread: drain the inbox, schedule, run, update, publish; one hand-off per step.
+
+    event loop                                   engine thread
+    ──────────                                   ─────────────
+    submit, abort ──> inbox (under a lock) ────> step()
+    TokenStream   <── call_soon_threadsafe <──── events of all streams, once per step
+    load()        <── report (a frozen value) <─ before and after each run
+
+The event loop owns the streams and decides, alone, that a choice has ended; the engine thread owns the scheduler and
+the sequences. The lock is held for list operations only, never during a run, so neither side makes the other wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias, final
+
+from common.clock import Clock
+from common.errors import Internal, InvalidRequest, LeptonError, Reason, Unavailable
+from common.logs import get_logger
+from worker.engine.config import EngineConfig
+from worker.engine.events import Event, is_terminal
+from worker.engine.load import EngineLoad
+from worker.engine.observer import StepObserver
+from worker.engine.ports import Batch, ModelRunner, Sampled
+from worker.engine.queue import Waiting, check_room
+from worker.engine.request import EngineRequest
+from worker.engine.scheduler import Scheduler, SequenceEvent, check_answer
+from worker.engine.sequence import Sequence
+from worker.engine.speed import Speed
+from worker.engine.stream import TokenStream
+
+__all__ = ["EngineLoad", "EngineLoop", "TokenStream"]
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    stream: TokenStream
+    sequences: tuple[Sequence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Abort:
+    sequence: Sequence
+
+
+_Letter: TypeAlias = _Arrival | _Abort
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Report:
+    """What the engine thread last said about itself."""
+
+    step: int = 0
+    step_ends_at: float | None = None
+    running: int = 0
+    waiting: Waiting = field(default_factory=Waiting)
+    kv_usage: float = 0.0
+    speed: Speed = field(default_factory=Speed)
+
+
+@final
+class EngineLoop:
+    """One engine: a thread, a scheduler, a runner.
+
+    `start`, `submit`, `abort`, `drain`, `drained` and `stop` are called on one event loop; `load`, `healthy` anywhere.
+    """
+
+    def __init__(
+        self,
+        runner: ModelRunner,
+        config: EngineConfig,
+        clock: Clock,
+        *,
+        observer: StepObserver | None = None,
+    ) -> None:
+        self._runner = runner
+        self._config = config
+        self._clock = clock
+        self._observer = observer
+        self._layout = runner.layout
+        # Owned by the event loop.
+        self._event_loop: asyncio.AbstractEventLoop | None = None
+        self._streams: set[TokenStream] = set()
+        """Those with an open choice."""
+        self._no_streams = asyncio.Event()
+        self._no_streams.set()
+        self._ids = itertools.count(1)
+        self._refusal: Callable[[], LeptonError] | None = _starting
+        """Makes the error that `submit` raises; None while requests are taken."""
+        # Shared, under the lock of `_inbox_changed`.
+        self._inbox_changed = threading.Condition()
+        self._inbox: list[_Letter] = []
+        self._inbox_waiting = Waiting()
+        """What the arrivals in the inbox add to those that wait."""
+        self._report = _Report()
+        self._is_stopping = False
+        self._has_crashed = False
+        # Owned by the engine thread; others read the two counters.
+        self._num_steps = 0
+        self._num_failed_steps = 0
+        """In a row."""
+        self._thread = threading.Thread(target=self._main, name="lepton-engine", daemon=True)
+        self._scheduler = Scheduler(config, self._layout)
+        self._stream_of: dict[int, TokenStream] = {}
+        """Sequence id → who reads it; those without a terminal event."""
+
+    def __repr__(self) -> str:
+        return f"<EngineLoop step={self._num_steps} streams={len(self._streams)} healthy={self.healthy}>"
+
+    # --- called by others -------------------------------------------------------------------------------------------
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the thread lives and steps succeed. A worker that is not should leave the registry and end."""
+        return (
+            self._thread.is_alive()
+            and not self._has_crashed
+            and self._num_failed_steps < self._config.failed_steps_max
+        )
+
+    def start(self) -> None:
+        """Starts the thread. Called once, on the event loop that will read the streams."""
+        self._event_loop = asyncio.get_running_loop()
+        self._refusal = None
+        self._thread.start()
+
+    def submit(self, request: EngineRequest) -> TokenStream:
+        """Takes a request in; its events come through the stream, beginning with the next step. Never blocks.
+
+        *Errors*: `Overloaded(QUEUE_FULL)` with a retry hint; `Unavailable(DRAINING)` after `drain` or `stop`,
+        `(STARTING)` before `start`; `Internal(ENGINE_FAILED)` after a crash; `InvalidRequest` when prompt + max_tokens
+        do not fit into a slot (the edge has checked that, with a better message).
+        """
+        if self._refusal is not None:
+            raise self._refusal()
+        self._check_fits(request)
+        now = self._clock.now()
+        sequences = tuple(
+            Sequence(
+                id=next(self._ids),
+                choice=choice,
+                prompt_ids=request.prompt_ids,
+                sampling=request.sampling,
+                stop=request.stop,
+                priority=request.priority,
+                deadline=request.deadline,
+                arrived_at=now,
+            )
+            for choice in range(request.n)
+        )
+        added = Waiting(request.n, request.n * len(request.prompt_ids))
+        stream = TokenStream(sequences)
+        with self._inbox_changed:
+            waiting = self._report.waiting + self._inbox_waiting
+            check_room(waiting, added, config=self._config, speed=self._report.speed)
+            self._inbox.append(_Arrival(stream, sequences))
+            self._inbox_waiting += added
+            self._inbox_changed.notify()
+        self._streams.add(stream)
+        self._no_streams.clear()
+        return stream
+
+    def abort(self, stream: TokenStream, choice: int | None = None) -> None:
+        """Stops one choice, or all, before the next step; each ends in `FailedEvent(Cancelled)` unless it had ended."""
+        letters = [_Abort(sequence) for sequence in stream.take_abortable(choice)]
+        if letters:
+            with self._inbox_changed:
+                self._inbox += letters
+                self._inbox_changed.notify()
+
+    def load(self) -> EngineLoad:
+        """How busy the engine is now."""
+        with self._inbox_changed:
+            report, waiting = self._report, self._report.waiting + self._inbox_waiting
+        ends_in_ms = None
+        if report.step_ends_at is not None:
+            ends_in_ms = max(0, round(1000 * (report.step_ends_at - self._clock.now())))
+        return EngineLoad(
+            step=report.step,
+            step_ends_in_ms=ends_in_ms,
+            running=report.running,
+            waiting=waiting.sequences,
+            rows_max=self._layout.num_slots,
+            waiting_tokens=waiting.tokens,
+            kv_usage=report.kv_usage,
+        )
+
+    def drain(self) -> None:
+        """Refuses what is new with DRAINING and finishes what it has."""
+        if self._refusal is None:
+            self._refusal = _draining
+
+    async def drained(self) -> None:
+        """Returns when every stream has ended (read or not). Cancellation changes nothing."""
+        await self._no_streams.wait()
+
+    async def stop(self) -> None:
+        """Ends after the running step, `stop_s_max` at most; what is unfinished fails with `Unavailable(DRAINING)`.
+
+        A thread that does not come back in time is left behind (it is a daemon): its streams still end, and
+        `healthy` stays False. Calling it again, or before `start`, is harmless.
+        """
+        self.drain()
+        with self._inbox_changed:
+            self._is_stopping = True
+            self._inbox_changed.notify()
+        try:
+            if self._thread.ident is not None:
+                await asyncio.to_thread(self._thread.join, self._config.stop_s_max)
+                if self._thread.is_alive():
+                    log.error(
+                        "engine.stuck", step=self._num_steps, waited_s=self._config.stop_s_max
+                    )
+        finally:
+            # Events of the last step were handed over before the thread ended, so they have been delivered.
+            self._fail_streams(_draining())
+
+    # --- the engine thread ------------------------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """One turn. Aborts and deadlines are honoured here, between two runs."""
+        events = self._drain_inbox()
+        events += self._scheduler.expire(self._clock.now())
+        batch = self._scheduler.schedule(self._clock.now())
+        if batch is not None:
+            events += self._run(batch)
+        self._publish(events)
+
+    def _main(self) -> None:
+        try:
+            while self._wait_for_work():
+                self.step()
+        except BaseException:
+            # Nobody above would see it, and readers would wait for ever.
+            log.exception("engine.crashed", step=self._num_steps)
+            self._has_crashed = True
+            self._hand_over(self._after_crash)
+
+    def _wait_for_work(self) -> bool:
+        """Sleeps while there is nothing to do. Returns False when the thread should end."""
+        if self._scheduler.is_idle:
+            self._scheduler.check_integrity()
+        with self._inbox_changed:
+            while self._scheduler.is_idle and not self._inbox and not self._is_stopping:
+                self._inbox_changed.wait()
+            return not self._is_stopping
+
+    def _drain_inbox(self) -> list[SequenceEvent]:
+        with self._inbox_changed:
+            letters, self._inbox = self._inbox, []
+            # Those that arrived wait in the queue now; the report says so until the next one counts them itself.
+            self._report = _with_waiting(self._report, self._inbox_waiting)
+            self._inbox_waiting = Waiting()
+        events: list[SequenceEvent] = []
+        for letter in letters:
+            match letter:
+                case _Arrival(stream, sequences):
+                    for sequence in sequences:
+                        self._stream_of[sequence.id] = stream
+                        self._scheduler.add(sequence)
+                case _Abort(sequence):
+                    events += self._scheduler.abort(sequence, self._clock.now())
+        return events
+
+    def _run(self, batch: Batch) -> list[SequenceEvent]:
+        began_at = self._clock.now()
+        self._write_report(step_ends_at=self._expected_end(batch, began_at))
+        sampled = self._compute(batch)
+        ended_at = self._clock.now()
+        self._num_steps += 1
+        self._observe(batch, ended_at - began_at)
+        if sampled is None:
+            return self._scheduler.fail(ended_at)
+        self._scheduler.observe(batch, ended_at - began_at)
+        return self._scheduler.update(batch, sampled, ended_at)
+
+    def _compute(self, batch: Batch) -> list[Sampled] | None:
+        """The runner's answer; None when it failed, which concerns this batch alone."""
+        try:
+            sampled = self._runner.run(batch)
+            check_answer(batch, sampled)
+        except Exception:
+            self._num_failed_steps += 1
+            log.exception(
+                "engine.step_failed", step=self._num_steps, failed_in_a_row=self._num_failed_steps
+            )
+            return None
+        self._num_failed_steps = 0
+        return sampled
+
+    def _expected_end(self, batch: Batch, began_at: float) -> float:
+        expected_s = self._scheduler.meter.step_s(
+            num_prefill_tokens=batch.num_prefill_tokens, num_decode_rows=len(batch.decode)
+        )
+        return began_at + (self._config.step_ms_max / 1000 if expected_s is None else expected_s)
+
+    def _observe(self, batch: Batch, duration_s: float) -> None:
+        if self._observer is None:
+            return
+        try:
+            self._observer.on_step(
+                duration_s=duration_s,
+                num_prefill_tokens=batch.num_prefill_tokens,
+                num_decode_rows=len(batch.decode),
+            )
+        except Exception:
+            log.exception("engine.observer_failed")
+
+    def _publish(self, events: list[SequenceEvent]) -> None:
+        """Says what happened: first the report, so that who reads an end finds its slot free, then all events."""
+        idle = self._scheduler.is_idle
+        self._write_report(step_ends_at=None if idle else self._report.step_ends_at)
+        by_stream: dict[TokenStream, list[Event]] = {}
+        for sequence, event in events:
+            by_stream.setdefault(self._stream_of[sequence.id], []).append(event)
+            if is_terminal(event):
+                del self._stream_of[sequence.id]
+                self._release(sequence)
+        if by_stream:
+            self._hand_over(lambda: self._deliver(by_stream))
+
+    def _release(self, sequence: Sequence) -> None:
+        if sequence.scheduled_at is None:
+            return
+        try:
+            self._runner.release(sequence)
+        except Exception:
+            log.exception("engine.release_failed", sequence=sequence.id)
+
+    def _write_report(self, *, step_ends_at: float | None) -> None:
+        report = _Report(
+            step=self._num_steps,
+            step_ends_at=step_ends_at,
+            running=self._scheduler.num_running,
+            waiting=self._scheduler.waiting,
+            kv_usage=self._scheduler.kv_usage,
+            speed=self._scheduler.meter.speed,
+        )
+        with self._inbox_changed:
+            self._report = report
+
+    def _hand_over(self, callback: Callable[[], None]) -> None:
+        try:
+            if self._event_loop is not None:
+                self._event_loop.call_soon_threadsafe(callback)
+        except RuntimeError:
+            # The event loop is closed: nobody listens any more, so there is nothing left to compute for.
+            log.warning("engine.event_loop_closed")
+            with self._inbox_changed:
+                self._is_stopping = True
+
+    # --- back on the event loop -------------------------------------------------------------------------------------
+
+    def _deliver(self, by_stream: Mapping[TokenStream, list[Event]]) -> None:
+        for stream, events in by_stream.items():
+            stream.push(events)
+            if stream.has_ended:
+                self._streams.discard(stream)
+        if not self._streams:
+            self._no_streams.set()
+
+    def _fail_streams(self, error: LeptonError) -> None:
+        at = self._clock.now()
+        for stream in self._streams:
+            stream.fail(error, at)
+        self._streams.clear()
+        self._no_streams.set()
+
+    def _after_crash(self) -> None:
+        """Every reader gets a typed failure, what is new is refused; the sequences are lost."""
+        self._refusal = _crashed
+        self._fail_streams(_crashed())
+
+    def _check_fits(self, request: EngineRequest) -> None:
+        num_tokens = len(request.prompt_ids) + request.stop.max_tokens
+        if not request.prompt_ids or request.n < 1 or request.stop.max_tokens < 1:
+            raise InvalidRequest("a request needs a prompt, a choice and max_tokens of at least 1")
+        if num_tokens > self._layout.capacity:
+            raise InvalidRequest(
+                f"prompt and max_tokens are {num_tokens} tokens together; the context has {self._layout.capacity}",
+                reason=Reason.PROMPT_TOO_LONG,
+            )
+
+
+def _with_waiting(report: _Report, added: Waiting) -> _Report:
+    return replace(report, waiting=report.waiting + added)
+
+
+def _starting() -> LeptonError:
+    return Unavailable("the engine has not started", reason=Reason.STARTING)
+
+
+def _draining() -> LeptonError:
+    return Unavailable("the worker is draining; ask another one", reason=Reason.DRAINING)
+
+
+def _crashed() -> LeptonError:
+    return Internal("the engine has failed; ask another worker", reason=Reason.ENGINE_FAILED)

@@ -1,0 +1,15 @@
+"""Who watches the steps, for metrics."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+__all__ = ["StepObserver"]
+
+
+class StepObserver(Protocol):
+    """Called on the engine thread, so it must return at once; what it raises is logged and changes nothing."""
+
+    def on_step(self, *, duration_s: float, num_prefill_tokens: int, num_decode_rows: int) -> None:
+        """After each run of the model, failed ones too: its length, prompt tokens and decoding sequences."""
+        ...

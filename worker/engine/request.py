@@ -1,0 +1,26 @@
+"""What the edge hands to the engine: parsed, resolved, tokenized."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from worker.engine.sampling_params import SamplingParams
+from worker.engine.sequence import StopRule
+
+__all__ = ["EngineRequest"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRequest:
+    """One prompt and how often and how far to complete it."""
+
+    prompt_ids: tuple[int, ...]
+    """At least one id, each below the vocabulary size; with `stop.max_tokens` it fits into the context."""
+    sampling: SamplingParams
+    stop: StopRule
+    n: int = 1
+    """Choices; each becomes a sequence of its own and draws its own tokens."""
+    priority: int = 0
+    """Higher goes first; few different values (each is a band of the waiting queue)."""
+    deadline: float | None = None
+    """On the engine's clock, seconds; None waits for ever."""

@@ -1,0 +1,238 @@
+"""Which sequence computes what in the next step. It counts; the runtime stores.
+
+    add ──> queue ──> prefilling slot ──> decoding slot ──> EndEvent
+              └────────────┴───────────────────┴──────────> FailedEvent   (abort, expire, fail)
+
+Every step decodes all running sequences and, within a budget of tokens, computes prompts: first the one that was begun,
+then those that wait, as long as slots and budget last. What is begun is finished first, so a sequence of high
+priority overtakes those that wait but not the one prompt that is half computed. Rows are never preempted: a
+sequence that has a slot keeps it to its end, since prompt + max_tokens fit into every slot.
+
+Pure: time comes in as an argument, seconds on the engine's clock; engine thread only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as SequenceOf
+from typing import TypeAlias
+
+from common.errors import Cancelled, DeadlineExceeded, Internal, LeptonError, Reason
+from worker.engine.chunking import chunk_size
+from worker.engine.config import EngineConfig
+from worker.engine.events import EndEvent, Event, FailedEvent, ScheduledEvent, TokenEvent
+from worker.engine.ports import Batch, CacheLayout, PrefillChunk, Sampled
+from worker.engine.queue import Waiting, WaitingQueue
+from worker.engine.sequence import Sequence, SequenceState
+from worker.engine.slots import SlotTable
+from worker.engine.speed import SpeedMeter
+from worker.engine.stopping import finish
+
+__all__ = ["Scheduler", "SequenceEvent", "check_answer"]
+
+SequenceEvent: TypeAlias = tuple[Sequence, Event]
+"""An event and whom it concerns. A method's events are in the order in which they happened."""
+
+
+class Scheduler:
+    """Every sequence that is added ends in exactly one `EndEvent` or `FailedEvent`.
+
+    One turn is `schedule`, then `update` or `fail`; `add`, `abort` and `expire` come between turns.
+    """
+
+    def __init__(self, config: EngineConfig, layout: CacheLayout) -> None:
+        self._config = config
+        self._queue = WaitingQueue(overtaken_max=config.overtaken_max)
+        self._slots = SlotTable(layout)
+        self._meter = SpeedMeter()
+        self._started: list[Sequence] = []
+        """Got a slot in the last `schedule`; their readers do not know yet."""
+
+    def __repr__(self) -> str:
+        return f"<Scheduler {self._queue!r} {self._slots!r}>"
+
+    @property
+    def waiting(self) -> Waiting:
+        return self._queue.waiting
+
+    @property
+    def num_running(self) -> int:
+        """Sequences with a slot."""
+        return self._slots.num_occupied
+
+    @property
+    def kv_usage(self) -> float:
+        """Share of the KV slab that holds computed tokens, 0 to 1."""
+        return self._slots.usage
+
+    @property
+    def meter(self) -> SpeedMeter:
+        return self._meter
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self._queue and not self._slots.num_occupied
+
+    def add(self, sequence: Sequence) -> None:
+        """Takes a new sequence over; from here on it is owed a terminal event."""
+        self._queue.put(sequence)
+
+    def abort(self, sequence: Sequence, now: float) -> list[SequenceEvent]:
+        """Ends a sequence because nobody wants it any more; nothing happens to one that has ended."""
+        if sequence.state is SequenceState.FINISHED:
+            return []
+        return [self._fail(sequence, Cancelled("the request was cancelled"), now)]
+
+    def expire(self, now: float) -> list[SequenceEvent]:
+        """Ends every sequence whose deadline has come."""
+        late = [s for s in self._everybody() if s.deadline is not None and s.deadline <= now]
+        return [
+            self._fail(
+                s, DeadlineExceeded("the deadline passed before the answer was complete"), now
+            )
+            for s in late
+        ]
+
+    def schedule(self, now: float) -> Batch | None:
+        """The work of the next step; None exactly when idle."""
+        copies = self._slots.compact()
+        decode = self._slots.decoding
+        budget = self._prefill_budget(len(decode))
+
+        chunks: list[PrefillChunk] = []
+        for sequence in self._slots.prefilling:
+            budget -= _extend(chunks, sequence, budget)
+
+        self._started = []
+        while self._slots.num_free and (waiting := self._queue.peek()) is not None:
+            num_tokens = _extend(chunks, waiting, budget)
+            if not num_tokens:
+                break
+            budget -= num_tokens
+            self._start(self._queue.take(), now)
+
+        if not decode and not chunks:
+            return None
+        return Batch(copies=copies, prefill=tuple(chunks), decode=decode)
+
+    def observe(self, batch: Batch, duration_s: float) -> None:
+        """Learns from the measured length of a step; the next budgets follow."""
+        self._meter.observe(
+            duration_s=duration_s,
+            num_prefill_tokens=batch.num_prefill_tokens,
+            num_decode_rows=len(batch.decode),
+            num_starts=len(self._started),
+        )
+
+    def update(self, batch: Batch, sampled: SequenceOf[Sampled], now: float) -> list[SequenceEvent]:
+        """Takes in what the runner computed; `check_answer` has passed."""
+        events = self._scheduled_events()
+        for sequence in batch.decode:
+            sequence.num_computed_tokens += 1
+        for chunk in batch.prefill:
+            chunk.sequence.num_computed_tokens = chunk.end
+            if chunk.is_last:
+                self._slots.promote(chunk.sequence)
+                chunk.sequence.state = SequenceState.RUNNING
+        for result in sampled:
+            events += self._append(result, now)
+        return events
+
+    def fail(self, now: float) -> list[SequenceEvent]:
+        """Ends the batch after the runner failed: every sequence that holds a slot, as all of them are in each batch.
+
+        The rows cannot be trusted any more, half of the copies may have happened. Those that wait go on.
+        """
+        events = self._scheduled_events()
+        for sequence in self._slots.occupants:
+            error = Internal("the engine failed in this step", reason=Reason.ENGINE_FAILED)
+            events.append(self._fail(sequence, error, now))
+        return events
+
+    def check_integrity(self) -> None:
+        """Raises RuntimeError when the books do not agree."""
+        self._slots.check_integrity()
+        self._queue.check_integrity()
+
+    def _prefill_budget(self, num_decode_rows: int) -> int:
+        """Prompt tokens of this step: what the measured speed fits beside decoding into `step_ms_max`, in bounds."""
+        config = self._config
+        fits = self._meter.prefill_tokens(
+            step_s=config.step_ms_max / 1000, num_decode_rows=num_decode_rows
+        )
+        if fits is None:
+            return config.chunk_tokens_first
+        return min(max(fits, config.chunk_tokens_min), config.chunk_tokens_max)
+
+    def _start(self, sequence: Sequence, now: float) -> None:
+        self._slots.admit(sequence)
+        sequence.state = SequenceState.PREFILLING
+        sequence.scheduled_at = now
+        self._started.append(sequence)
+
+    def _scheduled_events(self) -> list[SequenceEvent]:
+        started, self._started = self._started, []
+        return [
+            (s, ScheduledEvent(choice=s.choice, at=s.scheduled_at))
+            for s in started
+            if s.scheduled_at is not None
+        ]
+
+    def _append(self, result: Sampled, now: float) -> list[SequenceEvent]:
+        sequence = result.sequence
+        if result.token_id is None:
+            error = Internal(
+                "the model computed numbers that are not finite", reason=Reason.MODEL_OUTPUT_INVALID
+            )
+            return [self._fail(sequence, error, now)]
+        sequence.generated_ids.append(result.token_id)
+        token = TokenEvent(
+            choice=sequence.choice,
+            token_id=result.token_id,
+            logprob=result.logprob,
+            top=result.top,
+            at=now,
+        )
+        ended = finish(sequence)
+        if ended is None:
+            return [(sequence, token)]
+        self._end(sequence)
+        end = EndEvent(
+            choice=sequence.choice, reason=ended.reason, stop_token_id=ended.stop_token_id, at=now
+        )
+        return [(sequence, token), (sequence, end)]
+
+    def _fail(self, sequence: Sequence, error: LeptonError, now: float) -> SequenceEvent:
+        self._end(sequence)
+        return sequence, FailedEvent(choice=sequence.choice, error=error, at=now)
+
+    def _end(self, sequence: Sequence) -> None:
+        """The only way out: takes back what the sequence holds. A second time is a bug."""
+        if sequence.state is SequenceState.FINISHED:
+            raise RuntimeError(f"sequence {sequence.id} ended twice")
+        if sequence.state is SequenceState.WAITING:
+            self._queue.remove(sequence)
+        else:
+            self._slots.free(sequence)
+        sequence.state = SequenceState.FINISHED
+
+    def _everybody(self) -> tuple[Sequence, ...]:
+        return self._slots.occupants + self._queue.sequences
+
+
+def check_answer(batch: Batch, sampled: SequenceOf[Sampled]) -> None:
+    """Raises RuntimeError unless `sampled` has exactly one result for every sequence that `batch` draws a token for."""
+    expected = sorted(sequence.id for sequence in batch.drawing)
+    if sorted(result.sequence.id for result in sampled) != expected:
+        raise RuntimeError(
+            f"the runner answered with {len(sampled)} results for {len(expected)} sequences"
+        )
+
+
+def _extend(chunks: list[PrefillChunk], sequence: Sequence, budget: int) -> int:
+    """Adds the next chunk of a prompt, as long as `budget` allows; returns its tokens, 0 when none fit."""
+    start = sequence.num_computed_tokens
+    size = chunk_size(sequence.num_prompt_tokens - start, budget)
+    if size:
+        chunks.append(PrefillChunk(sequence=sequence, start=start, end=start + size))
+    return size

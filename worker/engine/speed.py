@@ -1,0 +1,97 @@
+"""How fast this engine is: measured step by step, forgotten step by step.
+
+    length of a step = decode_s(rows) + prompt tokens / prefill_tokens_per_s
+
+Steps that only decode teach the first term, by number of rows; what a mixed step took beyond it teaches the second.
+Where the first is not known yet the second comes out too slow, which errs towards smaller chunks and corrects itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Speed", "SpeedMeter"]
+
+_KEPT = 0.9
+"""Share of the past that stays when a new step is added to a rate."""
+_WEIGHT = 0.3
+"""Share of the newest step in the mean length of a decode step."""
+_PREFILL_SHARE_MIN = 0.1
+"""Least share of a mixed step that is put down to its prompt tokens, however long decoding used to take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """What outsiders may know; None until measured."""
+
+    prefill_tokens_per_s: float | None = None
+    starts_per_s: float | None = None
+    """Sequences that got a slot, per second of work."""
+
+
+class SpeedMeter:
+    """Fed with the measured length of every step; engine thread only. No clock inside: deterministic."""
+
+    def __init__(self) -> None:
+        self._prefill = _Rate()
+        self._starts = _Rate()
+        self._decode_s: dict[int, float] = {}
+        """Rows → mean seconds; at most one entry per slot."""
+
+    def observe(
+        self, *, duration_s: float, num_prefill_tokens: int, num_decode_rows: int, num_starts: int
+    ) -> None:
+        """Learns from one step. A step without length (a stopped clock) teaches nothing."""
+        if duration_s <= 0:
+            return
+        self._starts.add(num_starts, duration_s)
+        if num_prefill_tokens:
+            rest_s = duration_s - self.decode_s(num_decode_rows)
+            self._prefill.add(num_prefill_tokens, max(rest_s, _PREFILL_SHARE_MIN * duration_s))
+        else:
+            mean_s = self._decode_s.get(num_decode_rows, duration_s)
+            self._decode_s[num_decode_rows] = mean_s + _WEIGHT * (duration_s - mean_s)
+
+    @property
+    def speed(self) -> Speed:
+        return Speed(
+            prefill_tokens_per_s=self._prefill.per_s, starts_per_s=self._starts.per_s or None
+        )
+
+    def decode_s(self, rows: int) -> float:
+        """Expected seconds of a step that decodes `rows` rows: as measured with the nearest number of rows, else 0."""
+        if rows == 0 or not self._decode_s:
+            return 0.0
+        nearest = min(self._decode_s, key=lambda known: (abs(known - rows), known))
+        return self._decode_s[nearest]
+
+    def step_s(self, *, num_prefill_tokens: int, num_decode_rows: int) -> float | None:
+        """Expected seconds of a step; None when nothing like it has been measured."""
+        if num_prefill_tokens and self._prefill.per_s is None:
+            return None
+        if num_decode_rows and not self._decode_s:
+            return None
+        prefill_s = num_prefill_tokens / self._prefill.per_s if self._prefill.per_s else 0.0
+        return self.decode_s(num_decode_rows) + prefill_s
+
+    def prefill_tokens(self, *, step_s: float, num_decode_rows: int) -> int | None:
+        """Prompt tokens that fit beside the decode rows into a step of `step_s` seconds; None when not measured."""
+        if self._prefill.per_s is None:
+            return None
+        return int(max(0.0, step_s - self.decode_s(num_decode_rows)) * self._prefill.per_s)
+
+
+class _Rate:
+    """Amount per second over the recent past; long steps weigh more than short ones."""
+
+    def __init__(self) -> None:
+        self._amount = 0.0
+        self._seconds = 0.0
+
+    def add(self, amount: float, seconds: float) -> None:
+        self._amount = _KEPT * self._amount + amount
+        self._seconds = _KEPT * self._seconds + seconds
+
+    @property
+    def per_s(self) -> float | None:
+        return self._amount / self._seconds if self._seconds else None
