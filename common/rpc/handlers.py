@@ -15,13 +15,18 @@ from typing import Any
 
 import grpc
 
-__all__ = ["Around", "Behaviour", "raw_unary_stream", "raw_unary_unary", "wrap"]
+__all__ = ["Around", "Behaviour", "Continuation", "raw_unary_stream", "raw_unary_unary", "wrap"]
 
 Behaviour = Callable[[Any, Any], Awaitable[Any]]
 """(request, context) → the response, or None for a stream that was written to the context."""
 
 Around = Callable[[Behaviour, Any, Any], Awaitable[Any]]
 """(inner, request, context): runs the inner behaviour with something before and after."""
+
+Continuation = Callable[
+    ["grpc.HandlerCallDetails"], Awaitable["grpc.RpcMethodHandler[Any, Any] | None"]
+]
+"""What a server interceptor asks for the handler; None for a method that nobody serves."""
 
 
 def raw_unary_unary(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, Final, Never, final
 
@@ -17,7 +16,7 @@ import grpc
 from common.clock import Clock, SystemClock
 from common.errors import Internal, LeptonError, Reason
 from common.logs import get_logger
-from common.rpc.handlers import Behaviour, wrap
+from common.rpc.handlers import Behaviour, Continuation, wrap
 from common.rpc.metadata import REQUEST_ID_KEY
 from common.rpc.status import DETAILS_KEY, codes_of, details_of
 from common.telemetry.names import UNTRACED_METHODS, UNTRACED_SERVICES
@@ -29,10 +28,6 @@ MESSAGE_BYTES_MAX: Final = 1024
 
 _DEADLINE_SLACK_S: Final = 0.05
 """A client resets the stream at its deadline, which reaches us a little before our own timer."""
-
-_Continuation = Callable[
-    [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
-]
 
 _annotations: ContextVar[dict[str, object] | None] = ContextVar("rpc_annotations", default=None)
 
@@ -55,7 +50,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     """
 
     async def intercept_service(
-        self, continuation: _Continuation, handler_call_details: grpc.HandlerCallDetails
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         handler = await continuation(handler_call_details)
         if handler is None or _is_foreign(handler_call_details.method):
@@ -94,7 +89,7 @@ class CallLogInterceptor(grpc.aio.ServerInterceptor):
         self._clock = clock or SystemClock()
 
     async def intercept_service(
-        self, continuation: _Continuation, handler_call_details: grpc.HandlerCallDetails
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         handler = await continuation(handler_call_details)
         if handler is None or _is_foreign(handler_call_details.method):

@@ -7,7 +7,7 @@ spans end whatever becomes of the call: a cancelled one is recorded as CANCELLED
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final, final
 from urllib.parse import unquote
 
@@ -17,7 +17,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from common.rpc.context import InitialMetadataContext
-from common.rpc.handlers import Behaviour, wrap
+from common.rpc.handlers import Behaviour, Continuation, wrap
 from common.rpc.interceptors import code_of_cancelled, code_set_by
 from common.rpc.metadata import TRACE_ID_KEY
 from common.telemetry import names
@@ -39,10 +39,6 @@ _SERVER_ERRORS: Final = frozenset(
 )
 """What the conventions call an error of the server; to a client everything but OK is one."""
 
-_Continuation = Callable[
-    [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
-]
-
 
 @final
 class TracingServerInterceptor(grpc.aio.ServerInterceptor):
@@ -52,7 +48,7 @@ class TracingServerInterceptor(grpc.aio.ServerInterceptor):
         self._tracer = tracer
 
     async def intercept_service(
-        self, continuation: _Continuation, handler_call_details: grpc.HandlerCallDetails
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
