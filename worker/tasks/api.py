@@ -1,0 +1,197 @@
+"""What goes into a generation and what comes out of it: plain values, no proto, no arrays.
+
+GenerateRequest ──> GenerateTask.run ──> Begun, Piece, Piece, …, Done       (or one LeptonError)
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from worker.engine.ports import TopLogprob
+from worker.engine.sampling_params import SamplingParams
+from worker.engine.sequence import FinishReason
+
+__all__ = [
+    "Begun",
+    "ChatPrompt",
+    "ChatTurn",
+    "ChoiceEnd",
+    "Done",
+    "GenerateRequest",
+    "ModelFacts",
+    "Output",
+    "Piece",
+    "Prompt",
+    "Task",
+    "TextPrompt",
+    "Timeline",
+    "TokenLogprobs",
+    "TokenPrompt",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """What requests are checked against; discovered at load, never changed."""
+
+    name: str
+    """Name that requests use."""
+    revision: str
+    """Content hash of the model folder, hex."""
+    context_length: int
+    """Most tokens of prompt and completion together."""
+    vocab_size: int
+    """Valid token ids are below it."""
+    eos_ids: frozenset[int]
+    """Tokens by which the model says that it is done."""
+    fingerprint: str
+    """Engine: runtime version, provider, precision, instruction set, threads."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextPrompt:
+    """Plain text, never read as control tokens."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatTurn:
+    """One message of a conversation."""
+
+    role: str
+    """system, user, assistant or tool."""
+    content: str
+    name: str = ""
+    """Name of the speaker or tool; empty when there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatPrompt:
+    """A conversation, rendered by the model's chat template."""
+
+    turns: tuple[ChatTurn, ...]
+    add_generation_prompt: bool
+    """Whether the template opens the assistant's turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPrompt:
+    """Token ids, each below the vocabulary size."""
+
+    ids: tuple[int, ...]
+
+
+Prompt = TextPrompt | ChatPrompt | TokenPrompt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateRequest:
+    """One generation, checked against everything but the length of its prompt, which only the tokenizer knows."""
+
+    request_id: str
+    """For logs and traces only."""
+    prompt: Prompt
+    sampling: SamplingParams
+    """With a seed: the caller's, or one that was chosen for it."""
+    n: int
+    """Number of choices."""
+    max_tokens: int | None
+    """As the caller said; None takes what the context leaves, at most `max_tokens_default`."""
+    max_tokens_default: int
+    min_tokens: int
+    stop_strings: tuple[str, ...]
+    stop_ids: frozenset[int]
+    ignore_eos: bool
+    priority: int
+    """Higher goes first."""
+    arrived_at: float
+    """On the clock of the process, seconds."""
+    deadline: float
+    """On the same clock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLogprobs:
+    """Log-probabilities of one position, raw distribution."""
+
+    token_id: int
+    logprob: float
+    top: tuple[TopLogprob, ...]
+    """The most likely tokens, best first; empty unless asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChoiceEnd:
+    """How one choice ended."""
+
+    reason: FinishReason
+    stop_string: str | None = None
+    """What matched, when a stop string did."""
+    stop_token_id: int | None = None
+    """What matched, when a stop id of the request did (the model's own end tokens are not told)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """First output, together with the first piece: the request has a worker and a token."""
+
+    num_prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """More of one choice. The ids are those whose text is in `text` or has been released before, in order."""
+
+    choice: int
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprobs, ...]
+    """One per id when asked for, else empty."""
+    end: ChoiceEnd | None = None
+    """Set in the last piece of the choice."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Timeline:
+    """When things happened to one request, seconds on the clock of the process; None: not (yet)."""
+
+    arrived_at: float
+    tokenized_at: float | None = None
+    submitted_at: float | None = None
+    scheduled_at: float | None = None
+    """First compute for any of its choices."""
+    first_token_at: float | None = None
+    last_token_at: float | None = None
+    token_gaps_s: list[float] = field(default_factory=list)
+    """Times between two tokens of one choice; whoever measures takes them out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """Last output: all choices have ended."""
+
+    num_prompt_tokens: int
+    num_completion_tokens: int
+    """Over all choices, end-of-sequence tokens included."""
+    ends: tuple[ChoiceEnd, ...]
+    """In choice order."""
+
+
+Output = Begun | Piece | Done
+
+
+class Task(Protocol):
+    """A way of turning a request into results."""
+
+    def run(
+        self, request: GenerateRequest, timeline: Timeline
+    ) -> AsyncGenerator[tuple[Output, ...], None]:
+        """Yields outputs as they come, everything that is there at once; fills in `timeline` on the way.
+
+        Resources: what it holds of the engine is given back when the generator ends or is closed: close it.
+        Errors: `LeptonError` instead of `Done`, never both. Cancellation: stops the compute within a step.
+        """
+        ...

@@ -1,0 +1,173 @@
+"""Text generation: tokenise, submit, detokenise, stop strings, usage."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import final
+
+from common.clock import Clock
+from common.errors import Internal, Reason
+from worker.engine.events import EndEvent, Event, FailedEvent, ScheduledEvent, TokenEvent
+from worker.engine.loop import EngineLoop, TokenStream
+from worker.engine.request import EngineRequest
+from worker.engine.sequence import FinishReason, StopRule
+from worker.tasks.api import (
+    Begun,
+    ChoiceEnd,
+    Done,
+    GenerateRequest,
+    ModelFacts,
+    Output,
+    Timeline,
+    TokenLogprobs,
+)
+from worker.tasks.choice import ChoiceText
+from worker.tasks.lengths import max_tokens_of
+from worker.tasks.stop_strings import StopStrings
+from worker.tasks.tokenizer_pool import TokenizerPool
+
+__all__ = ["GenerateTask"]
+
+
+@final
+class GenerateTask:
+    """Serves `InferenceService.Generate`."""
+
+    def __init__(
+        self, *, model: ModelFacts, tokenizers: TokenizerPool, engine: EngineLoop, clock: Clock
+    ) -> None:
+        self._model = model
+        self._tokenizers = tokenizers
+        self._engine = engine
+        self._clock = clock
+
+    async def run(
+        self, request: GenerateRequest, timeline: Timeline
+    ) -> AsyncGenerator[tuple[Output, ...], None]:
+        """See `worker.tasks.api.Task`.
+
+        The outputs of one engine step, or of several when the reader is slow, come as one tuple. `Begun` comes with the
+        first piece, not before: until a token is there, whoever relays the stream may still give it to another worker.
+        """
+        prompt_ids = await self._tokenizers.prompt_ids(request.prompt)
+        timeline.tokenized_at = self._clock.now()
+        stream = self._engine.submit(self._engine_request(request, prompt_ids))
+        timeline.submitted_at = self._clock.now()
+        try:
+            choices = self._choices(request)
+            waiting: tuple[Output, ...] = (Begun(num_prompt_tokens=len(prompt_ids)),)
+            while not all(choice.end for choice in choices):
+                self._take(await stream.next(), request, choices, stream, timeline)
+                pieces = tuple(piece for choice in choices if (piece := choice.take()))
+                if all(choice.end for choice in choices):
+                    yield (*waiting, *pieces, _done(choices, num_prompt_tokens=len(prompt_ids)))
+                elif pieces:
+                    yield (*waiting, *pieces)
+                    waiting = ()
+        finally:
+            self._engine.abort(stream)
+
+    def _engine_request(
+        self, request: GenerateRequest, prompt_ids: tuple[int, ...]
+    ) -> EngineRequest:
+        max_tokens = max_tokens_of(
+            num_prompt_tokens=len(prompt_ids),
+            context_length=self._model.context_length,
+            asked=request.max_tokens,
+            default=request.max_tokens_default,
+            min_tokens=request.min_tokens,
+        )
+        return EngineRequest(
+            prompt_ids=prompt_ids,
+            sampling=request.sampling,
+            stop=StopRule(
+                max_tokens=max_tokens,
+                min_tokens=request.min_tokens,
+                eos_ids=frozenset() if request.ignore_eos else self._model.eos_ids,
+                stop_ids=request.stop_ids,
+            ),
+            n=request.n,
+            priority=request.priority,
+            deadline=request.deadline,
+        )
+
+    def _choices(self, request: GenerateRequest) -> tuple[ChoiceText, ...]:
+        stops = StopStrings(request.stop_strings)
+        return tuple(
+            ChoiceText(
+                index,
+                self._tokenizers.tokenizer.new_detokenizer(),
+                stops.new_matcher(),
+                min_tokens=request.min_tokens,
+            )
+            for index in range(request.n)
+        )
+
+    def _take(
+        self,
+        events: Sequence[Event],
+        request: GenerateRequest,
+        choices: Sequence[ChoiceText],
+        stream: TokenStream,
+        timeline: Timeline,
+    ) -> None:
+        """Hands each event to its choice; a choice whose stop string is complete is aborted in the engine."""
+        if not events:
+            raise Internal(
+                "the engine ended a request without saying how", reason=Reason.ENGINE_FAILED
+            )
+        end_tokens = _end_tokens(events)
+        for event in events:
+            choice = choices[event.choice]
+            match event:
+                case ScheduledEvent():
+                    timeline.scheduled_at = timeline.scheduled_at or event.at
+                case TokenEvent() if choice.end is None:
+                    _note_token(timeline, choice, event.at)
+                    if choice.push(
+                        event.token_id,
+                        _logprobs(event),
+                        is_end=event is end_tokens.get(event.choice),
+                    ):
+                        self._engine.abort(stream, event.choice)
+                case EndEvent():
+                    told = event.stop_token_id if event.stop_token_id in request.stop_ids else None
+                    choice.finish(ChoiceEnd(reason=event.reason, stop_token_id=told))
+                case FailedEvent() if choice.end is None:
+                    raise event.error
+
+
+def _note_token(timeline: Timeline, choice: ChoiceText, at: float) -> None:
+    timeline.first_token_at = timeline.first_token_at or at
+    timeline.last_token_at = at
+    if choice.last_token_at is not None:
+        timeline.token_gaps_s.append(at - choice.last_token_at)
+    choice.last_token_at = at
+
+
+def _end_tokens(events: Sequence[Event]) -> dict[int, TokenEvent]:
+    """Per choice that the engine ended by a token, that token: the last before the end, published with it."""
+    last: dict[int, TokenEvent] = {}
+    for event in events:
+        if isinstance(event, TokenEvent):
+            last[event.choice] = event
+    stopped = {
+        event.choice
+        for event in events
+        if isinstance(event, EndEvent) and event.reason is FinishReason.STOP
+    }
+    return {choice: event for choice, event in last.items() if choice in stopped}
+
+
+def _logprobs(event: TokenEvent) -> TokenLogprobs | None:
+    if event.logprob is None:
+        return None
+    return TokenLogprobs(token_id=event.token_id, logprob=event.logprob, top=event.top)
+
+
+def _done(choices: Sequence[ChoiceText], *, num_prompt_tokens: int) -> Done:
+    return Done(
+        num_prompt_tokens=num_prompt_tokens,
+        num_completion_tokens=sum(choice.num_tokens for choice in choices),
+        ends=tuple(choice.end for choice in choices if choice.end is not None),
+    )

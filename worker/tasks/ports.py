@@ -1,0 +1,47 @@
+"""What tasks need of the runtime, which satisfies it by shape; `worker.app` brings the two together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from worker.tasks.api import ChatTurn
+
+__all__ = ["Detokenizer", "Tokenizer"]
+
+
+class Detokenizer(Protocol):
+    """Token ids of one choice → text, one at a time."""
+
+    def push(self, token_id: int) -> str:
+        """The text that became complete with this token; empty inside a character and for control tokens."""
+        ...
+
+    def flush(self) -> str:
+        """What is left at the end: an incomplete character as U+FFFD, else nothing."""
+        ...
+
+
+class Tokenizer(Protocol):
+    """Text → ids and back. `encode` and `encode_chat` may be called from several threads at once."""
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of plain text, with what the model wants at the start; text never becomes control tokens."""
+        ...
+
+    def encode_chat(
+        self, messages: Sequence[ChatTurn], *, add_generation_prompt: bool
+    ) -> list[int]:
+        """Ids of a conversation under the model's chat template.
+
+        Raises `InvalidRequest(CHAT_TEMPLATE_REFUSED)` when the template refuses the messages.
+        """
+        ...
+
+    def new_detokenizer(self) -> Detokenizer:
+        """A detokenizer for one choice."""
+        ...
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """What one token stands for; may be part of a character."""
+        ...

@@ -1,0 +1,68 @@
+"""Tokenising away from the event loop: a megabyte of text takes a second, and nobody else should wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import BoundedSemaphore
+from typing import Final, TypeVar, final
+
+from common.errors import Overloaded, Reason
+from worker.tasks.api import ChatPrompt, Prompt, TextPrompt, TokenPrompt
+from worker.tasks.ports import Tokenizer
+
+__all__ = ["TokenizerPool"]
+
+_RETRY_AFTER_S: Final = 0.5
+
+ResultT = TypeVar("ResultT")
+
+
+@final
+class TokenizerPool:
+    """A bounded number of threads and a bounded number of prompts that wait for one.
+
+    Resources: owns the threads until `close`. Errors: `Overloaded(QUEUE_FULL)`, and what the tokenizer raises.
+    Cancellation: the caller goes on at once; a prompt that a thread has begun is finished and dropped.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, threads: int, waiting_max: int) -> None:
+        self.tokenizer = tokenizer
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="tokenizer")
+        self._places = BoundedSemaphore(threads + waiting_max)
+
+    async def prompt_ids(self, prompt: Prompt) -> tuple[int, ...]:
+        """The token ids of a prompt."""
+        match prompt:
+            case TokenPrompt(ids):
+                return ids
+            case TextPrompt(text):
+                return tuple(await self._run(lambda: self.tokenizer.encode(text)))
+            case ChatPrompt():
+                return tuple(
+                    await self._run(
+                        lambda: self.tokenizer.encode_chat(
+                            prompt.turns, add_generation_prompt=prompt.add_generation_prompt
+                        )
+                    )
+                )
+
+    async def token_bytes(self, token_ids: tuple[int, ...]) -> list[bytes]:
+        """The bytes of each id."""
+        return await self._run(lambda: [self.tokenizer.token_bytes(i) for i in token_ids])
+
+    def close(self) -> None:
+        """Waits for the prompts that threads have begun; those that wait are dropped."""
+        self._executor.shutdown(cancel_futures=True)
+
+    async def _run(self, job: Callable[[], ResultT]) -> ResultT:
+        if not self._places.acquire(blocking=False):
+            raise Overloaded(
+                "too many prompts wait to be tokenized; try again later",
+                reason=Reason.QUEUE_FULL,
+                retry_after_s=_RETRY_AFTER_S,
+            )
+        future: Future[ResultT] = self._executor.submit(job)
+        future.add_done_callback(lambda _: self._places.release())
+        return await asyncio.wrap_future(future)

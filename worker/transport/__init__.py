@@ -1,0 +1,1 @@
+"""The worker's doors: gRPC in, domain values inside, gRPC out."""

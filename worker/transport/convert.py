@@ -1,0 +1,158 @@
+"""proto → domain, once: what leaves here is right by type and nobody asks again.
+
+`common.request.validate` has checked what can be known without the model; this module checks the rest of it, except for
+lengths, which only the tokenizer knows (`worker.tasks.lengths`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from common.errors import InvalidRequest, NotFound, Reason
+from common.limits import Limits
+from lepton.v1 import inference_pb2, types_pb2
+from worker.engine.sampling_params import SamplingParams
+from worker.tasks.api import (
+    ChatPrompt,
+    ChatTurn,
+    GenerateRequest,
+    ModelFacts,
+    Prompt,
+    TextPrompt,
+    TokenPrompt,
+)
+
+__all__ = ["check_model", "parse_generate", "parse_prompt"]
+
+_ROLES: Final = {
+    types_pb2.ROLE_SYSTEM: "system",
+    types_pb2.ROLE_USER: "user",
+    types_pb2.ROLE_ASSISTANT: "assistant",
+    types_pb2.ROLE_TOOL: "tool",
+}
+
+_PRIORITIES: Final = {
+    types_pb2.PRIORITY_UNSPECIFIED: 0,
+    types_pb2.PRIORITY_LOW: -1,
+    types_pb2.PRIORITY_NORMAL: 0,
+    types_pb2.PRIORITY_HIGH: 1,
+}
+
+
+def parse_generate(
+    request: inference_pb2.GenerateRequest,
+    *,
+    model: ModelFacts,
+    limits: Limits,
+    request_id: str,
+    arrived_at: float,
+    deadline: float,
+    new_seed: Callable[[], int],
+) -> GenerateRequest:
+    """The domain form of a request that `validate_generate` let pass.
+
+    `arrived_at` and `deadline` are seconds on the clock of the process. Raises `NotFound` for another model or
+    revision, `InvalidRequest(TOKEN_ID_OUT_OF_RANGE)` for ids that the model does not have.
+    """
+    check_model(model, request.model, request.revision)
+    stop = request.stop
+    _check_ids(stop.token_ids, model, "stop.token_ids")
+    return GenerateRequest(
+        request_id=request_id,
+        prompt=parse_prompt(request, model),
+        sampling=_sampling(request, model, new_seed),
+        n=request.sampling.n if request.sampling.HasField("n") else 1,
+        max_tokens=stop.max_tokens if stop.HasField("max_tokens") else None,
+        max_tokens_default=limits.max_tokens_default,
+        min_tokens=stop.min_tokens,
+        stop_strings=tuple(stop.strings),
+        stop_ids=frozenset(stop.token_ids),
+        ignore_eos=stop.ignore_eos,
+        priority=_PRIORITIES[request.priority],
+        arrived_at=arrived_at,
+        deadline=deadline,
+    )
+
+
+def parse_prompt(
+    request: inference_pb2.GenerateRequest
+    | inference_pb2.TokenizeRequest
+    | inference_pb2.CountTokensRequest,
+    model: ModelFacts,
+) -> Prompt:
+    """The input of a request that `validate_prompt_input` let pass."""
+    kind = request.WhichOneof("input")
+    if kind == "text":
+        return TextPrompt(request.text)
+    if kind == "chat":
+        chat = request.chat
+        return ChatPrompt(
+            turns=tuple(
+                ChatTurn(role=_ROLES[message.role], content=message.content, name=message.name)
+                for message in chat.messages
+            ),
+            add_generation_prompt=(
+                chat.add_generation_prompt if chat.HasField("add_generation_prompt") else True
+            ),
+        )
+    assert isinstance(request, inference_pb2.GenerateRequest)  # noqa: S101 - narrows for mypy
+    ids = tuple(request.token_ids.ids)
+    if len(ids) >= model.context_length:
+        # Before anything is done per id; the task would say the same.
+        raise InvalidRequest(
+            f"the prompt has {len(ids)} tokens; the context of the model holds {model.context_length}, "
+            "of which the completion needs at least 1",
+            reason=Reason.PROMPT_TOO_LONG,
+            field="token_ids.ids",
+        )
+    _check_ids(ids, model, "token_ids.ids")
+    return TokenPrompt(ids)
+
+
+def check_model(model: ModelFacts, name: str, revision: str = "") -> None:
+    """Raises `NotFound` when `name` or `revision` (a prefix; empty: any) is not what this worker serves."""
+    if name and name != model.name:
+        raise NotFound(
+            f"this worker serves the model {model.name!r}, not {name!r}",
+            reason=Reason.MODEL_NOT_FOUND,
+            field="model",
+        )
+    if not model.revision.startswith(revision):
+        raise NotFound(
+            f"this worker serves revision {model.revision} of {model.name!r}, not {revision}",
+            reason=Reason.REVISION_NOT_FOUND,
+            field="revision",
+        )
+
+
+def _sampling(
+    request: inference_pb2.GenerateRequest, model: ModelFacts, new_seed: Callable[[], int]
+) -> SamplingParams:
+    sampling = request.sampling
+    for token_id in sampling.logit_bias:
+        _check_ids((token_id,), model, f"sampling.logit_bias[{token_id}]", indexed=False)
+    return SamplingParams(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p if sampling.HasField("top_p") else 1.0,
+        top_k=sampling.top_k,
+        min_p=sampling.min_p,
+        repetition_penalty=(
+            sampling.repetition_penalty if sampling.HasField("repetition_penalty") else 1.0
+        ),
+        frequency_penalty=sampling.frequency_penalty,
+        presence_penalty=sampling.presence_penalty,
+        logit_bias=dict(sampling.logit_bias),
+        seed=sampling.seed if sampling.HasField("seed") else new_seed(),
+        logprobs=request.output.logprobs if request.output.HasField("logprobs") else None,
+    )
+
+
+def _check_ids(ids: Iterable[int], model: ModelFacts, field: str, *, indexed: bool = True) -> None:
+    for index, token_id in enumerate(ids):
+        if token_id >= model.vocab_size:
+            raise InvalidRequest(
+                f"token id {token_id} does not exist; the model has ids below {model.vocab_size}",
+                reason=Reason.TOKEN_ID_OUT_OF_RANGE,
+                field=f"{field}[{index}]" if indexed else field,
+            )

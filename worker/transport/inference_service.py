@@ -1,0 +1,164 @@
+"""`lepton.v1.InferenceService` of a worker: parse, run the task, encode."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any, Final, final
+
+import grpc
+
+from common.clock import Clock
+from common.cluster import ClusterSettings
+from common.limits import Limits
+from common.request.parse import parse_message
+from common.request.validate import validate_generate, validate_prompt_input
+from common.rpc.auth import is_router
+from common.rpc.handlers import raw_unary_stream, raw_unary_unary
+from common.rpc.interceptors import annotate
+from common.rpc.metadata import FINISHED_KEY, REQUEST_ID_KEY
+from lepton.v1 import inference_pb2
+from worker.tasks.api import GenerateRequest, ModelFacts, Task, Timeline
+from worker.tasks.tokenizer_pool import TokenizerPool
+from worker.transport.call_context import CallFacts, ServicerContext, deadline_of, facts_of
+from worker.transport.call_report import CallReporter
+from worker.transport.convert import check_model, parse_generate, parse_prompt
+from worker.transport.encode import ResponseEncoder, encode_model
+from worker.transport.in_flight import InFlight
+
+__all__ = ["SERVICE_NAME", "InferenceService"]
+
+SERVICE_NAME: Final = "lepton.v1.InferenceService"
+
+
+@final
+class InferenceService:
+    """What clients call; the router passes their calls on unchanged."""
+
+    def __init__(
+        self,
+        *,
+        worker_id: str,
+        model: ModelFacts,
+        tasks: Mapping[str, Task],
+        tokenizers: TokenizerPool,
+        limits: Limits,
+        cluster: ClusterSettings,
+        in_flight: InFlight,
+        reporter: CallReporter,
+        clock: Clock,
+    ) -> None:
+        self._worker_id = worker_id
+        self._model = model
+        self._tasks = tasks
+        self._tokenizers = tokenizers
+        self._limits = limits
+        self._cluster = cluster
+        self._in_flight = in_flight
+        self._reporter = reporter
+        self._clock = clock
+
+    def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+        """By method name, for `RpcServer.add_service`."""
+        return {
+            "Generate": raw_unary_stream(self.generate),
+            "Tokenize": raw_unary_unary(self.tokenize),
+            "CountTokens": raw_unary_unary(self.count_tokens),
+            "ListModels": raw_unary_unary(self.list_models),
+        }
+
+    async def generate(
+        self, payload: bytes, context: ServicerContext
+    ) -> AsyncGenerator[bytes, None]:
+        """Yields serialised `GenerateResponse`s; the trailing metadata repeat the `Finished`.
+
+        Errors: `LeptonError`, for the interceptor. Cancellation: stops the compute within a step.
+        """
+        timeline = Timeline(arrived_at=self._clock.now())
+        with self._reporter.counted(context) as count:
+            message = parse_message(inference_pb2.GenerateRequest, payload)
+            count.model = message.model or count.model
+            facts = facts_of(context, request_id=message.request_id)
+            annotate(request_id=facts.request_id)
+            with self._in_flight.call(facts.router_id):
+                request = self._parse(message, facts, context, timeline)
+                await context.send_initial_metadata(((REQUEST_ID_KEY, facts.request_id),))
+                encoder = self._encoder(message, request, timeline)
+                with self._reporter.call(request, timeline) as report:
+                    async with aclosing(self._tasks["generate"].run(request, timeline)) as batches:
+                        async for outputs in batches:
+                            report.take(outputs)
+                            response = encoder.encode(outputs)
+                            if encoder.finished is not None:
+                                context.set_trailing_metadata(((FINISHED_KEY, encoder.finished),))
+                            yield response
+
+    async def tokenize(self, payload: bytes, context: ServicerContext) -> bytes:
+        """The ids that Generate would see, each with its bytes."""
+        message = parse_message(inference_pb2.TokenizeRequest, payload)
+        ids = await self._prompt_ids(message, context)
+        tokens = await self._tokenizers.token_bytes(ids)
+        return inference_pb2.TokenizeResponse(token_ids=ids, tokens=tokens).SerializeToString()
+
+    async def count_tokens(self, payload: bytes, context: ServicerContext) -> bytes:
+        """How many tokens Generate would see."""
+        message = parse_message(inference_pb2.CountTokensRequest, payload)
+        ids = await self._prompt_ids(message, context)
+        return inference_pb2.CountTokensResponse(num_tokens=len(ids)).SerializeToString()
+
+    async def list_models(self, payload: bytes, _context: ServicerContext) -> bytes:
+        """The one model of this worker."""
+        parse_message(inference_pb2.ListModelsRequest, payload)
+        model = encode_model(self._model, tasks=tuple(self._tasks))
+        return inference_pb2.ListModelsResponse(models=[model]).SerializeToString()
+
+    def _parse(
+        self,
+        message: inference_pb2.GenerateRequest,
+        facts: CallFacts,
+        context: ServicerContext,
+        timeline: Timeline,
+    ) -> GenerateRequest:
+        validate_generate(message, self._limits, from_router=is_router(context, self._cluster))
+        return parse_generate(
+            message,
+            model=self._model,
+            limits=self._limits,
+            request_id=facts.request_id,
+            arrived_at=timeline.arrived_at,
+            deadline=deadline_of(
+                context, now=timeline.arrived_at, deadline_s_max=self._limits.deadline_s_max
+            ),
+            new_seed=_new_seed,
+        )
+
+    def _encoder(
+        self,
+        message: inference_pb2.GenerateRequest,
+        request: GenerateRequest,
+        timeline: Timeline,
+    ) -> ResponseEncoder:
+        output = message.output
+        return ResponseEncoder(
+            request,
+            timeline,
+            model=self._model,
+            worker_id=self._worker_id,
+            with_token_ids=output.token_ids if output.HasField("token_ids") else True,
+        )
+
+    async def _prompt_ids(
+        self,
+        message: inference_pb2.TokenizeRequest | inference_pb2.CountTokensRequest,
+        context: ServicerContext,
+    ) -> tuple[int, ...]:
+        with self._in_flight.call(facts_of(context).router_id):
+            validate_prompt_input(message, self._limits)
+            check_model(self._model, message.model)
+            return await self._tokenizers.prompt_ids(parse_prompt(message, self._model))
+
+
+def _new_seed() -> int:
+    """For requests that bring none. 63 bits, so that clients whose integers have a sign can send it back."""
+    return random.getrandbits(63)

@@ -1,0 +1,172 @@
+"""`lepton.v1.WorkerService`: load, facts and drain, for routers and operators' tools only."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+import grpc
+
+from common.clock import Clock
+from common.cluster import ClusterSettings
+from common.errors import Forbidden, InvalidRequest, Reason
+from common.request.parse import parse_message
+from common.rpc.auth import is_router
+from common.rpc.handlers import raw_unary_stream, raw_unary_unary
+from lepton.v1 import worker_pb2
+from worker.engine.load import EngineLoad
+from worker.tasks.api import ModelFacts
+from worker.transport.call_context import ServicerContext
+from worker.transport.encode import encode_model
+from worker.transport.in_flight import InFlight
+
+__all__ = ["SERVICE_NAME", "WorkerFacts", "WorkerService"]
+
+SERVICE_NAME: Final = "lepton.v1.WorkerService"
+
+_INTERVAL_MS_DEFAULT: Final = 50
+_INTERVAL_MS: Final = (10, 10_000)
+_ROUTER_ID_CHARS_MAX: Final = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerFacts:
+    """What this process is; never changes."""
+
+    worker_id: str
+    incarnation: str
+    """Unique per process start."""
+    version: str
+    """Release of Lepton."""
+    tasks: tuple[str, ...]
+    model: ModelFacts
+
+
+@final
+class WorkerService:
+    """Every call needs the cluster token.
+
+    `load` is asked for each report and must be quick. `drain` is called once per Drain call, with the longest time that
+    running calls get (seconds; None: the setting of the worker), and must return at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        facts: WorkerFacts,
+        load: Callable[[], EngineLoad],
+        drain: Callable[[float | None], None],
+        in_flight: InFlight,
+        cluster: ClusterSettings,
+        push_ms_min: int,
+        clock: Clock,
+    ) -> None:
+        self._facts = facts
+        self._load = load
+        self._drain = drain
+        self._in_flight = in_flight
+        self._cluster = cluster
+        self._push_s_min = push_ms_min / 1000
+        self._clock = clock
+
+    def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+        """By method name, for `RpcServer.add_service`."""
+        return {
+            "WatchLoad": raw_unary_stream(self.watch_load),
+            "GetInfo": raw_unary_unary(self.get_info),
+            "Drain": raw_unary_unary(self.drain),
+        }
+
+    async def watch_load(
+        self, payload: bytes, context: ServicerContext
+    ) -> AsyncGenerator[bytes, None]:
+        """Yields the load: at once, after a change (at most every `push_ms_min`), at least every `interval_ms`.
+
+        It ends with the caller or when the worker leaves. Errors: `Forbidden`, `InvalidRequest`.
+        """
+        self._check_router(context)
+        request = parse_message(worker_pb2.WatchLoadRequest, payload)
+        router_id, interval_s = _watch_parameters(request)
+        sent: worker_pb2.WatchLoadResponse | None = None
+        sent_at = self._clock.now()
+        while not self._in_flight.closed:
+            report = self._report(router_id)
+            now = self._clock.now()
+            if sent is None or report != sent or now - sent_at >= interval_s:
+                sent, sent_at = report, now
+                yield report.SerializeToString()
+                await self._clock.sleep(self._push_s_min)
+            else:
+                await self._in_flight.changed(self._wait_s(sent_at + interval_s - now))
+
+    async def get_info(self, payload: bytes, context: ServicerContext) -> bytes:
+        """What this worker is."""
+        self._check_router(context)
+        parse_message(worker_pb2.GetInfoRequest, payload)
+        facts = self._facts
+        return worker_pb2.GetInfoResponse(
+            worker_id=facts.worker_id,
+            incarnation=facts.incarnation,
+            model=encode_model(facts.model, tasks=facts.tasks),
+            fingerprint=facts.model.fingerprint,
+            version=facts.version,
+            state=self._state(),
+        ).SerializeToString()
+
+    async def drain(self, payload: bytes, context: ServicerContext) -> bytes:
+        """Begins the end of the process and returns at once."""
+        self._check_router(context)
+        request = parse_message(worker_pb2.DrainRequest, payload)
+        self._drain(request.grace_ms / 1000 if request.HasField("grace_ms") else None)
+        return worker_pb2.DrainResponse(num_running=self._in_flight.num_calls).SerializeToString()
+
+    def _wait_s(self, until_interval_s: float) -> float:
+        """Steps tell nobody that they happened, so while calls run the load is looked at every `push_ms_min`."""
+        if self._in_flight.num_calls:
+            return min(self._push_s_min, until_interval_s)
+        return until_interval_s
+
+    def _report(self, router_id: str) -> worker_pb2.WatchLoadResponse:
+        load = self._load()
+        return worker_pb2.WatchLoadResponse(
+            state=self._state(),
+            step=load.step,
+            step_ends_in_ms=load.step_ends_in_ms,
+            running=load.running,
+            waiting=load.waiting,
+            rows_max=load.rows_max,
+            waiting_tokens=load.waiting_tokens,
+            kv_usage=load.kv_usage,
+            in_flight_of_router=self._in_flight.num_calls_of(router_id),
+            incarnation=self._facts.incarnation,
+        )
+
+    def _state(self) -> worker_pb2.WorkerState:
+        draining = self._in_flight.draining
+        return worker_pb2.WORKER_STATE_DRAINING if draining else worker_pb2.WORKER_STATE_SERVING
+
+    def _check_router(self, context: ServicerContext) -> None:
+        if not is_router(context, self._cluster):
+            raise Forbidden(
+                "this call is for routers; it needs the cluster token",
+                reason=Reason.CLUSTER_TOKEN_INVALID,
+            )
+
+
+def _watch_parameters(request: worker_pb2.WatchLoadRequest) -> tuple[str, float]:
+    low, high = _INTERVAL_MS
+    interval_ms = request.interval_ms if request.HasField("interval_ms") else _INTERVAL_MS_DEFAULT
+    if not low <= interval_ms <= high:
+        raise InvalidRequest(
+            f"interval_ms is {interval_ms}; the range is {low} to {high}",
+            reason=Reason.FIELD_OUT_OF_RANGE,
+            field="interval_ms",
+        )
+    if len(request.router_id) > _ROUTER_ID_CHARS_MAX:
+        raise InvalidRequest(
+            f"router_id has more than {_ROUTER_ID_CHARS_MAX} characters",
+            reason=Reason.FIELD_TOO_LARGE,
+            field="router_id",
+        )
+    return request.router_id, interval_ms / 1000
