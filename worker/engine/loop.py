@@ -1,13 +1,13 @@
-"""The engine thread: drain the inbox, schedule, run, update, publish; one hand-off per step.
+"""The engine thread: collect letters, schedule, run, update, publish; one hand-off per step.
 
     event loop                                   engine thread
     ──────────                                   ─────────────
-    submit, abort ──> inbox (under a lock) ────> step()
+    submit, abort ──> mailbox ─────────────────> step()
     TokenStream   <── call_soon_threadsafe <──── events of all streams, once per step
-    load()        <── report (a frozen value) <─ before and after each run
+    load()        <── mailbox (a report) <────── before and after each run
 
-The event loop owns the streams and decides, alone, that a choice has ended; the engine thread owns the scheduler and
-the sequences. The lock is held for list operations only, never during a run, so neither side makes the other wait.
+The event loop owns the streams and alone decides that a choice has ended, so a choice ends once, whatever the thread
+does. The engine thread owns the scheduler and the sequences.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import asyncio
 import itertools
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TypeAlias, final
+from typing import final
 
 from common.clock import Clock
 from common.errors import Internal, InvalidRequest, LeptonError, Reason, Unavailable
@@ -25,13 +24,12 @@ from common.logs import get_logger
 from worker.engine.config import EngineConfig
 from worker.engine.events import Event, is_terminal
 from worker.engine.load import EngineLoad
+from worker.engine.mailbox import Abort, Arrival, Mailbox, Report
 from worker.engine.observer import StepObserver
 from worker.engine.ports import Batch, ModelRunner, Sampled
-from worker.engine.queue import Waiting, check_room
 from worker.engine.request import EngineRequest
 from worker.engine.scheduler import Scheduler, SequenceEvent, check_answer
 from worker.engine.sequence import Sequence
-from worker.engine.speed import Speed
 from worker.engine.stream import TokenStream
 
 __all__ = ["EngineLoad", "EngineLoop", "TokenStream"]
@@ -39,37 +37,12 @@ __all__ = ["EngineLoad", "EngineLoop", "TokenStream"]
 log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Arrival:
-    stream: TokenStream
-    sequences: tuple[Sequence, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Abort:
-    sequence: Sequence
-
-
-_Letter: TypeAlias = _Arrival | _Abort
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Report:
-    """What the engine thread last said about itself."""
-
-    step: int = 0
-    step_ends_at: float | None = None
-    running: int = 0
-    waiting: Waiting = field(default_factory=Waiting)
-    kv_usage: float = 0.0
-    speed: Speed = field(default_factory=Speed)
-
-
 @final
 class EngineLoop:
     """One engine: a thread, a scheduler, a runner.
 
-    `start`, `submit`, `abort`, `drain`, `drained` and `stop` are called on one event loop; `load`, `healthy` anywhere.
+    `start`, `submit`, `abort`, `drain`, `drained` and `stop` are called on one event loop; `load` and `healthy`
+    anywhere. `submit` and `abort` never block.
     """
 
     def __init__(
@@ -85,36 +58,29 @@ class EngineLoop:
         self._clock = clock
         self._observer = observer
         self._layout = runner.layout
+        self._mailbox = Mailbox(config)
+        self._thread = threading.Thread(target=self._main, name="lepton-engine", daemon=True)
         # Owned by the event loop.
         self._event_loop: asyncio.AbstractEventLoop | None = None
+        self._refusal: Callable[[], LeptonError] | None = _starting
+        """Makes the error that `submit` raises; None while requests are taken."""
+        self._ids = itertools.count(1)
         self._streams: set[TokenStream] = set()
         """Those with an open choice."""
         self._no_streams = asyncio.Event()
         self._no_streams.set()
-        self._ids = itertools.count(1)
-        self._refusal: Callable[[], LeptonError] | None = _starting
-        """Makes the error that `submit` raises; None while requests are taken."""
-        # Shared, under the lock of `_inbox_changed`.
-        self._inbox_changed = threading.Condition()
-        self._inbox: list[_Letter] = []
-        self._inbox_waiting = Waiting()
-        """What the arrivals in the inbox add to those that wait."""
-        self._report = _Report()
-        self._is_stopping = False
-        self._has_crashed = False
-        # Owned by the engine thread; others read the two counters.
+        # Owned by the engine thread; others may read the counters and the flag.
+        self._scheduler = Scheduler(config, self._layout)
+        self._stream_of: dict[int, TokenStream] = {}
+        """Sequence id → its reader; only sequences that have not ended."""
         self._num_steps = 0
         self._num_failed_steps = 0
         """In a row."""
-        self._thread = threading.Thread(target=self._main, name="lepton-engine", daemon=True)
-        self._scheduler = Scheduler(config, self._layout)
-        self._stream_of: dict[int, TokenStream] = {}
-        """Sequence id → who reads it; those without a terminal event."""
+        self._has_crashed = False
+        self._step_ends_at: float | None = None
 
     def __repr__(self) -> str:
-        return f"<EngineLoop step={self._num_steps} streams={len(self._streams)} healthy={self.healthy}>"
-
-    # --- called by others -------------------------------------------------------------------------------------------
+        return f"<EngineLoop steps={self._num_steps} streams={len(self._streams)} healthy={self.healthy}>"
 
     @property
     def healthy(self) -> bool:
@@ -132,8 +98,9 @@ class EngineLoop:
         self._thread.start()
 
     def submit(self, request: EngineRequest) -> TokenStream:
-        """Takes a request in; its events come through the stream, beginning with the next step. Never blocks.
+        """Takes a request in; its events come through the stream, beginning with the next step.
 
+        *Resources*: who stops reading before the end calls `abort`.
         *Errors*: `Overloaded(QUEUE_FULL)` with a retry hint; `Unavailable(DRAINING)` after `drain` or `stop`,
         `(STARTING)` before `start`; `Internal(ENGINE_FAILED)` after a crash; `InvalidRequest` when prompt + max_tokens
         do not fit into a slot (the edge has checked that, with a better message).
@@ -141,44 +108,22 @@ class EngineLoop:
         if self._refusal is not None:
             raise self._refusal()
         self._check_fits(request)
-        now = self._clock.now()
-        sequences = tuple(
-            Sequence(
-                id=next(self._ids),
-                choice=choice,
-                prompt_ids=request.prompt_ids,
-                sampling=request.sampling,
-                stop=request.stop,
-                priority=request.priority,
-                deadline=request.deadline,
-                arrived_at=now,
-            )
-            for choice in range(request.n)
-        )
-        added = Waiting(request.n, request.n * len(request.prompt_ids))
+        sequences = self._sequences_of(request)
         stream = TokenStream(sequences)
-        with self._inbox_changed:
-            waiting = self._report.waiting + self._inbox_waiting
-            check_room(waiting, added, config=self._config, speed=self._report.speed)
-            self._inbox.append(_Arrival(stream, sequences))
-            self._inbox_waiting += added
-            self._inbox_changed.notify()
+        self._mailbox.offer(Arrival(stream, sequences))
         self._streams.add(stream)
         self._no_streams.clear()
         return stream
 
     def abort(self, stream: TokenStream, choice: int | None = None) -> None:
-        """Stops one choice, or all, before the next step; each ends in `FailedEvent(Cancelled)` unless it had ended."""
-        letters = [_Abort(sequence) for sequence in stream.take_abortable(choice)]
-        if letters:
-            with self._inbox_changed:
-                self._inbox += letters
-                self._inbox_changed.notify()
+        """Stops one choice, or all, before the next step; each ends in `FailedEvent(Cancelled)` unless it has ended."""
+        aborts = [Abort(sequence) for sequence in stream.take_abortable(choice)]
+        if aborts:
+            self._mailbox.post(aborts)
 
     def load(self) -> EngineLoad:
         """How busy the engine is now."""
-        with self._inbox_changed:
-            report, waiting = self._report, self._report.waiting + self._inbox_waiting
+        report = self._mailbox.report
         ends_in_ms = None
         if report.step_ends_at is not None:
             ends_in_ms = max(0, round(1000 * (report.step_ends_at - self._clock.now())))
@@ -186,9 +131,9 @@ class EngineLoop:
             step=report.step,
             step_ends_in_ms=ends_in_ms,
             running=report.running,
-            waiting=waiting.sequences,
+            waiting=report.waiting.sequences,
             rows_max=self._layout.num_slots,
-            waiting_tokens=waiting.tokens,
+            waiting_tokens=report.waiting.tokens,
             kv_usage=report.kv_usage,
         )
 
@@ -202,15 +147,13 @@ class EngineLoop:
         await self._no_streams.wait()
 
     async def stop(self) -> None:
-        """Ends after the running step, `stop_s_max` at most; what is unfinished fails with `Unavailable(DRAINING)`.
+        """Ends the thread after the running step; what is unfinished fails with `Unavailable(DRAINING)`.
 
-        A thread that does not come back in time is left behind (it is a daemon): its streams still end, and
-        `healthy` stays False. Calling it again, or before `start`, is harmless.
+        A thread that does not come back within `stop_s_max` is left behind (it is a daemon); the streams end all the
+        same. Calling it again, or before `start`, is harmless.
         """
         self.drain()
-        with self._inbox_changed:
-            self._is_stopping = True
-            self._inbox_changed.notify()
+        self._mailbox.close()
         try:
             if self._thread.ident is not None:
                 await asyncio.to_thread(self._thread.join, self._config.stop_s_max)
@@ -219,14 +162,14 @@ class EngineLoop:
                         "engine.stuck", step=self._num_steps, waited_s=self._config.stop_s_max
                     )
         finally:
-            # Events of the last step were handed over before the thread ended, so they have been delivered.
+            # Events of the last step were handed over before the thread ended: they have been delivered by now.
             self._fail_streams(_draining())
 
-    # --- the engine thread ------------------------------------------------------------------------------------------
+    # --- the engine thread ---
 
     def step(self) -> None:
         """One turn. Aborts and deadlines are honoured here, between two runs."""
-        events = self._drain_inbox()
+        events = self._collect()
         events += self._scheduler.expire(self._clock.now())
         batch = self._scheduler.schedule(self._clock.now())
         if batch is not None:
@@ -235,7 +178,7 @@ class EngineLoop:
 
     def _main(self) -> None:
         try:
-            while self._wait_for_work():
+            while self._mailbox.wait(idle=self._is_idle()):
                 self.step()
         except BaseException:
             # Nobody above would see it, and readers would wait for ever.
@@ -243,35 +186,27 @@ class EngineLoop:
             self._has_crashed = True
             self._hand_over(self._after_crash)
 
-    def _wait_for_work(self) -> bool:
-        """Sleeps while there is nothing to do. Returns False when the thread should end."""
-        if self._scheduler.is_idle:
-            self._scheduler.check_integrity()
-        with self._inbox_changed:
-            while self._scheduler.is_idle and not self._inbox and not self._is_stopping:
-                self._inbox_changed.wait()
-            return not self._is_stopping
+    def _is_idle(self) -> bool:
+        if not self._scheduler.is_idle:
+            return False
+        self._scheduler.check_integrity()
+        return True
 
-    def _drain_inbox(self) -> list[SequenceEvent]:
-        with self._inbox_changed:
-            letters, self._inbox = self._inbox, []
-            # Those that arrived wait in the queue now; the report says so until the next one counts them itself.
-            self._report = _with_waiting(self._report, self._inbox_waiting)
-            self._inbox_waiting = Waiting()
+    def _collect(self) -> list[SequenceEvent]:
         events: list[SequenceEvent] = []
-        for letter in letters:
+        for letter in self._mailbox.collect():
             match letter:
-                case _Arrival(stream, sequences):
+                case Arrival(stream, sequences):
                     for sequence in sequences:
                         self._stream_of[sequence.id] = stream
                         self._scheduler.add(sequence)
-                case _Abort(sequence):
+                case Abort(sequence):
                     events += self._scheduler.abort(sequence, self._clock.now())
         return events
 
     def _run(self, batch: Batch) -> list[SequenceEvent]:
         began_at = self._clock.now()
-        self._write_report(step_ends_at=self._expected_end(batch, began_at))
+        self._report(step_ends_at=self._expected_end(batch, began_at))
         sampled = self._compute(batch)
         ended_at = self._clock.now()
         self._num_steps += 1
@@ -315,8 +250,7 @@ class EngineLoop:
 
     def _publish(self, events: list[SequenceEvent]) -> None:
         """Says what happened: first the report, so that who reads an end finds its slot free, then all events."""
-        idle = self._scheduler.is_idle
-        self._write_report(step_ends_at=None if idle else self._report.step_ends_at)
+        self._report(step_ends_at=None if self._scheduler.is_idle else self._step_ends_at)
         by_stream: dict[TokenStream, list[Event]] = {}
         for sequence, event in events:
             by_stream.setdefault(self._stream_of[sequence.id], []).append(event)
@@ -334,17 +268,18 @@ class EngineLoop:
         except Exception:
             log.exception("engine.release_failed", sequence=sequence.id)
 
-    def _write_report(self, *, step_ends_at: float | None) -> None:
-        report = _Report(
-            step=self._num_steps,
-            step_ends_at=step_ends_at,
-            running=self._scheduler.num_running,
-            waiting=self._scheduler.waiting,
-            kv_usage=self._scheduler.kv_usage,
-            speed=self._scheduler.meter.speed,
+    def _report(self, *, step_ends_at: float | None) -> None:
+        self._step_ends_at = step_ends_at
+        self._mailbox.publish(
+            Report(
+                step=self._num_steps,
+                step_ends_at=step_ends_at,
+                running=self._scheduler.num_running,
+                waiting=self._scheduler.waiting,
+                kv_usage=self._scheduler.kv_usage,
+                speed=self._scheduler.meter.speed,
+            )
         )
-        with self._inbox_changed:
-            self._report = report
 
     def _hand_over(self, callback: Callable[[], None]) -> None:
         try:
@@ -353,10 +288,9 @@ class EngineLoop:
         except RuntimeError:
             # The event loop is closed: nobody listens any more, so there is nothing left to compute for.
             log.warning("engine.event_loop_closed")
-            with self._inbox_changed:
-                self._is_stopping = True
+            self._mailbox.close()
 
-    # --- back on the event loop -------------------------------------------------------------------------------------
+    # --- on the event loop again ---
 
     def _deliver(self, by_stream: Mapping[TokenStream, list[Event]]) -> None:
         for stream, events in by_stream.items():
@@ -366,6 +300,11 @@ class EngineLoop:
         if not self._streams:
             self._no_streams.set()
 
+    def _after_crash(self) -> None:
+        """Every reader gets a typed failure, and what is new is refused."""
+        self._refusal = _crashed
+        self._fail_streams(_crashed())
+
     def _fail_streams(self, error: LeptonError) -> None:
         at = self._clock.now()
         for stream in self._streams:
@@ -373,24 +312,32 @@ class EngineLoop:
         self._streams.clear()
         self._no_streams.set()
 
-    def _after_crash(self) -> None:
-        """Every reader gets a typed failure, what is new is refused; the sequences are lost."""
-        self._refusal = _crashed
-        self._fail_streams(_crashed())
+    def _sequences_of(self, request: EngineRequest) -> tuple[Sequence, ...]:
+        now = self._clock.now()
+        return tuple(
+            Sequence(
+                id=next(self._ids),
+                choice=choice,
+                prompt_ids=request.prompt_ids,
+                sampling=request.sampling,
+                stop=request.stop,
+                priority=request.priority,
+                deadline=request.deadline,
+                arrived_at=now,
+            )
+            for choice in range(request.n)
+        )
 
     def _check_fits(self, request: EngineRequest) -> None:
-        num_tokens = len(request.prompt_ids) + request.stop.max_tokens
         if not request.prompt_ids or request.n < 1 or request.stop.max_tokens < 1:
             raise InvalidRequest("a request needs a prompt, a choice and max_tokens of at least 1")
+        num_tokens = len(request.prompt_ids) + request.stop.max_tokens
         if num_tokens > self._layout.capacity:
             raise InvalidRequest(
-                f"prompt and max_tokens are {num_tokens} tokens together; the context has {self._layout.capacity}",
+                f"prompt and max_tokens are {num_tokens} tokens together; "
+                f"the context has {self._layout.capacity}",
                 reason=Reason.PROMPT_TOO_LONG,
             )
-
-
-def _with_waiting(report: _Report, added: Waiting) -> _Report:
-    return replace(report, waiting=report.waiting + added)
 
 
 def _starting() -> LeptonError:

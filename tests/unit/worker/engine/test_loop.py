@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from common.clock import SystemClock
 from tests.support.fake_runner import FakeRunner, fake_completion
 from worker.engine.config import EngineConfig

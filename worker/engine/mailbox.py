@@ -1,0 +1,121 @@
+"""What crosses between the event loop and the engine thread: letters in, a report out, under one lock.
+
+The lock is held for list operations only, never during a run, so neither side makes the other wait.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias, final
+
+from worker.engine.config import EngineConfig
+from worker.engine.queue import Waiting, check_room
+from worker.engine.sequence import Sequence
+from worker.engine.speed import Speed
+from worker.engine.stream import TokenStream
+
+__all__ = ["Abort", "Arrival", "Letter", "Mailbox", "Report"]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A new request and its reader."""
+
+    stream: TokenStream
+    sequences: tuple[Sequence, ...]
+
+    @property
+    def waiting(self) -> Waiting:
+        """What it adds to those that wait."""
+        return Waiting(len(self.sequences), sum(s.num_prompt_tokens for s in self.sequences))
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Nobody wants this sequence any more."""
+
+    sequence: Sequence
+
+
+Letter: TypeAlias = Arrival | Abort
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What the engine thread last said about itself."""
+
+    step: int = 0
+    """Steps that have ended."""
+    step_ends_at: float | None = None
+    """When the running step should end, on the engine's clock; None while idle."""
+    running: int = 0
+    waiting: Waiting = field(default_factory=Waiting)
+    kv_usage: float = 0.0
+    speed: Speed = field(default_factory=Speed)
+
+
+@final
+class Mailbox:
+    """Bounded: arrivals by `check_room`, aborts because a stream names each of its sequences once."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._config = config
+        self._changed = threading.Condition()
+        self._letters: list[Letter] = []
+        self._on_the_way = Waiting()
+        """What the arrivals among the letters add to those that wait in the report."""
+        self._report = Report()
+        self._is_closed = False
+
+    # --- from the event loop ---
+
+    def offer(self, arrival: Arrival) -> None:
+        """Puts a request in. Raises `Overloaded(QUEUE_FULL)` when those that wait are too many."""
+        with self._changed:
+            waiting, speed = self._report.waiting + self._on_the_way, self._report.speed
+            check_room(waiting, arrival.waiting, config=self._config, speed=speed)
+            self._letters.append(arrival)
+            self._on_the_way += arrival.waiting
+            self._changed.notify()
+
+    def post(self, aborts: Iterable[Abort]) -> None:
+        """Puts aborts in; they are never refused."""
+        with self._changed:
+            self._letters += aborts
+            self._changed.notify()
+
+    @property
+    def report(self) -> Report:
+        """The last report; what arrived since then counts as waiting."""
+        with self._changed:
+            return replace(self._report, waiting=self._report.waiting + self._on_the_way)
+
+    def close(self) -> None:
+        """Makes `wait` return False from now on."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+
+    # --- from the engine thread ---
+
+    def wait(self, *, idle: bool) -> bool:
+        """Sleeps while `idle` and no letter is there. Returns False when the mailbox is closed."""
+        with self._changed:
+            while idle and not self._letters and not self._is_closed:
+                self._changed.wait()
+            return not self._is_closed
+
+    def collect(self) -> list[Letter]:
+        """Takes all letters, in order. The reader must queue the arrivals: they count as waiting from here on."""
+        with self._changed:
+            letters, self._letters = self._letters, []
+            self._report = replace(self._report, waiting=self._report.waiting + self._on_the_way)
+            self._on_the_way = Waiting()
+            return letters
+
+    def publish(self, report: Report) -> None:
+        """Replaces the report."""
+        with self._changed:
+            self._report = report
