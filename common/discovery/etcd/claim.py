@@ -1,8 +1,8 @@
 """Who may write a worker's key, in transactions that cannot overwrite another's.
 
-A free key is created, a key of our own incarnation or without a lease (its writer cannot be alive) is taken over as
-long as it has not changed meanwhile, and any other key belongs to someone. No transaction is ever repeated as it is: after a
-lost answer the claim begins again by looking, and finds its own value if it was written.
+A free key is created. A key of our own incarnation, or without a lease (its writer cannot be alive), is taken over as
+long as it has not changed meanwhile. Any other key belongs to someone. No transaction is ever repeated as it is: after
+a lost answer the claim begins again by looking, and finds its own value if it was written.
 """
 
 from __future__ import annotations
