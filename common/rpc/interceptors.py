@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import Any, Final, Never, final
 
 import grpc
+from opentelemetry.trace import format_trace_id, get_current_span
 
 from common.clock import Clock, SystemClock
 from common.errors import Internal, LeptonError, Reason
@@ -19,7 +20,7 @@ from common.logs import get_logger
 from common.rpc.handlers import Behaviour, Continuation, wrap
 from common.rpc.metadata import REQUEST_ID_KEY
 from common.rpc.status import DETAILS_KEY, codes_of, details_of
-from common.telemetry.names import UNTRACED_METHODS, UNTRACED_SERVICES
+from common.telemetry.names import LEPTON_REASON, UNTRACED_METHODS, UNTRACED_SERVICES
 
 __all__ = ["CallLogInterceptor", "ErrorInterceptor", "annotate", "code_of_cancelled", "code_set_by"]
 
@@ -70,10 +71,11 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
                 raise asyncio.CancelledError from error
             except Exception:
                 log.exception("rpc.handler_failed", method=method)
+                trace_id = format_trace_id(get_current_span().get_span_context().trace_id)
                 await _abort(
                     context,
                     Internal(
-                        "something broke on our side; the log of this process has it under the trace id of this call",
+                        f"something broke on our side; the log of this process says what (trace {trace_id})",
                         reason=Reason.INTERNAL,
                     ),
                 )
@@ -98,7 +100,12 @@ class CallLogInterceptor(grpc.aio.ServerInterceptor):
 
         async def around(inner: Behaviour, request: Any, context: Any) -> Any:
             began = self._clock.now()
-            fields: dict[str, object] = {}
+            fields: dict[str, object] = {
+                "peer": context.peer()
+            }  # gRPC forgets it when a call ends early
+            for key, value in context.invocation_metadata() or ():
+                if key == REQUEST_ID_KEY:
+                    fields["request_id"] = value
             token = _annotations.set(fields)
             code = grpc.StatusCode.OK
             try:
@@ -115,40 +122,30 @@ class CallLogInterceptor(grpc.aio.ServerInterceptor):
                 raise
             finally:
                 _annotations.reset(token)
-                self._write(method, code, self._clock.now() - began, context, fields)
+                _write(method, code, self._clock.now() - began, fields)
             return response
 
         return wrap(handler, around)
-
-    def _write(
-        self,
-        method: str,
-        code: grpc.StatusCode,
-        seconds: float,
-        context: Any,
-        fields: dict[str, object],
-    ) -> None:
-        line: dict[str, object] = {
-            "method": method.lstrip("/"),
-            "code": code.name,
-            "duration_ms": round(seconds * 1e3, 3),
-            "peer": context.peer(),
-        }
-        for key, value in context.invocation_metadata() or ():
-            if key == REQUEST_ID_KEY:
-                line["request_id"] = value
-        line.update(fields)
-        if method in UNTRACED_METHODS:
-            log.debug("rpc.call", **line)
-        elif code in _OUR_FAULT:
-            log.warning("rpc.call", **line)
-        else:
-            log.info("rpc.call", **line)
 
 
 _OUR_FAULT: Final = frozenset(
     {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS}
 )
+
+
+def _write(method: str, code: grpc.StatusCode, seconds: float, fields: dict[str, object]) -> None:
+    line = {
+        "method": method.lstrip("/"),
+        "code": code.name,
+        "duration_ms": round(seconds * 1e3, 3),
+        **fields,
+    }
+    if method in UNTRACED_METHODS:
+        log.debug("rpc.call", **line)
+    elif code in _OUR_FAULT:
+        log.warning("rpc.call", **line)
+    else:
+        log.info("rpc.call", **line)
 
 
 def code_of_cancelled(context: Any) -> grpc.StatusCode:
@@ -178,6 +175,7 @@ async def _abort(context: Any, error: LeptonError) -> Never:
     short = copy.copy(error)
     short.message = _cut(error.message)
     annotate(reason=error.reason.value, error=short.message)
+    get_current_span().set_attribute(LEPTON_REASON, error.reason.value)
     trailing = tuple(context.trailing_metadata() or ())
     await context.abort(
         codes_of(short).grpc, short.message, (*trailing, (DETAILS_KEY, details_of(short)))

@@ -19,7 +19,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from common.rpc.context import InitialMetadataContext
 from common.rpc.handlers import Behaviour, Continuation, wrap
 from common.rpc.interceptors import code_of_cancelled, code_set_by
-from common.rpc.metadata import TRACE_ID_KEY
+from common.rpc.metadata import REQUEST_ID_KEY, TRACE_ID_KEY
 from common.telemetry import names
 
 __all__ = ["TracingServerInterceptor", "tracing_client_interceptors"]
@@ -84,16 +84,17 @@ class TracingServerInterceptor(grpc.aio.ServerInterceptor):
         return wrap(handler, around)
 
     def _start(self, method: str, context: Any) -> Span:
-        carrier = {
-            key: value
-            for key, value in context.invocation_metadata() or ()
-            if key in _CARRIED and isinstance(value, str)
-        }
         name = method.lstrip("/")
         attributes: dict[str, str | int] = {
             names.RPC_SYSTEM_NAME: "grpc",
             names.RPC_METHOD: name,
         }
+        carrier: dict[str, str] = {}
+        for key, value in context.invocation_metadata() or ():
+            if key in _CARRIED and isinstance(value, str):
+                carrier[key] = value
+            elif key == REQUEST_ID_KEY:
+                attributes[names.LEPTON_REQUEST_ID] = value
         host, port = _split_peer(context.peer())
         if host:
             attributes[names.CLIENT_ADDRESS] = host

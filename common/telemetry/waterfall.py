@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, final
 
+from rich.bar import Bar
 from rich.table import Table
 from rich.text import Text
 
@@ -21,8 +22,8 @@ from common.telemetry.files import SPAN_FILE_GLOB
 
 __all__ = ["SpanRecord", "TraceSpans", "read_spans", "render", "to_json"]
 
-BAR_CELLS: Final = 32
-"""Width of the bar, terminal cells."""
+BAR_SHARE_MIN: Final = 0.02
+"""Shortest bar, as a share of the trace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,11 +126,11 @@ def to_json(spans: Sequence[SpanRecord]) -> list[dict[str, Any]]:
 
 def render(spans: Sequence[SpanRecord]) -> Table:
     """A table with one line a span: indented name, where it ran, duration, bar on the scale of the trace, status."""
-    table = Table(box=None, pad_edge=False, header_style="dim", expand=False)
-    table.add_column("span", no_wrap=True)
-    table.add_column("where", no_wrap=True, style="cyan")
+    table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
+    table.add_column("span", no_wrap=True, overflow="ellipsis")
+    table.add_column("where", no_wrap=True, style="cyan", overflow="ellipsis", max_width=20)
     table.add_column("ms", justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True, width=BAR_CELLS)
+    table.add_column("", no_wrap=True, ratio=1, min_width=10)
     table.add_column("status", no_wrap=True)
     if not spans:
         return table
@@ -138,10 +139,10 @@ def render(spans: Sequence[SpanRecord]) -> Table:
     for span, depth in _walk(spans):
         failed = span.status == "error"
         table.add_row(
-            Text("  " * depth + _clean(span.name)),
+            Text("  " * depth + _short_name(span)),
             Text(_clean(span.instance or span.service)),
             Text(f"{span.duration_ms:.2f}"),
-            Text(_bar(span, began, total), style="red" if failed else _color_of(span)),
+            _bar(span, began, total, "red" if failed else _color_of(span)),
             Text(_clean(_status_of(span)), style="red" if failed else "green"),
         )
     return table
@@ -212,11 +213,19 @@ def _status_of(span: SpanRecord) -> str:
     return "ERROR" if span.status == "error" else "OK"
 
 
-def _bar(span: SpanRecord, began: int, total: int) -> str:
-    start = min(BAR_CELLS - 1, (span.start_unix_ns - began) * BAR_CELLS // total)
-    end = -(-(span.end_unix_ns - began) * BAR_CELLS // total)
-    cells = max(1, min(end, BAR_CELLS) - start)
-    return " " * start + "█" * cells
+def _short_name(span: SpanRecord) -> str:
+    """An RPC without its package, and which side of it this is."""
+    if names.RPC_METHOD not in span.attributes:
+        return _clean(span.name)
+    return f"{_clean(span.name.rpartition('.')[2])} ({_clean(span.kind)})"
+
+
+def _bar(span: SpanRecord, began: int, total: int, color: str) -> Bar:
+    """The span on the scale of the trace; the shortest is still to be seen."""
+    least = total * BAR_SHARE_MIN
+    start = min(span.start_unix_ns - began, total - least)
+    end = max(span.end_unix_ns - began, start + least)
+    return Bar(total, start, end, color=color)
 
 
 def _color_of(span: SpanRecord) -> str:
