@@ -29,8 +29,8 @@ ENV_PREFIX: Final = "LEPTON_"
 SECTIONS: Final = ("router", "worker", "agent", "discovery", "telemetry", "limits", "cluster")
 """Every section of every process; a name outside it is a typo."""
 
-_ENV_NOT_SETTINGS: Final = ("LEPTON_CONFIG",)
-"""`LEPTON_` names with a meaning of their own: the path of the settings file."""
+_ENV_NOT_SETTINGS: Final = ("LEPTON_CONFIG", "LEPTON_ADDRESS")
+"""`LEPTON_` names with a meaning of their own: the path of the settings file; the cluster that commands ask."""
 
 
 class Section(BaseModel):

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -125,24 +125,26 @@ def _telemetry() -> Iterator[str]:
     yield ""
     yield "| name | process | type | labels | meaning |"
     yield "|---|---|---|---|---|"
-    for spec in names.METRICS:
-        labels = ", ".join(f"`{label}`" for label in spec.labels) or "–"
-        yield f"| `{spec.name}` | {spec.process} | {spec.type} | {labels} | {spec.help} |"
+    for process, specs in (("router", names.ROUTER_METRICS), ("worker", names.WORKER_METRICS)):
+        for spec in specs:
+            labels = ", ".join(f"`{label}`" for label in spec.labels) or "–"
+            yield f"| `{spec.name}` | {process} | {spec.kind} | {labels} | {spec.help} |"
     yield ""
     yield "## Spans"
     yield ""
-    yield "| name | process | meaning |"
-    yield "|---|---|---|"
-    for span in names.SPANS:
-        yield f"| `{span.name}` | {span.process} | {span.help} |"
+    yield from _names("name", names.SPANS)
     yield ""
     yield "## Attributes"
     yield ""
-    yield "| key | meaning |"
-    yield "|---|---|"
-    for attribute in names.ATTRIBUTES:
-        yield f"| `{attribute.key}` | {attribute.help} |"
+    yield from _names("key", names.ATTRIBUTES)
     yield ""
+
+
+def _names(head: str, meanings: Mapping[str, str]) -> Iterator[str]:
+    yield f"| {head} | meaning |"
+    yield "|---|---|"
+    for name, meaning in meanings.items():
+        yield f"| `{name}` | {meaning} |"
 
 
 if __name__ == "__main__":

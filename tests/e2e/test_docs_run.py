@@ -1,0 +1,106 @@
+"""What the pages tell a reader to paste works: against a cluster that `lepton up` started."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.etcd import free_port
+from tests.support.processes import ROOT
+from tests.support.snippets import shell_commands
+
+pytestmark = [pytest.mark.e2e, pytest.mark.etcd]
+
+PAGES = ("README.md", "docs/grpcurl.md", "CONTRIBUTING.md")
+BIN = Path(sys.executable).parent
+GRPCURL = ROOT / ".tools" / "grpcurl"
+
+STARTS_A_CLUSTER = re.compile(r"^(make (run|demo|test\S*|check|setup)\b|\.venv/bin/lepton up )")
+"""Too large for this test: `make demo` and the wheel test run them; here the target or flags must exist."""
+
+
+@pytest.fixture(scope="module", name="cluster_env")
+def _cluster_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Environment in which the commands find a running cluster."""
+    folder = tmp_path_factory.mktemp("docs")
+    port = str(free_port())
+    env = {**os.environ, "LEPTON_AGENT_STATE_DIR": str(folder)}
+    up = subprocess.Popen(
+        [BIN / "lepton", "up", "--workers", "1", "--port", port],
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert up.stdout is not None
+    said = []
+    for line in up.stdout:  # the address stands on the screen when the cluster is ready
+        said.append(line)
+        if port in line:
+            break
+    else:
+        pytest.fail("lepton up ended:\n" + "".join(said))
+    yield {**env, "DOCS_PORT": port}
+    up.send_signal(signal.SIGINT)
+    up.communicate(timeout=60)
+    assert up.returncode == 0
+
+
+def _commands() -> list[tuple[str, str]]:
+    return [(page, command) for page in PAGES for command in shell_commands(ROOT / page)]
+
+
+def test_the_pages_have_commands() -> None:
+    assert {page for page, _ in _commands()} == set(PAGES)
+
+
+@pytest.mark.parametrize(("page", "command"), _commands())
+def test_command_of_the_docs_runs(page: str, command: str, cluster_env: dict[str, str]) -> None:
+    if command.startswith("docker"):
+        assert (ROOT / command.split(" -f ")[1].split()[0]).is_file()
+        return
+    if command.startswith("make "):
+        target = command.split()[1]
+        result = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, check=False)
+        assert result.returncode == 0, f"{page}: no target {target}"
+        return
+    if STARTS_A_CLUSTER.match(command):
+        output = _shell(".venv/bin/lepton up --help", cluster_env)
+        for flag in re.findall(r"--[a-z-]+", command):
+            assert flag in output
+        return
+    if command.startswith(".tools/") and not GRPCURL.exists():
+        if os.environ.get("CI") and shutil.which("go"):
+            pytest.fail("grpcurl was not built: `make tools`")
+        pytest.skip("grpcurl is not there: `make tools` builds it where Go is installed")
+    output = _shell(command, cluster_env)
+    assert output.strip(), f"{page}: silent"
+    if "27 + 35" in command:
+        assert "62" in "".join(output.split()) or "62" in output
+
+
+def _shell(command: str, env: dict[str, str]) -> str:
+    """Runs one pasted line as bash does, with the port of the test's cluster."""
+    line = command.replace("localhost:50051", f"127.0.0.1:{env['DOCS_PORT']}")
+    result = subprocess.run(
+        ["bash", "-c", line.replace(".venv/bin/", f"{BIN}/")],
+        cwd=ROOT,
+        env={**env, "COLUMNS": "200", "NO_COLOR": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout
+    return result.stdout
