@@ -2,23 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from router.core.call import Call
 from router.core.endpoint import Endpoint
+from router.core.route import Route
 
-__all__ = ["WorkerClient"]
+__all__ = ["RouteObserver", "WorkerClient", "WorkerStream", "Write"]
+
+Write = Callable[[bytes], Awaitable[None]]
+"""Sends one serialised response message to the client; returns when the transport took it (backpressure)."""
+
+
+class WorkerStream(Protocol):
+    """One running Generate on one worker. Used by one task; `abandon` may be called from elsewhere on the loop."""
+
+    async def read(self) -> bytes | None:
+        """The next serialised `GenerateResponse` exactly as the worker sent it; None after the last one.
+
+        None comes only for a stream that is whole (status OK with `lepton-finished-bin`). Raises `LeptonError`:
+        `Unavailable(WORKER_LOST)` for a broken connection or a stream that ended without its end, otherwise the
+        worker's own error. Cancellation cancels the call on the worker.
+        """
+        ...
+
+    @property
+    def finished(self) -> bytes:
+        """The worker's serialised `Finished`; empty until `read` returned None."""
+        ...
+
+    def abandon(self) -> None:
+        """The worker is given up: the running or next `read` raises `Unavailable(WORKER_LOST)`."""
+        ...
+
+    def close(self) -> None:
+        """Cancels the call on the worker unless it has ended. Never blocks, may be called twice."""
+        ...
 
 
 class WorkerClient(Protocol):
-    """Calls one worker."""
+    """Calls workers. No method blocks on another call."""
 
-    def generate(self, endpoint: Endpoint, payload: bytes, call: Call) -> AsyncIterator[bytes]:
-        """Serialised `GenerateResponse` messages exactly as the worker sent them, in order.
+    def generate(self, endpoint: Endpoint, payload: bytes, call: Call) -> WorkerStream:
+        """Starts a Generate with the remaining time of `call` as its deadline. Errors come from `read`."""
+        ...
 
-        Ends normally only for a stream that is whole (status OK with `lepton-finished-bin`). Raises `LeptonError`:
-        `Unavailable(WORKER_LOST)` for a broken connection or a stream that ended without its end,
-        otherwise the worker's own error. Cancellation cancels the call on the worker.
-        """
+    async def unary(self, endpoint: Endpoint, method: str, payload: bytes, call: Call) -> bytes:
+        """One message in, one out, of the InferenceService method `method`; raises as `WorkerStream.read` does."""
+        ...
+
+
+class RouteObserver(Protocol):
+    """Watches calls for traces and metrics; must not raise."""
+
+    def choosing(self, route: Route) -> AbstractContextManager[None]:
+        """Entered around each choice of an endpoint, waiting included; at its exit `route` says what was chosen."""
         ...

@@ -1,0 +1,106 @@
+"""The three verbs of a policy, and what choosing returns.
+
+Everything here is called on the event loop for every request: pure, synchronous, microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from router.core.call import RoutingView
+from router.core.endpoint import Endpoint, EndpointState
+
+__all__ = ["Candidate", "Explanation", "Filter", "Picker", "Policy", "Scorer", "Tried"]
+
+Tried = Collection[tuple[str, str]]
+"""(id, incarnation) of endpoints that this call has already failed on."""
+
+
+class Filter(Protocol):
+    """Who is out of the question."""
+
+    @property
+    def name(self) -> str:
+        """Shown as the reason in explanations."""
+        ...
+
+    def keep(
+        self, view: RoutingView, endpoints: Sequence[Endpoint], tried: Tried
+    ) -> Sequence[Endpoint]:
+        """Those that may be chosen, in the same order; the same object when all may."""
+        ...
+
+
+class Scorer(Protocol):
+    """How good each of some endpoints is, in one respect."""
+
+    @property
+    def name(self) -> str: ...
+
+    def score(self, view: RoutingView, endpoints: Sequence[Endpoint]) -> Sequence[float]:
+        """One number per endpoint, same order. The pipeline clamps to [0, 1], so that no scorer can outweigh its
+        weight; what is not a number counts as 0.
+        """
+        ...
+
+    def nominate(self, view: RoutingView, endpoints: Sequence[Endpoint]) -> Endpoint | None:
+        """The one that must be among those that are scored, when the picker looks at a sample only; else None."""
+        ...
+
+
+class Picker(Protocol):
+    """Whom to look at, and who wins."""
+
+    @property
+    def name(self) -> str: ...
+
+    def sample(self, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
+        """Those worth scoring, at least one, each once."""
+        ...
+
+    def pick(self, totals: Sequence[float]) -> int:
+        """Index of the winner among weighted sums; ties are broken at random."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """What a policy thinks of one endpoint."""
+
+    endpoint_id: str
+    state: EndpointState
+    filtered_by: str | None = None
+    """Name of the filter that ruled it out; None for a candidate."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """By scorer, clamped, before weights."""
+    total: float = 0.0
+    """Weighted sum divided by the sum of weights, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Why a request would go where it goes."""
+
+    policy: str
+    candidates: tuple[Candidate, ...]
+    """Every endpoint of the model, ruled out or not."""
+    best: str | None
+    """Id of the highest total; a sampling picker may take another. None when all are ruled out."""
+
+
+class Policy(Protocol):
+    """What the dispatcher asks."""
+
+    def pick(
+        self, view: RoutingView, endpoints: Sequence[Endpoint], tried: Tried = ()
+    ) -> Endpoint | None:
+        """The endpoint to use, or None when every one is ruled out (the dispatcher then waits or refuses)."""
+        ...
+
+    def explain(
+        self, view: RoutingView, endpoints: Sequence[Endpoint], tried: Tried = ()
+    ) -> Explanation:
+        """Every endpoint with its scores or the filter that ruled it out; draws nothing at random."""
+        ...

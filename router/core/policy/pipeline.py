@@ -1,0 +1,100 @@
+"""Filter, score, pick. The mechanism; the ideas are in filters, scorers and pickers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+from router.core.call import RoutingView
+from router.core.endpoint import Endpoint
+from router.core.policy.api import Candidate, Explanation, Filter, Picker, Scorer, Tried
+
+__all__ = ["Pipeline"]
+
+
+@final
+class Pipeline:
+    """A `Policy` made of filters in order, weighted scorers and a picker."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        filters: Sequence[Filter],
+        scorers: Sequence[tuple[Scorer, float]],
+        picker: Picker,
+    ) -> None:
+        if not scorers or any(weight <= 0 for _, weight in scorers):
+            raise ValueError("a policy needs scorers, each with a weight above 0")
+        self.name = name
+        self._filters = tuple(filters)
+        self._scorers = tuple(scorers)
+        self._picker = picker
+        self._weight_sum = sum(weight for _, weight in scorers)
+
+    def __repr__(self) -> str:
+        scorers = ", ".join(f"{scorer.name}×{weight:g}" for scorer, weight in self._scorers)
+        return f"Pipeline({self.name}: {scorers}; {self._picker.name})"
+
+    def pick(
+        self, view: RoutingView, endpoints: Sequence[Endpoint], tried: Tried = ()
+    ) -> Endpoint | None:
+        """See `Policy`."""
+        for stage in self._filters:
+            endpoints = stage.keep(view, endpoints, tried)
+            if not endpoints:
+                return None
+        if len(endpoints) == 1:
+            return endpoints[0]
+        sampled = self._sample(view, endpoints)
+        totals = [0.0] * len(sampled)
+        for scorer, weight in self._scorers:
+            for index, score in enumerate(scorer.score(view, sampled)):
+                totals[index] += _clamp(score) * weight
+        return sampled[self._picker.pick(totals)]
+
+    def explain(
+        self, view: RoutingView, endpoints: Sequence[Endpoint], tried: Tried = ()
+    ) -> Explanation:
+        """See `Policy`."""
+        ruled_out: dict[str, str] = {}
+        left = endpoints
+        for stage in self._filters:
+            kept = stage.keep(view, left, tried)
+            ids = {endpoint.id for endpoint in kept}
+            ruled_out.update({e.id: stage.name for e in left if e.id not in ids})
+            left = kept
+        scores: dict[str, dict[str, float]] = {endpoint.id: {} for endpoint in left}
+        for scorer, _ in self._scorers:
+            for endpoint, score in zip(left, scorer.score(view, left), strict=True):
+                scores[endpoint.id][scorer.name] = _clamp(score)
+        candidates = tuple(
+            Candidate(
+                endpoint_id=endpoint.id,
+                state=endpoint.state,
+                filtered_by=ruled_out.get(endpoint.id),
+                scores=scores.get(endpoint.id, {}),
+                total=self._total(scores.get(endpoint.id, {})),
+            )
+            for endpoint in endpoints
+        )
+        open_to = [candidate for candidate in candidates if candidate.filtered_by is None]
+        best = max(open_to, key=lambda candidate: candidate.total).endpoint_id if open_to else None
+        return Explanation(policy=self.name, candidates=candidates, best=best)
+
+    def _sample(self, view: RoutingView, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+        sampled = list(self._picker.sample(endpoints))
+        for scorer, _ in self._scorers:
+            nominated = scorer.nominate(view, endpoints)
+            if nominated is not None and nominated not in sampled:
+                sampled.append(nominated)
+        return sampled
+
+    def _total(self, scores: dict[str, float]) -> float:
+        return (
+            sum(scores.get(s.name, 0.0) * weight for s, weight in self._scorers) / self._weight_sum
+        )
+
+
+def _clamp(score: float) -> float:
+    return min(1.0, max(0.0, score)) if score == score else 0.0

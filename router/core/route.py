@@ -1,0 +1,37 @@
+"""What happened to one call on its way: filled by the dispatcher, read by the surface for span, log and metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from router.core.endpoint import Endpoint
+
+__all__ = ["Route"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Route:
+    """Owned by one call; times are on the router's clock, seconds."""
+
+    started_at: float
+    request_id: str = ""
+    """Empty until the request is known to be one."""
+    model: str = ""
+    """As asked for; the real name once an endpoint is chosen."""
+    deadline: float | None = None
+    num_candidates: int = 0
+    """Endpoints of the wanted model, in any state, at the last choice."""
+    endpoint: Endpoint | None = None
+    """The last one chosen."""
+    num_retries: int = 0
+    waited_s: float = 0.0
+    """Time spent waiting for a worker to become ready."""
+    is_stale: bool = False
+    """The registry was away at the last choice."""
+    snapshot_age_s: float | None = None
+    """Time since the registry last spoke; None when it never did."""
+    first_message_at: float | None = None
+    num_messages: int = 0
+    """Handed to the client's transport."""
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    """(endpoint id, reason) of each failed attempt, in order."""

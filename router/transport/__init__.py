@@ -1,0 +1,1 @@
+"""Towards the clients: thin surfaces that parse, ask the dispatcher and encode."""

@@ -1,0 +1,138 @@
+"""`lepton.v1.InferenceService` of a router: parse once, check, relay the bytes as they are."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeVar, final
+
+import grpc
+
+from common.clock import Clock
+from common.errors import InvalidRequest, Reason
+from common.limits import Limits
+from common.request.parse import parse_message
+from common.request.validate import validate_generate, validate_prompt_input
+from common.rpc.metadata import FINISHED_KEY, REQUEST_ID_KEY
+from lepton.v1 import inference_pb2
+from router.core.call import Call
+from router.core.dispatcher import Dispatcher
+from router.core.pool import EndpointPool
+from router.core.route import Route
+from router.transport.models_of import models_of
+from router.transport.view_of import view_of_generate, view_of_model
+
+__all__ = ["SERVICE", "InferenceRelay"]
+
+SERVICE: Final = "lepton.v1.InferenceService"
+
+Done = Callable[[Route, BaseException | None], None]
+"""Called once per call, inside it: what happened on its way, and what it raised."""
+
+PromptRequest = TypeVar(
+    "PromptRequest", inference_pb2.TokenizeRequest, inference_pb2.CountTokensRequest
+)
+
+
+@final
+class InferenceRelay:
+    """The handlers. Errors are raised as `LeptonError`; the error interceptor turns them into a status.
+
+    Cancellation: a client that goes away cancels the handler, and with it the call on the worker.
+    """
+
+    def __init__(
+        self,
+        *,
+        dispatcher: Dispatcher,
+        pool: EndpointPool,
+        limits: Limits,
+        clock: Clock,
+        done: Done,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._pool = pool
+        self._limits = limits
+        self._clock = clock
+        self._done = done
+
+    def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+        """Method name → handler, for `RpcServer.add_service`."""
+        return {
+            # A coroutine that writes, not a generator: nothing stands between two messages.
+            "Generate": grpc.unary_stream_rpc_method_handler(self.generate),
+            "Tokenize": grpc.unary_unary_rpc_method_handler(self.tokenize),
+            "CountTokens": grpc.unary_unary_rpc_method_handler(self.count_tokens),
+            "ListModels": grpc.unary_unary_rpc_method_handler(self.list_models),
+        }
+
+    async def generate(self, payload: bytes, context: Any) -> None:
+        """Relays one Generate; the worker's bytes reach the client unchanged."""
+        with self._watched() as route:
+            request = parse_message(inference_pb2.GenerateRequest, payload)
+            validate_generate(request, self._limits, from_router=False)
+            self._check_size(payload)
+            view = view_of_generate(request)
+            call = self._call(context, request.request_id, view.model, route)
+            await context.send_initial_metadata(call.metadata)
+            finished = await self._dispatcher.generate(payload, view, call, context.write, route)
+            context.set_trailing_metadata(((FINISHED_KEY, finished),))
+
+    async def tokenize(self, payload: bytes, context: Any) -> bytes:
+        """Asks one worker of the model."""
+        return await self._ask("Tokenize", inference_pb2.TokenizeRequest, payload, context)
+
+    async def count_tokens(self, payload: bytes, context: Any) -> bytes:
+        """Asks one worker of the model."""
+        return await self._ask("CountTokens", inference_pb2.CountTokensRequest, payload, context)
+
+    async def list_models(self, payload: bytes, context: Any) -> bytes:
+        """Answers from the pool."""
+        parse_message(inference_pb2.ListModelsRequest, payload)
+        return models_of(self._pool.snapshot()).SerializeToString()
+
+    async def _ask(
+        self, method: str, cls: type[PromptRequest], payload: bytes, context: Any
+    ) -> bytes:
+        with self._watched() as route:
+            request = parse_message(cls, payload)
+            validate_prompt_input(request, self._limits)
+            self._check_size(payload)
+            call = self._call(context, "", request.model, route)
+            view = view_of_model(request.model)
+            return await self._dispatcher.unary(method, payload, view, call, route)
+
+    @contextmanager
+    def _watched(self) -> Iterator[Route]:
+        """Tells `done` how a call ended, exactly once."""
+        route = Route(started_at=self._clock.now())
+        try:
+            yield route
+        except BaseException as error:
+            self._done(route, error)
+            raise
+        self._done(route, None)
+
+    def _call(self, context: Any, request_id: str, model: str, route: Route) -> Call:
+        remaining_s: float | None = context.time_remaining()
+        deadline_s = self._limits.deadline_s_max
+        if remaining_s is not None:
+            deadline_s = min(remaining_s, deadline_s)
+        route.model = model
+        route.request_id = request_id or uuid.uuid4().hex
+        route.deadline = self._clock.now() + deadline_s
+        return Call(
+            request_id=route.request_id,
+            deadline=route.deadline,
+            metadata=((REQUEST_ID_KEY, route.request_id),),
+        )
+
+    def _check_size(self, payload: bytes) -> None:
+        """After the validator, which names the field where it can."""
+        if len(payload) > self._limits.message_bytes_max:
+            raise InvalidRequest(
+                f"the request has {len(payload)} bytes; at most {self._limits.message_bytes_max} are allowed "
+                "(setting limits.message_bytes_max)",
+                reason=Reason.FIELD_TOO_LARGE,
+            )

@@ -1,0 +1,32 @@
+"""The pool as a list of models."""
+
+from __future__ import annotations
+
+from lepton.v1 import inference_pb2, types_pb2
+from router.core.endpoint import Endpoint, EndpointState
+from router.core.pool import PoolSnapshot
+
+__all__ = ["models_of"]
+
+
+def models_of(snapshot: PoolSnapshot) -> inference_pb2.ListModelsResponse:
+    """One entry per model and revision that has a ready worker, sorted by name, then revision."""
+    groups: dict[tuple[str, str], list[Endpoint]] = {}
+    for model, endpoints in snapshot.models.items():
+        for endpoint in endpoints:
+            if endpoint.state is EndpointState.READY:
+                groups.setdefault((model, endpoint.revision), []).append(endpoint)
+    return inference_pb2.ListModelsResponse(
+        models=[
+            types_pb2.ModelInfo(
+                model=model,
+                revision=revision,
+                # What every one of them can do.
+                context_length=min(endpoint.context_length for endpoint in group),
+                vocab_size=min(endpoint.vocab_size for endpoint in group),
+                tasks=sorted(set.intersection(*(set(endpoint.tasks) for endpoint in group))),
+                num_workers=len(group),
+            )
+            for (model, revision), group in sorted(groups.items())
+        ]
+    )

@@ -1,0 +1,29 @@
+"""Request → `RoutingView`: the only reader of request fields in the router, beside the validator."""
+
+from __future__ import annotations
+
+from lepton.v1 import inference_pb2, types_pb2
+from router.core.call import RoutingView
+
+__all__ = ["view_of_generate", "view_of_model"]
+
+_PRIORITY = {
+    types_pb2.PRIORITY_LOW: -1,
+    types_pb2.PRIORITY_HIGH: 1,
+}
+
+
+def view_of_generate(request: inference_pb2.GenerateRequest) -> RoutingView:
+    """Of a valid Generate request."""
+    return RoutingView(
+        model=request.model,
+        revision=request.revision,
+        session_key=request.session_key,
+        priority=_PRIORITY.get(request.priority, 0),
+        task="generate",
+    )
+
+
+def view_of_model(model: str) -> RoutingView:
+    """Of a call that any worker of a model answers."""
+    return RoutingView(model=model, task="")

@@ -1,0 +1,1 @@
+"""Towards the workers: channels, calls, load streams, membership."""

@@ -1,0 +1,48 @@
+"""One channel per worker address: opened on first use, closed when the worker has left and its last call has ended."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection
+from typing import final
+
+import grpc
+
+__all__ = ["Channels"]
+
+
+@final
+class Channels:
+    """Used on the event loop. Resources: `close` must be awaited."""
+
+    def __init__(self, open_channel: Callable[[str], grpc.aio.Channel]) -> None:
+        self._open_channel = open_channel
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._users: Counter[str] = Counter()
+
+    def __repr__(self) -> str:
+        return f"Channels({', '.join(f'{a} used {self._users[a]}x' for a in self._channels)})"
+
+    def acquire(self, address: str) -> grpc.aio.Channel:
+        """The channel to `address`, which stays open until as many `release` as `acquire`."""
+        channel = self._channels.get(address)
+        if channel is None:
+            channel = self._channels[address] = self._open_channel(address)
+        self._users[address] += 1
+        return channel
+
+    def release(self, address: str) -> None:
+        """The user is done with the channel."""
+        self._users[address] -= 1
+        if not self._users[address]:
+            del self._users[address]
+
+    async def tidy(self, live: Collection[str]) -> None:
+        """Closes channels that nobody uses and whose address is not in `live`."""
+        for address in [a for a in self._channels if a not in live and a not in self._users]:
+            await self._channels.pop(address).close()
+
+    async def close(self) -> None:
+        """Closes all; calls that still run are cancelled."""
+        self._users.clear()
+        await self.tidy(())

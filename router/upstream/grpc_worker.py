@@ -1,0 +1,147 @@
+"""Calls to workers over grpc.aio: bytes in, bytes out, nothing decoded.
+
+The remaining time of the call is the gRPC deadline; the metadata carries the cluster token, the router's id and the
+request id; the trace context is added by the channel's interceptors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, cast, final
+
+import grpc
+
+from common.clock import Clock
+from common.errors import Cancelled, DeadlineExceeded, LeptonError, Reason, Unavailable
+from common.rpc.metadata import FINISHED_KEY
+from common.rpc.status import from_rpc_error
+from router.core.call import Call
+from router.core.endpoint import Endpoint
+from router.upstream.channels import Channels
+
+__all__ = ["GrpcWorker"]
+
+_SERVICE: Final = "/lepton.v1.InferenceService/"
+_EOF: Final = grpc.aio.EOF
+
+
+@final
+class GrpcWorker:
+    """The `WorkerClient` of a running router. `metadata` goes with every call: token and router id."""
+
+    def __init__(
+        self, channels: Channels, *, metadata: tuple[tuple[str, str], ...], clock: Clock
+    ) -> None:
+        self._channels = channels
+        self._metadata = metadata
+        self._clock = clock
+
+    def generate(self, endpoint: Endpoint, payload: bytes, call: Call) -> GrpcStream:
+        """See `WorkerClient.generate`."""
+        return GrpcStream(
+            self._channels,
+            endpoint,
+            payload,
+            self._remaining_s(call),
+            self._metadata + call.metadata,
+        )
+
+    async def unary(self, endpoint: Endpoint, method: str, payload: bytes, call: Call) -> bytes:
+        """See `WorkerClient.unary`."""
+        channel = self._channels.acquire(endpoint.address)
+        try:
+            ask: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+                _SERVICE + method
+            )
+            response: bytes = await ask(
+                payload, timeout=self._remaining_s(call), metadata=self._metadata + call.metadata
+            )
+        except grpc.aio.AioRpcError as error:
+            raise _meant(error, endpoint) from error
+        finally:
+            self._channels.release(endpoint.address)
+        return response
+
+    def _remaining_s(self, call: Call) -> float:
+        remaining = call.deadline - self._clock.now()
+        if remaining <= 0:
+            raise DeadlineExceeded("the deadline passed before the worker was asked")
+        return remaining
+
+
+@final
+class GrpcStream:
+    """The `WorkerStream` of `GrpcWorker.generate`."""
+
+    __slots__ = ("_abandoned", "_call", "_channels", "_endpoint", "_finished")
+
+    def __init__(
+        self,
+        channels: Channels,
+        endpoint: Endpoint,
+        payload: bytes,
+        timeout_s: float,
+        metadata: tuple[tuple[str, str], ...],
+    ) -> None:
+        self._channels: Channels | None = channels
+        self._endpoint = endpoint
+        self._finished = b""
+        self._abandoned = False
+        channel = channels.acquire(endpoint.address)
+        start: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(
+            f"{_SERVICE}Generate"
+        )
+        self._call = start(payload, timeout=timeout_s, metadata=metadata)
+
+    def __repr__(self) -> str:
+        return f"GrpcStream({self._endpoint.id}, {'done' if self._call.done() else 'running'})"
+
+    @property
+    def finished(self) -> bytes:
+        """See `WorkerStream.finished`."""
+        return self._finished
+
+    async def read(self) -> bytes | None:
+        """See `WorkerStream.read`."""
+        try:
+            message = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            raise _meant(error, self._endpoint) from error
+        except asyncio.CancelledError:
+            if self._abandoned:
+                raise _lost(self._endpoint, "stopped answering") from None
+            raise
+        if message is not _EOF:
+            return cast("bytes", message)
+        for key, value in await self._call.trailing_metadata() or ():
+            if key == FINISHED_KEY and isinstance(value, bytes):
+                self._finished = value
+                return None
+        raise _lost(self._endpoint, "ended the stream before its end")
+
+    def abandon(self) -> None:
+        """See `WorkerStream.abandon`."""
+        self._abandoned = True
+        self._call.cancel()
+
+    def close(self) -> None:
+        """See `WorkerStream.close`."""
+        if self._channels is not None:
+            self._call.cancel()  # does nothing to a call that has ended
+            self._channels.release(self._endpoint.address)
+            self._channels = None
+
+
+def _meant(error: grpc.aio.AioRpcError, endpoint: Endpoint) -> LeptonError:
+    """The worker's error as the router's caller should see it."""
+    meant = from_rpc_error(error)
+    if isinstance(meant, Cancelled):
+        # We did not cancel, or nobody would be reading: the worker was torn down under the call.
+        return _lost(endpoint, "broke off the call")
+    if meant.reason is Reason.WORKER_LOST:
+        return _lost(endpoint, "cannot be reached or closed the connection")
+    return meant
+
+
+def _lost(endpoint: Endpoint, what: str) -> Unavailable:
+    return Unavailable(f"worker {endpoint.id} {what}", reason=Reason.WORKER_LOST, retry_after_s=1.0)

@@ -1,0 +1,125 @@
+"""Follows the load of workers: one WatchLoad stream per endpoint, into the pool.
+
+The stream is also the sign of life. An endpoint is CONNECTING until its first report, LOST from a broken stream or
+from `silence_s_max` without a report, and READY again with the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from random import Random
+from typing import Final, final
+
+import grpc
+
+from common.clock import Clock
+from common.logs import get_logger
+from lepton.v1 import worker_pb2
+from router.core.endpoint import Endpoint, Load
+from router.core.pool import EndpointPool
+from router.upstream.channels import Channels
+
+__all__ = ["LoadFeed", "LoadFeedLimits"]
+
+_METHOD: Final = "/lepton.v1.WorkerService/WatchLoad"
+
+_Watch = grpc.aio.UnaryStreamMultiCallable[
+    worker_pb2.WatchLoadRequest, worker_pb2.WatchLoadResponse
+]
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadFeedLimits:
+    """How often, how silent, how patient."""
+
+    interval_ms: int
+    """Longest time between two reports that we ask for."""
+    silence_s_max: float
+    """A stream without a report for that long is broken."""
+    reconnect_s_min: float = 0.05
+    reconnect_s_max: float = 1.0
+    """The wait before a new attempt doubles from the one to the other, with jitter."""
+
+
+@final
+class LoadFeed:
+    """Makes one follower per endpoint; who runs and ends them is `Membership`."""
+
+    def __init__(
+        self,
+        *,
+        pool: EndpointPool,
+        channels: Channels,
+        router_id: str,
+        metadata: tuple[tuple[str, str], ...],
+        limits: LoadFeedLimits,
+        clock: Clock,
+        random: Random,
+    ) -> None:
+        self._pool = pool
+        self._channels = channels
+        self._request = worker_pb2.WatchLoadRequest(
+            router_id=router_id, interval_ms=limits.interval_ms
+        )
+        self._metadata = metadata
+        self._limits = limits
+        self._clock = clock
+        self._random = random
+
+    async def follow(self, endpoint: Endpoint) -> None:
+        """Reports the load of `endpoint` until cancelled; whatever goes wrong is tried again."""
+        failures = 0
+        while True:
+            reports, problem = await self._listen(endpoint)
+            self._pool.lost(endpoint.id, endpoint.incarnation)
+            failures = 1 if reports else failures + 1
+            if failures == 1:
+                log.warning("load.lost", worker_id=endpoint.id, reports=reports, problem=problem)
+            wait = self._limits.reconnect_s_min * 2.0 ** min(failures - 1, 16)
+            wait = min(wait, self._limits.reconnect_s_max) * self._random.uniform(0.5, 1.0)
+            await self._clock.sleep(wait)
+
+    async def _listen(self, endpoint: Endpoint) -> tuple[int, str]:
+        """One stream to its end: how many reports counted, and why it ended."""
+        reports = 0
+        channel = self._channels.acquire(endpoint.address)
+        watch: _Watch = channel.unary_stream(
+            _METHOD,
+            request_serializer=worker_pb2.WatchLoadRequest.SerializeToString,
+            response_deserializer=worker_pb2.WatchLoadResponse.FromString,
+        )
+        stream = watch(self._request, metadata=self._metadata)
+        try:
+            while True:
+                async with asyncio.timeout(self._limits.silence_s_max):
+                    report = await stream.read()
+                if not isinstance(report, worker_pb2.WatchLoadResponse):
+                    return reports, "the stream ended"
+                if report.incarnation != endpoint.incarnation:
+                    return reports, f"another process answers there ({report.incarnation})"
+                self._take(endpoint, report)
+                reports += 1
+        except TimeoutError:
+            return reports, f"silent for {self._limits.silence_s_max:g} s"
+        except grpc.aio.AioRpcError as error:
+            return reports, f"{error.code().name}: {error.details()}"
+        finally:
+            stream.cancel()
+            self._channels.release(endpoint.address)
+
+    def _take(self, endpoint: Endpoint, report: worker_pb2.WatchLoadResponse) -> None:
+        load = Load(
+            step=report.step,
+            running=report.running,
+            waiting=report.waiting,
+            rows_max=max(1, report.rows_max),
+            waiting_tokens=report.waiting_tokens,
+            kv_usage=report.kv_usage,
+            in_flight_of_router=report.in_flight_of_router,
+            received_at=self._clock.now(),
+        )
+        draining = report.state == worker_pb2.WORKER_STATE_DRAINING
+        self._pool.report(endpoint.id, endpoint.incarnation, load, draining=draining)

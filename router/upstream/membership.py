@@ -1,0 +1,128 @@
+"""Keeps the pool in step with the registry, and one load follower per endpoint in step with the pool."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Any, cast, final
+
+from common.clock import Clock
+from common.discovery.api import Instance, InstanceState, Snapshot, Watcher
+from common.logs import get_logger
+from router.core.endpoint import Endpoint, EndpointState, Load
+from router.core.pool import EndpointPool, PoolSnapshot
+from router.upstream.channels import Channels
+from router.upstream.load_feed import LoadFeed
+
+__all__ = ["Membership", "endpoint_of"]
+
+log = get_logger(__name__)
+
+_Key = tuple[str, str, str]
+"""(id, incarnation, address): what a follower is bound to."""
+
+
+@final
+class Membership:
+    """Owns the follower tasks.
+
+    `on_tick` is called with the pool's snapshot after every change of membership and every `sweep_s` seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        watcher: Watcher,
+        pool: EndpointPool,
+        feed: LoadFeed,
+        channels: Channels,
+        clock: Clock,
+        sweep_s: float,
+        on_tick: Callable[[PoolSnapshot], None],
+    ) -> None:
+        self._watcher = watcher
+        self._pool = pool
+        self._feed = feed
+        self._channels = channels
+        self._clock = clock
+        self._sweep_s = sweep_s
+        self._on_tick = on_tick
+        self._followers: dict[_Key, asyncio.Task[None]] = {}
+        self._problems: dict[str, str] = {}
+        self._stale = False
+
+    async def run(self) -> None:
+        """Until cancelled; then every follower has ended."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._sweep(group), name="membership.sweep")
+            snapshots = self._watcher.snapshots()
+            async with aclosing(cast("Any", snapshots)):
+                async for snapshot in snapshots:
+                    self._take(snapshot, group)
+
+    def _take(self, snapshot: Snapshot, group: asyncio.TaskGroup) -> None:
+        if snapshot.stale != self._stale:
+            self._stale = snapshot.stale
+            event = "registry.away" if snapshot.stale else "registry.back"
+            log.warning(event, workers=len(snapshot.instances))
+        for key, problem in snapshot.problems.items():
+            if self._problems.get(key) != problem:
+                log.warning("registry.bad_value", key=key, problem=problem)
+        self._problems = dict(snapshot.problems)
+        self._pool.apply(map(endpoint_of, snapshot.instances.values()), stale=snapshot.stale)
+        self._reconcile(group)
+
+    async def _sweep(self, group: asyncio.TaskGroup) -> None:
+        while True:
+            await self._clock.sleep(self._sweep_s)
+            abandoned = self._pool.sweep()
+            for tracked in abandoned:
+                tracked.abandon()
+            if abandoned:
+                log.warning("calls.abandoned", calls=len(abandoned))
+            self._reconcile(group)
+            await self._channels.tidy({address for _, _, address in self._followers})
+
+    def _reconcile(self, group: asyncio.TaskGroup) -> None:
+        """Starts and ends followers so that there is one per endpoint of the pool."""
+        snapshot = self._pool.snapshot()
+        wanted = {
+            (endpoint.id, endpoint.incarnation, endpoint.address): endpoint
+            for endpoints in snapshot.models.values()
+            for endpoint in endpoints
+        }
+        for key in self._followers.keys() - wanted.keys():
+            self._followers.pop(key).cancel()
+            log.info("endpoint.left", worker_id=key[0], address=key[2])
+        for key in wanted.keys() - self._followers.keys():
+            endpoint = wanted[key]
+            self._followers[key] = group.create_task(
+                self._feed.follow(endpoint), name=f"load_feed.{endpoint.id}"
+            )
+            log.info(
+                "endpoint.joined",
+                worker_id=endpoint.id,
+                address=endpoint.address,
+                model=endpoint.model,
+                revision=endpoint.revision,
+            )
+        self._on_tick(snapshot)
+
+
+def endpoint_of(instance: Instance) -> Endpoint:
+    """A registered worker as the pool takes it."""
+    draining = instance.state is InstanceState.DRAINING
+    return Endpoint(
+        id=instance.id,
+        incarnation=instance.incarnation,
+        address=instance.address,
+        model=instance.model,
+        revision=instance.revision,
+        tasks=instance.tasks,
+        context_length=instance.context_length,
+        vocab_size=instance.vocab_size,
+        fingerprint=instance.fingerprint,
+        state=EndpointState.DRAINING if draining else EndpointState.CONNECTING,
+        load=Load(rows_max=max(1, instance.rows_max)),
+    )
