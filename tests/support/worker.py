@@ -1,0 +1,233 @@
+"""A worker inside the test process: real gRPC, real engine, a runner of the test's choice.
+
+async with worker_of(FakeRunner()) as worker:
+    answer = await worker.ask("abc", stop={"max_tokens": 3})
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import CollectorRegistry
+
+from common.clock import SystemClock
+from common.cluster import ClusterSettings
+from common.discovery.memory import MemoryRegistry
+from common.errors import LeptonError
+from common.limits import Limits
+from common.process import StopRequest
+from common.rpc.channel import open_channel
+from common.rpc.metadata import FINISHED_KEY
+from common.rpc.status import from_rpc_error
+from common.telemetry.instruments import WorkerInstruments
+from lepton.v1 import inference_pb2
+from tests.support.processes import until
+from worker.engine.ports import ModelRunner
+from worker.serving import RunningWorker, WorkerParts, open_worker
+from worker.settings import WorkerSettings
+from worker.tasks.api import ChatTurn, ModelFacts
+from worker.tasks.ports import Tokenizer
+
+__all__ = ["GENERATE", "Answer", "ByteTokenizer", "LocalWorker", "worker_of"]
+
+GENERATE = "/lepton.v1.InferenceService/Generate"
+
+
+class ByteDetokenizer:
+    """Ids are bytes; text comes out when its characters are whole."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def push(self, token_id: int) -> str:
+        return self._decoder.decode(bytes([token_id]))
+
+    def flush(self) -> str:
+        return self._decoder.decode(b"", final=True)
+
+
+class ByteTokenizer:
+    """Each byte of the text is a token."""
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def encode_chat(
+        self, messages: Sequence[ChatTurn], *, add_generation_prompt: bool
+    ) -> list[int]:
+        text = "".join(f"{message.role}:{message.content}\n" for message in messages)
+        return self.encode(text + ("assistant:" if add_generation_prompt else ""))
+
+    def new_detokenizer(self) -> ByteDetokenizer:
+        return ByteDetokenizer()
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return bytes([token_id])
+
+
+@dataclass(slots=True)
+class Answer:
+    """One Generate as the client saw it."""
+
+    started: inference_pb2.Started | None = None
+    finished: inference_pb2.Finished | None = None
+    deltas: list[inference_pb2.Delta] = field(default_factory=list)
+    seqs: list[int] = field(default_factory=list)
+    num_messages: int = 0
+    trailing: Mapping[str, str | bytes] = field(default_factory=dict)
+    initial: Mapping[str, str | bytes] = field(default_factory=dict)
+    error: LeptonError | None = None
+    code: grpc.StatusCode | None = None
+
+    def text(self, choice: int = 0) -> str:
+        return "".join(delta.text for delta in self.deltas if delta.index == choice)
+
+    def ids(self, choice: int = 0) -> list[int]:
+        return [i for delta in self.deltas if delta.index == choice for i in delta.token_ids]
+
+    def end(self, choice: int = 0) -> inference_pb2.ChoiceEnd:
+        (end,) = [d.end for d in self.deltas if d.index == choice and d.HasField("end")]
+        return end
+
+    def check_whole(self) -> None:
+        """Started first, `seq` without gaps, one `Finished` last, repeated in the trailing metadata."""
+        assert self.error is None, self.error
+        assert self.started is not None
+        assert self.finished is not None
+        assert self.seqs == list(range(len(self.seqs)))
+        assert self.trailing[FINISHED_KEY] == self.finished.SerializeToString()
+
+
+@dataclass(slots=True)
+class LocalWorker:
+    """A running worker and a channel to it."""
+
+    running: RunningWorker
+    channel: grpc.aio.Channel
+    registry: MemoryRegistry
+    metrics: CollectorRegistry
+    spans: InMemorySpanExporter
+    stop: StopRequest
+
+    async def ask(
+        self,
+        request: inference_pb2.GenerateRequest | bytes | str,
+        *,
+        timeout: float | None = 30.0,
+        metadata: Sequence[tuple[str, str]] = (),
+        **fields: Any,
+    ) -> Answer:
+        """One Generate to its end, whatever that is. A text becomes the prompt, keywords fields of the request."""
+        if isinstance(request, str):
+            request = inference_pb2.GenerateRequest(text=request, **fields)
+        payload = request if isinstance(request, bytes) else request.SerializeToString()
+        call = self.call(payload, timeout=timeout, metadata=metadata)
+        answer = Answer()
+        try:
+            async for raw in call:
+                answer.num_messages += 1
+                for event in inference_pb2.GenerateResponse.FromString(raw).events:
+                    take(answer, event)
+            answer.initial = dict(await call.initial_metadata() or ())
+            answer.trailing = dict(await call.trailing_metadata() or ())
+        except grpc.aio.AioRpcError as error:
+            answer.error, answer.code = from_rpc_error(error), error.code()
+        return answer
+
+    async def idle(self) -> None:
+        """Returns when the engine computes nothing and nothing waits."""
+
+        def is_idle() -> bool:
+            load = self.running.engine.load()
+            return load.running == 0 and load.waiting == 0
+
+        await until(is_idle, within_s=5, what="an idle engine")
+
+    def call(
+        self,
+        payload: bytes,
+        *,
+        timeout: float | None = 30.0,
+        metadata: Sequence[tuple[str, str]] = (),
+    ) -> Any:
+        """A raw Generate call."""
+        return self.channel.unary_stream(GENERATE)(
+            payload, timeout=timeout, metadata=tuple(metadata)
+        )
+
+
+def take(answer: Answer, event: inference_pb2.Event) -> None:
+    assert answer.finished is None, "something after the terminal event"
+    answer.seqs.append(event.seq)
+    kind = event.WhichOneof("kind")
+    if kind == "started":
+        assert event.seq == 0
+        answer.started = event.started
+    elif kind == "delta":
+        answer.deltas.append(event.delta)
+    else:
+        assert kind == "finished"
+        answer.finished = event.finished
+
+
+@asynccontextmanager
+async def worker_of(
+    runner: ModelRunner,
+    *,
+    model: ModelFacts | None = None,
+    tokenizer: Tokenizer | None = None,
+    limits: Limits | None = None,
+    token: str = "",
+    **settings: Any,
+) -> AsyncIterator[LocalWorker]:
+    """A worker with everything real but, by default, tokenizer and registry."""
+    facts = model or ModelFacts(
+        name="fake",
+        revision="0123456789abcdef" * 4,
+        context_length=runner.layout.capacity,
+        vocab_size=256,
+        eos_ids=frozenset(),
+        fingerprint="fake",
+    )
+    spans = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    metrics, registry, stop = CollectorRegistry(), MemoryRegistry(), StopRequest()
+    limits = limits or Limits(message_bytes_max=16 << 20)
+    parts = WorkerParts(
+        worker_id="w1",
+        settings=WorkerSettings(model_dir=Path(), model_name=facts.name, port=0, **settings),
+        limits=limits,
+        cluster=ClusterSettings.model_validate({"token": token}),
+        model=facts,
+        tokenizer=tokenizer or ByteTokenizer(),
+        runner=runner,
+        golden=None,
+        registrar=registry,
+        tracer=provider.get_tracer("test"),
+        instruments=WorkerInstruments(metrics),
+        metrics_address="",
+        clock=SystemClock(),
+    )
+    async with (
+        open_worker(parts, stop) as running,
+        open_channel(running.address, message_bytes_max=limits.message_bytes_max) as channel,
+    ):
+        yield LocalWorker(
+            running=running,
+            channel=channel,
+            registry=registry,
+            metrics=metrics,
+            spans=spans,
+            stop=stop,
+        )
+    provider.shutdown()

@@ -1,0 +1,251 @@
+"""A worker from its parts: engine, tasks, services, gRPC server, entry in the registry, and the order of their ends."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import secrets
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final, final
+
+from opentelemetry.trace import Tracer
+
+from common.clock import Clock
+from common.cluster import ClusterSettings
+from common.discovery.api import Instance, Registrar
+from common.errors import Conflict, Reason
+from common.limits import Limits
+from common.logs import get_logger
+from common.process import StopRequest
+from common.rpc.interceptors import CallLogInterceptor, ErrorInterceptor
+from common.rpc.server import RpcServer
+from common.telemetry.instruments import WorkerInstruments
+from common.telemetry.interceptors import TracingServerInterceptor
+from worker.engine.loop import EngineLoop
+from worker.engine.ports import ModelRunner
+from worker.registration import Announcement
+from worker.settings import WorkerSettings
+from worker.tasks.api import ModelFacts
+from worker.tasks.golden import GoldenAnswer, check_golden
+from worker.tasks.ports import Tokenizer
+from worker.tasks.registry import make_tasks
+from worker.tasks.tokenizer_pool import TokenizerPool
+from worker.transport import inference_service, worker_service
+from worker.transport.call_report import CallReporter
+from worker.transport.in_flight import InFlight
+from worker.transport.inference_service import InferenceService
+from worker.transport.worker_service import WorkerFacts, WorkerService
+
+__all__ = ["RunningWorker", "WorkerParts", "advertised", "bracketed", "open_worker"]
+
+_LAST_MESSAGES_S_MAX: Final = 2.0
+"""Longest that the server waits for statuses to leave once every call has ended, seconds."""
+
+_ANY_ADDRESS: Final = frozenset({"", "0.0.0.0", "::", "[::]"})
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerParts:
+    """What a worker is made of; tests put fakes where the process puts the real thing."""
+
+    worker_id: str
+    settings: WorkerSettings
+    limits: Limits
+    cluster: ClusterSettings
+    model: ModelFacts
+    tokenizer: Tokenizer
+    runner: ModelRunner
+    golden: GoldenAnswer | None
+    registrar: Registrar
+    tracer: Tracer
+    instruments: WorkerInstruments
+    metrics_address: str
+    clock: Clock
+
+
+@final
+class RunningWorker:
+    """A worker that serves."""
+
+    def __init__(
+        self,
+        *,
+        address: str,
+        engine: EngineLoop,
+        in_flight: InFlight,
+        server: RpcServer,
+        announcement: Announcement,
+    ) -> None:
+        self.address = address
+        """host:port as routers reach it."""
+        self.engine = engine
+        self.in_flight = in_flight
+        self._server = server
+        self._announcement = announcement
+
+    async def drain(self, grace_s: float) -> bool:
+        """Takes nothing new and waits for what runs; False when `grace_s` was too short for it."""
+        self.in_flight.drain()
+        self._server.set_serving(False)
+        await self._announcement.drain()
+        log.info("worker.draining", num_running=self.in_flight.num_calls, grace_s=grace_s)
+        finished = await self.in_flight.empty(grace_s)
+        if not finished:
+            log.warning("worker.drain_cut", num_running=self.in_flight.num_calls)
+        self.in_flight.close()
+        return finished
+
+
+@asynccontextmanager
+async def open_worker(parts: WorkerParts, stop: StopRequest) -> AsyncGenerator[RunningWorker, None]:
+    """Everything from the engine to the registry; serves while the block runs.
+
+    Errors on the way in: `BadModel(MODEL_GOLDEN_MISMATCH)`, `Conflict` (port, id). Leaving the block gives everything
+    back; calls that still run then end with `Unavailable(DRAINING)`.
+    """
+    settings, model, instruments = parts.settings, parts.model, parts.instruments
+    in_flight = InFlight()
+    async with AsyncExitStack() as stack:
+        server = _server(parts)
+        stack.push_async_callback(server.stop, _LAST_MESSAGES_S_MAX)
+        tokenizers = TokenizerPool(
+            parts.tokenizer,
+            threads=settings.tokenizer_threads,
+            waiting_max=settings.tokenizer_waiting_max,
+        )
+        stack.push_async_callback(asyncio.to_thread, tokenizers.close)
+        engine = EngineLoop(
+            parts.runner, settings.engine_config(), parts.clock, observer=_StepMetrics(instruments)
+        )
+        _show_load(instruments, engine)
+        engine.start()
+        stack.push_async_callback(engine.stop)
+        tasks = make_tasks(model=model, tokenizers=tokenizers, engine=engine, clock=parts.clock)
+        await check_golden(tasks["generate"], parts.golden, parts.clock)
+
+        facts = WorkerFacts(
+            worker_id=parts.worker_id,
+            incarnation=secrets.token_hex(8),
+            version=_version(),
+            tasks=tuple(tasks),
+            model=model,
+        )
+        inference = InferenceService(
+            worker_id=parts.worker_id,
+            model=model,
+            tasks=tasks,
+            tokenizers=tokenizers,
+            limits=parts.limits,
+            cluster=parts.cluster,
+            in_flight=in_flight,
+            reporter=CallReporter(
+                tracer=parts.tracer,
+                instruments=instruments,
+                model=model,
+                worker_id=parts.worker_id,
+                clock=parts.clock,
+            ),
+            clock=parts.clock,
+        )
+        control = WorkerService(
+            facts=facts,
+            load=engine.load,
+            drain=stop.request,
+            in_flight=in_flight,
+            cluster=parts.cluster,
+            push_ms_min=settings.load_push_ms_min,
+            clock=parts.clock,
+        )
+        server.add_service(inference_service.SERVICE_NAME, inference.handlers())
+        server.add_service(worker_service.SERVICE_NAME, control.handlers())
+        address = advertised(settings, await server.start())
+        server.set_serving(True)
+        announcement = await stack.enter_async_context(
+            Announcement(parts.registrar, _instance(facts, parts, address))
+        )
+        yield RunningWorker(
+            address=address,
+            engine=engine,
+            in_flight=in_flight,
+            server=server,
+            announcement=announcement,
+        )
+
+
+@final
+class _StepMetrics:
+    """`worker.engine.observer.StepObserver` on the metrics; called on the engine thread."""
+
+    def __init__(self, instruments: WorkerInstruments) -> None:
+        self._step_seconds = instruments.step_seconds
+
+    def on_step(self, *, duration_s: float, num_prefill_tokens: int, num_decode_rows: int) -> None:
+        del num_prefill_tokens, num_decode_rows
+        self._step_seconds.observe(duration_s)
+
+
+def _show_load(instruments: WorkerInstruments, engine: EngineLoop) -> None:
+    """The gauges ask the engine when they are scraped."""
+    instruments.num_requests_running.set_function(lambda: engine.load().running)
+    instruments.num_requests_waiting.set_function(lambda: engine.load().waiting)
+    instruments.kv_cache_usage_ratio.set_function(lambda: engine.load().kv_usage)
+
+
+def _server(parts: WorkerParts) -> RpcServer:
+    return RpcServer(
+        host=parts.settings.host,
+        port=parts.settings.port,
+        interceptors=(
+            TracingServerInterceptor(parts.tracer),
+            CallLogInterceptor(parts.clock),
+            ErrorInterceptor(),
+        ),
+        message_bytes_max=parts.limits.message_bytes_max,
+    )
+
+
+def _instance(facts: WorkerFacts, parts: WorkerParts, address: str) -> Instance:
+    return Instance(
+        id=facts.worker_id,
+        incarnation=facts.incarnation,
+        address=address,
+        model=facts.model.name,
+        revision=facts.model.revision,
+        tasks=facts.tasks,
+        context_length=facts.model.context_length,
+        vocab_size=facts.model.vocab_size,
+        rows_max=parts.runner.layout.num_slots,
+        fingerprint=facts.model.fingerprint,
+        version=facts.version,
+        metrics_address=parts.metrics_address,
+    )
+
+
+def advertised(settings: WorkerSettings, port: int) -> str:
+    """host:port that goes into the registry. Raises `Conflict(SETTING_INVALID)` when nobody could reach it."""
+    advertise = settings.advertise.strip()
+    if advertise and advertise.rpartition(":")[2].isdigit() and not advertise.endswith("]"):
+        return advertise
+    host = advertise or settings.host
+    if host in _ANY_ADDRESS:
+        raise Conflict(
+            f"set worker.advertise: routers cannot reach a worker at {host}",
+            reason=Reason.SETTING_INVALID,
+        )
+    return f"{bracketed(host)}:{port}"
+
+
+def bracketed(host: str) -> str:
+    """A host as it stands before a port."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("lepton")
+    except importlib.metadata.PackageNotFoundError:  # run from a tree that is not installed
+        return "0"

@@ -1,0 +1,77 @@
+"""Section `worker`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from common.settings import Section
+from worker.engine.config import EngineConfig
+
+__all__ = ["WorkerSettings"]
+
+
+class WorkerSettings(Section):
+    """One worker process: which model, where it listens, how much it takes on."""
+
+    model_dir: Path
+    """Folder of the model, in the layout of the onnxruntime-genai builder."""
+    model_name: str = Field(default="", max_length=128, pattern=r"^[^\s\x00-\x1f]*$")
+    """Name that requests use. Empty: the name of the folder."""
+    id: str = Field(default="", max_length=128)
+    """Id in the registry, unique in the cluster. Empty: made at start."""
+    host: str = "127.0.0.1"
+    """Address to listen on. Beyond loopback it needs `cluster.insecure`."""
+    port: int = Field(default=50061, ge=0, le=65535)
+    """gRPC port; 0 takes any free one."""
+    advertise: str = ""
+    """host or host:port by which routers reach this worker. Empty: `host` and the bound port."""
+    metrics_host: str = "127.0.0.1"
+    """Address of /metrics, /livez and /readyz. Beyond loopback it needs `cluster.insecure`."""
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    """Port of /metrics, /livez and /readyz; 0 takes any free one."""
+    provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
+    """Execution provider of ONNX Runtime."""
+    threads: int = Field(default=0, ge=0, le=1024)
+    """Compute threads; 0 takes what the machine and its limits (cgroup, affinity) give."""
+    rows_max: int = Field(default=16, ge=1, le=4096)
+    """Most sequences in one batch; each holds a row of the KV cache."""
+    context_max: int = Field(default=0, ge=0)
+    """Most tokens of prompt and completion together; 0 takes what the model allows. Bounds the KV cache."""
+    chunk_tokens_max: int = Field(default=512, ge=4)
+    """Most prompt tokens in one step, over all prompts."""
+    step_ms_max: float = Field(default=100.0, gt=0, le=60_000)
+    """Aim for the length of one step, milliseconds; cancellation, deadlines and liveness rest on it."""
+    waiting_sequences_max: int = Field(default=256, ge=1)
+    """Most sequences that wait for a row; beyond it requests are refused with QUEUE_FULL."""
+    waiting_tokens_max: int = Field(default=131_072, ge=1)
+    """Most prompt tokens that wait; beyond it requests are refused with QUEUE_FULL."""
+    tokenizer_threads: int = Field(default=2, ge=1, le=64)
+    """Threads that turn text into tokens, beside the event loop."""
+    tokenizer_waiting_max: int = Field(default=256, ge=0)
+    """Most prompts that wait for such a thread; beyond it requests are refused with QUEUE_FULL."""
+    load_push_ms_min: int = Field(default=5, ge=1, le=1000)
+    """Shortest time between two load reports to one router, milliseconds."""
+    drain_s_max: float = Field(default=30.0, ge=0, le=3600)
+    """Longest time that running requests get when the worker is told to end, seconds."""
+    engine_check_s: float = Field(default=1.0, gt=0, le=60)
+    """How often the worker looks whether its engine still works, seconds; it ends when it does not."""
+
+    @property
+    def name(self) -> str:
+        """The model name in use."""
+        return self.model_name or self.model_dir.resolve().name
+
+    def engine_config(self) -> EngineConfig:
+        """The bounds of the engine."""
+        smallest = EngineConfig()
+        return EngineConfig(
+            waiting_sequences_max=self.waiting_sequences_max,
+            waiting_tokens_max=self.waiting_tokens_max,
+            chunk_tokens_max=self.chunk_tokens_max,
+            chunk_tokens_min=min(smallest.chunk_tokens_min, self.chunk_tokens_max),
+            chunk_tokens_first=min(smallest.chunk_tokens_first, self.chunk_tokens_max),
+            step_ms_max=self.step_ms_max,
+        )
