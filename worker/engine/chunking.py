@@ -11,17 +11,19 @@ Then each token is computed by the same kernel, and stands at an odd end or not,
 
 from __future__ import annotations
 
-__all__ = ["chunk_size"]
+from typing import Final
+
+__all__ = ["CHUNK_TOKENS_MIN", "chunk_size"]
+
+CHUNK_TOKENS_MIN: Final = 4
+"""Least budget with which any prompt moves: of 3 tokens, 2 could not be computed without leaving one behind."""
 
 
 def chunk_size(remaining: int, budget: int) -> int:
-    """Tokens to compute now of `remaining` (at least 1) when `budget` are allowed; 0 when none can be.
-
-    With a budget of 4 or more it is never 0: a prompt that is first in line always moves.
-    """
+    """Tokens to compute now, at least 1, of `remaining` (at least 1) when `budget` (at least 4) are allowed."""
     if remaining <= budget:
         return remaining
     size = budget - budget % 2
     if remaining - size == 1:
         size -= 2
-    return max(size, 0)
+    return size

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from worker.engine.chunking import CHUNK_TOKENS_MIN
+
 __all__ = ["EngineConfig"]
 
 
@@ -44,10 +46,10 @@ class EngineConfig:
         for name in ("step_ms_max", "retry_after_s_max", "stop_s_max"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; more than 0")
-        # Below 4 tokens a chunk could not be even and yet never leave a single token behind.
-        if not 4 <= self.chunk_tokens_min <= self.chunk_tokens_max:
+        if not CHUNK_TOKENS_MIN <= self.chunk_tokens_min <= self.chunk_tokens_max:
             raise ValueError(
-                f"chunk_tokens_min is {self.chunk_tokens_min}; from 4 to chunk_tokens_max ({self.chunk_tokens_max})"
+                f"chunk_tokens_min is {self.chunk_tokens_min}; "
+                f"from {CHUNK_TOKENS_MIN} to chunk_tokens_max ({self.chunk_tokens_max})"
             )
         if not self.chunk_tokens_min <= self.chunk_tokens_first <= self.chunk_tokens_max:
             raise ValueError(

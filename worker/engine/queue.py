@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Final
 
 from common.errors import Overloaded, Reason
 from worker.engine.config import EngineConfig
@@ -16,8 +17,8 @@ from worker.engine.speed import Speed
 
 __all__ = ["Waiting", "WaitingQueue", "check_room"]
 
-_RETRY_AFTER_S_MIN = 0.1
-_RETRY_AFTER_S_UNKNOWN = 1.0
+_RETRY_AFTER_S_MIN: Final = 0.1
+_RETRY_AFTER_S_UNKNOWN: Final = 1.0
 """Retry hint while no speed has been measured."""
 
 

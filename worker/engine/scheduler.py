@@ -17,7 +17,7 @@ from collections.abc import Sequence as SequenceOf
 from typing import TypeAlias
 
 from common.errors import Cancelled, DeadlineExceeded, Internal, LeptonError, Reason
-from worker.engine.chunking import chunk_size
+from worker.engine.chunking import CHUNK_TOKENS_MIN, chunk_size
 from worker.engine.config import EngineConfig
 from worker.engine.events import EndEvent, Event, FailedEvent, ScheduledEvent, TokenEvent
 from worker.engine.ports import Batch, CacheLayout, PrefillChunk, Sampled
@@ -101,15 +101,13 @@ class Scheduler:
 
         chunks: list[PrefillChunk] = []
         for sequence in self._slots.prefilling:
-            budget -= _extend(chunks, sequence, budget)
+            budget = _extend(chunks, sequence, budget)
 
         self._started = []
-        while self._slots.num_free and (waiting := self._queue.peek()) is not None:
-            num_tokens = _extend(chunks, waiting, budget)
-            if not num_tokens:
-                break
-            budget -= num_tokens
-            self._start(self._queue.take(), now)
+        while budget and self._slots.num_free and self._queue:
+            sequence = self._queue.take()
+            self._start(sequence, now)
+            budget = _extend(chunks, sequence, budget)
 
         if not decode and not chunks:
             return None
@@ -230,9 +228,14 @@ def check_answer(batch: Batch, sampled: SequenceOf[Sampled]) -> None:
 
 
 def _extend(chunks: list[PrefillChunk], sequence: Sequence, budget: int) -> int:
-    """Adds the next chunk of a prompt, as long as `budget` allows; returns its tokens, 0 when none fit."""
+    """Adds the next chunk of a prompt; returns what is left of `budget` for others.
+
+    That is nothing when this prompt is not finished, whatever the rounding left over: prompts must finish in the order
+    of their slots, or the border between decoding and prefilling rows could not simply move.
+    """
     start = sequence.num_computed_tokens
     size = chunk_size(sequence.num_prompt_tokens - start, budget)
-    if size:
-        chunks.append(PrefillChunk(sequence=sequence, start=start, end=start + size))
-    return size
+    chunk = PrefillChunk(sequence=sequence, start=start, end=start + size)
+    chunks.append(chunk)
+    left = budget - size
+    return left if chunk.is_last and left >= CHUNK_TOKENS_MIN else 0

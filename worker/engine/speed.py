@@ -9,14 +9,16 @@ Where the first is not known yet the second comes out too slow, which errs towar
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 __all__ = ["Speed", "SpeedMeter"]
 
-_KEPT = 0.9
+_DURATION_S_MIN: Final = 1e-6
+_KEPT: Final = 0.9
 """Share of the past that stays when a new step is added to a rate."""
-_WEIGHT = 0.3
+_WEIGHT: Final = 0.3
 """Share of the newest step in the mean length of a decode step."""
-_PREFILL_SHARE_MIN = 0.1
+_PREFILL_SHARE_MIN: Final = 0.1
 """Least share of a mixed step that is put down to its prompt tokens, however long decoding used to take."""
 
 
@@ -41,8 +43,8 @@ class SpeedMeter:
     def observe(
         self, *, duration_s: float, num_prefill_tokens: int, num_decode_rows: int, num_starts: int
     ) -> None:
-        """Learns from one step. A step without length (a stopped clock) teaches nothing."""
-        if duration_s <= 0:
+        """Learns from one step. One below `_DURATION_S_MIN` (a clock that stands still) teaches nothing."""
+        if duration_s < _DURATION_S_MIN:
             return
         self._starts.add(num_starts, duration_s)
         if num_prefill_tokens:

@@ -1,0 +1,189 @@
+"""The scheduler with a strict fake runner: whatever comes, goes, fails or is late, the books balance.
+
+`FakeRunner` checks the layout of each batch, the contents of each row that each token is computed once, in order.
+"""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from common.errors import Cancelled, DeadlineExceeded, Internal, Reason
+from tests.support.fake_runner import FakeRunner, fake_completion
+from worker.engine.chunking import chunk_size
+from worker.engine.config import EngineConfig
+from worker.engine.events import EndEvent, Event, FailedEvent, ScheduledEvent, TokenEvent
+from worker.engine.ports import Batch
+from worker.engine.sampling_params import SamplingParams
+from worker.engine.scheduler import Scheduler, SequenceEvent, check_answer
+from worker.engine.sequence import FinishReason, Sequence, SequenceState, StopRule
+
+CAPACITY = 48
+CONFIG = EngineConfig(
+    chunk_tokens_min=4, chunk_tokens_first=8, chunk_tokens_max=16, overtaken_max=2, step_ms_max=10
+)
+
+
+class SchedulerMachine(RuleBasedStateMachine):
+    @initialize(num_slots=st.integers(1, 4))
+    def begin(self, num_slots: int) -> None:
+        self.runner = FakeRunner(num_slots=num_slots, capacity=CAPACITY)
+        self.scheduler = Scheduler(CONFIG, self.runner.layout)
+        self.now = 0.0
+        self.events: dict[Sequence, list[Event]] = {}
+        self.aborted: set[Sequence] = set()
+        self.num_slots = num_slots
+
+    @rule(
+        num_prompt_tokens=st.integers(1, 40),
+        max_tokens=st.integers(1, 8),
+        priority=st.integers(1, 3),
+        patience=st.none() | st.integers(0, 30),
+        seed=st.integers(0, 3),
+    )
+    def add(
+        self,
+        num_prompt_tokens: int,
+        max_tokens: int,
+        priority: int,
+        patience: int | None,
+        seed: int,
+    ) -> None:
+        number = len(self.events)
+        sequence = Sequence(
+            id=number,
+            choice=number % 3,
+            prompt_ids=tuple((number + i) % 256 for i in range(num_prompt_tokens)),
+            sampling=SamplingParams(seed=seed),
+            stop=StopRule(max_tokens=max_tokens),
+            priority=priority,
+            deadline=None if patience is None else self.now + patience,
+        )
+        self.events[sequence] = []
+        self.scheduler.add(sequence)
+
+    @rule(duration_s=st.floats(0, 0.1), outcome=st.sampled_from(["ok"] * 8 + ["raise", "poison"]))
+    def step(self, duration_s: float, outcome: str) -> None:
+        self.now += 1
+        self.record(self.scheduler.expire(self.now))
+        batch = self.scheduler.schedule(self.now)
+        if batch is None:
+            assert self.scheduler.is_idle
+            return
+        self.check_budget(batch)
+        self.runner.breaks = lambda s: outcome == "poison" and s.id % 2 == 0
+        if outcome == "raise":
+            self.runner.fail_next(RuntimeError("scripted"))
+        try:
+            sampled = self.runner.run(batch)
+        except RuntimeError:
+            events = self.scheduler.fail(self.now)
+        else:
+            check_answer(batch, sampled)
+            self.scheduler.observe(batch, duration_s)
+            events = self.scheduler.update(batch, sampled, self.now)
+        for sequence, event in events:
+            if isinstance(event, FailedEvent):
+                assert isinstance(event.error, Internal)
+                expected = (
+                    Reason.ENGINE_FAILED if outcome == "raise" else Reason.MODEL_OUTPUT_INVALID
+                )
+                assert event.error.reason is expected
+            assert sequence in (*batch.decode, *(c.sequence for c in batch.prefill))
+        self.record(events)
+
+    @precondition(lambda self: getattr(self, "events", None))
+    @rule(data=st.data())
+    def abort(self, data: st.DataObject) -> None:
+        """Of anybody at any time, also of one that has ended."""
+        sequence = data.draw(st.sampled_from(list(self.events)))
+        events = self.scheduler.abort(sequence, self.now)
+        assert bool(events) == (not ended(self.events[sequence]))
+        assert all(isinstance(e, FailedEvent) and isinstance(e.error, Cancelled) for _, e in events)
+        self.aborted.add(sequence)
+        self.record(events)
+
+    @invariant()
+    def books_agree(self) -> None:
+        if not hasattr(self, "scheduler"):
+            return
+        self.scheduler.check_integrity()
+        assert not self.runner.violations
+        assert self.scheduler.num_running <= self.num_slots
+        assert 0 <= self.scheduler.kv_usage <= 1
+        num_open = sum(not ended(events) for events in self.events.values())
+        assert num_open == self.scheduler.num_running + self.scheduler.waiting.sequences
+
+    def teardown(self) -> None:
+        """Left alone, everybody comes to an end within a bounded number of steps."""
+        if not hasattr(self, "scheduler"):
+            return
+        # A step moves the first prompt by at least 2 tokens and every running row by one.
+        num_steps_max = sum(s.num_prompt_tokens + s.stop.max_tokens + 1 for s in self.events)
+        for _ in range(num_steps_max):
+            self.step(0.001, "ok")
+        assert self.scheduler.is_idle
+        for sequence, events in self.events.items():
+            self.check_story(sequence, events)
+
+    def record(self, events: list[SequenceEvent]) -> None:
+        for sequence, event in events:
+            assert not ended(self.events[sequence]), "nothing follows a terminal event"
+            assert event.choice == sequence.choice
+            self.events[sequence].append(event)
+
+    def check_budget(self, batch: Batch) -> None:
+        assert 0 <= batch.num_prefill_tokens <= CONFIG.chunk_tokens_max
+        assert len(batch.decode) + len(batch.prefill) <= self.num_slots
+        unfinished = [chunk for chunk in batch.prefill if not chunk.is_last]
+        assert len(unfinished) <= 1, "what is begun is finished first"
+        assert unfinished == list(batch.prefill[-1:]) or not unfinished
+
+    def check_story(self, sequence: Sequence, events: list[Event]) -> None:
+        """Scheduled, tokens as alone, one end with the right reason."""
+        assert sequence.state is SequenceState.FINISHED
+        assert sequence.slot is None
+        assert sum(isinstance(e, EndEvent | FailedEvent) for e in events) == 1
+        tokens = [e.token_id for e in events if isinstance(e, TokenEvent)]
+        alone = fake_completion(
+            sequence.prompt_ids,
+            choice=sequence.choice,
+            num_tokens=sequence.stop.max_tokens,
+            seed=sequence.sampling.seed,
+        )
+        assert tokens == alone[: len(tokens)]
+        assert sum(isinstance(e, ScheduledEvent) for e in events) <= 1
+        if tokens:
+            assert isinstance(events[0], ScheduledEvent)
+        match events[-1]:
+            case EndEvent() as end:
+                assert end.reason is FinishReason.LENGTH
+                assert tokens == alone
+            case FailedEvent(error=DeadlineExceeded()):
+                assert sequence.deadline is not None
+                assert sequence.deadline <= events[-1].at
+            case FailedEvent(error=Cancelled()):
+                assert sequence in self.aborted
+
+
+def ended(events: list[Event]) -> bool:
+    return bool(events) and isinstance(events[-1], EndEvent | FailedEvent)
+
+
+TestScheduler = SchedulerMachine.TestCase
+
+
+@given(prompt=st.integers(1, 3000), budgets=st.lists(st.integers(4, 700), min_size=1))
+def test_chunks_are_even_and_never_leave_a_single_token(prompt: int, budgets: list[int]) -> None:
+    """With any budgets from 4 on a prompt always moves; only the last chunk may be odd, and only a prompt of 1 is 1."""
+    remaining, step = prompt, 0
+    while remaining:
+        budget = budgets[step % len(budgets)]
+        size = chunk_size(remaining, budget)
+        remaining -= size
+        step += 1
+        assert 0 < size <= budget
+        assert size > 1 or prompt == 1
+        assert remaining == 0 or size % 2 == 0
+        assert remaining != 1
