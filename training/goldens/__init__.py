@@ -1,0 +1,1 @@
+"""Golden values: what Hugging Face transformers answers, written down once. Development only."""

@@ -1,0 +1,164 @@
+"""Makes tests/goldens: tiny models, their exports, and what transformers answers in fp32.
+
+    python -m training.goldens.make tiny
+    python -m training.goldens.make demo --weights FOLDER    (Hugging Face folder of the demo model)
+
+Needs torch, transformers and onnxruntime-genai, which shipped code and tests never import.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from training.goldens.tiny_models import TINY_MODELS, make_tiny_model
+
+GOLDENS: Final = Path(__file__).resolve().parents[2] / "tests" / "goldens"
+EXPORTS: Final = {"fp32": ("fp32", []), "int4": ("int4", ["block_size=32", "accuracy_level=4"])}
+TINY_EXPORTS: Final = {"tiny-llama": ("fp32", "int4"), "tiny-qwen2": ("fp32",)}
+KEPT: Final = (
+    "genai_config.json",
+    "model.onnx",
+    "model.onnx.data",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+)
+
+TINY_PROMPTS: Final[tuple[str, ...]] = (
+    "a",
+    "the router",
+    "one two three four five six seven eight nine ten",
+    "ünïcödé, 漢字 and 🙂",
+    "the request the request the request the request the request the request the request",
+)
+DEMO_DIALOGUES: Final[tuple[tuple[dict[str, str], ...], ...]] = (
+    ({"role": "user", "content": "What is Lepton?"},),
+    ({"role": "user", "content": "What is 12 + 34?"},),
+    ({"role": "user", "content": "hi"},),
+    ({"role": "user", "content": "Is this positive or negative? I love the new phone."},),
+    (
+        {"role": "user", "content": "What is 20 + 31?"},
+        {"role": "assistant", "content": "51"},
+        {"role": "user", "content": "What does the router do?"},
+    ),
+)
+
+
+def export(source: Path, target: Path, precision: str, options: list[str], cache: Path) -> None:
+    """Runs the builder and keeps the files that we serve."""
+    out = cache / f"{source.name}-{precision}"
+    command = [
+        sys.executable, "-m", "onnxruntime_genai.models.builder", "-i", str(source), "-o", str(out),
+        "-p", precision, "-e", "cpu", "-c", str(cache / "cache"),
+    ]  # fmt: skip
+    if options:
+        command += ["--extra_options", *options]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    target.mkdir(parents=True, exist_ok=True)
+    for name in KEPT:
+        if (out / name).exists():
+            (target / name).write_bytes((out / name).read_bytes())
+
+
+@torch.no_grad()
+def answer(
+    model: Any, prompt_ids: list[int], num_tokens: int, *, keep_logits: bool
+) -> dict[str, Any]:
+    """Greedy tokens, the smallest lead of a winner over the second, and the logits after prompt and answer."""
+    ids, logits, leads = list(prompt_ids), [], []
+    for _ in range(num_tokens):
+        row = model(torch.tensor([ids])).logits[0, -1].float()
+        best = torch.topk(row, 2).values
+        leads.append(float(best[0] - best[1]))
+        logits.append([round(float(value), 5) for value in row])
+        ids.append(int(row.argmax()))
+    golden: dict[str, Any] = {
+        "prompt_ids": prompt_ids,
+        "greedy_ids": ids[len(prompt_ids) :],
+        "smallest_lead": round(min(leads), 5),
+    }
+    if keep_logits:
+        golden |= {"first_logits": logits[0], "last_logits": logits[-1]}
+    return golden
+
+
+def made_with() -> dict[str, str]:
+    packages = ("torch", "transformers", "tokenizers", "onnxruntime-genai", "onnxruntime")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, ensure_ascii=False) + "\n", "utf-8")
+
+
+def make_tiny(name: str) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Path(scratch) / name
+        make_tiny_model(name, source)
+        for label in TINY_EXPORTS[name]:
+            precision, options = EXPORTS[label]
+            export(source, GOLDENS / name / label, precision, options, Path(scratch))
+        tokenizer = AutoTokenizer.from_pretrained(source)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval()
+        cases = []
+        for text in TINY_PROMPTS:
+            ids = tokenizer.encode(text, add_special_tokens=False)
+            cases.append({"prompt": text} | answer(model, ids, 24, keep_logits=True))
+        dialogue = [
+            {"role": "system", "content": "be brief"},
+            {"role": "user", "content": "is it 7 or 8?"},
+        ]
+        ids = tokenizer.apply_chat_template(dialogue, add_generation_prompt=True, return_dict=False)
+        cases.append({"messages": dialogue} | answer(model, list(ids), 24, keep_logits=True))
+        write(GOLDENS / name / "golden.json", {"made_with": made_with(), "cases": cases})
+        print(name, [case["smallest_lead"] for case in cases])
+
+
+def make_demo(weights: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(weights)
+    model = AutoModelForCausalLM.from_pretrained(weights, dtype=torch.float32).eval()
+    end = model.generation_config.eos_token_id
+    ends = set(end) if isinstance(end, list) else {end}
+    cases = []
+    for dialogue in DEMO_DIALOGUES:
+        ids = tokenizer.apply_chat_template(
+            list(dialogue), add_generation_prompt=True, return_dict=False
+        )
+        golden = answer(model, list(ids), 48, keep_logits=False)
+        greedy = golden["greedy_ids"]
+        stop = next((at for at, token in enumerate(greedy) if token in ends), len(greedy))
+        text = tokenizer.decode(greedy[:stop], skip_special_tokens=True)
+        cases.append(
+            {"messages": list(dialogue), "text": text} | golden | {"greedy_ids": greedy[: stop + 1]}
+        )
+        print(text)
+    write(GOLDENS / "demo.json", {"made_with": made_with(), "cases": cases})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=("tiny", "demo"))
+    parser.add_argument("--weights", type=Path, help="Hugging Face folder of the demo model, fp32")
+    arguments = parser.parse_args()
+    if arguments.what == "tiny":
+        for name in TINY_MODELS:
+            make_tiny(name)
+    else:
+        make_demo(arguments.weights)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Model folder → tokens: the only importer of ONNX Runtime, tokenizers and jinja2."""

@@ -1,0 +1,202 @@
+"""Messages → text with control tokens, by the model's own Jinja template, in a sandbox.
+
+The template is code from a model folder and the messages are text from strangers, so:
+- the sandbox lets the template change nothing and reach nothing;
+- a control token inside a message is broken by a *mark* (a code point that no message holds) before rendering. Tokens
+  of the template stay whole, those of a message do not; the text is cut at whole tokens and the marks are taken out.
+
+A template can also put a token together from pieces of messages ("<|im_" + "end|>", or by taking characters out). So
+where a message holds as much as the first character of a control token, a second rendering has every such character
+marked. Should the two show different control tokens, the second counts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from collections.abc import Sequence as SequenceOf
+from datetime import UTC, datetime
+from typing import Any, Final, NoReturn, Protocol
+
+from jinja2 import TemplateError
+from jinja2.ext import loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from common.errors import BadModel, InvalidRequest, Reason
+
+__all__ = ["ChatMessage", "ChatTemplate", "RenderedChat"]
+
+MARKS: Final = tuple(chr(code) for code in range(0xFDD0, 0xFDF0))
+"""Code points that Unicode reserves for use inside a program."""
+
+RENDERED_CHARS_FACTOR: Final = 16
+RENDERED_CHARS_BASE: Final = 1 << 20
+"""A template may repeat and decorate, but the text is at most this factor times the messages plus this base."""
+
+
+class ChatMessage(Protocol):
+    """One message; the role is chosen by us, content and name by strangers."""
+
+    @property
+    def role(self) -> str: ...
+    @property
+    def content(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+
+
+class RenderedChat:
+    """Pieces in order: (True, control token) or (False, plain text)."""
+
+    def __init__(self, pieces: list[tuple[bool, str]]) -> None:
+        self.pieces = pieces
+
+    def __repr__(self) -> str:
+        return f"<RenderedChat of {len(self.pieces)} pieces>"
+
+
+class ChatTemplate:
+    """A compiled template. Rendering may be called from several threads at once."""
+
+    def __init__(
+        self, source: str, *, control_tokens: SequenceOf[str], named_tokens: Mapping[str, str]
+    ) -> None:
+        """`named_tokens`: bos_token and the like.
+
+        Raises `BadModel(MODEL_TOKENIZER_INVALID)` when the template does not compile.
+        """
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+        )
+        environment.filters["tojson"] = _tojson
+        environment.globals["raise_exception"] = _raise_exception
+        environment.globals["strftime_now"] = _strftime_now
+        try:
+            self._template = environment.from_string(source)
+        except TemplateError as error:
+            raise BadModel(
+                f"chat_template.jinja: {error}", reason=Reason.MODEL_TOKENIZER_INVALID
+            ) from error
+        self._named_tokens = dict(named_tokens)
+        self._tokens = tuple(sorted(filter(None, control_tokens), key=len, reverse=True))
+        self._starts = frozenset(token[0] for token in self._tokens)
+        self._token_pattern = re.compile("|".join(map(re.escape, self._tokens)) or r"(?!)")
+
+    def render(
+        self, messages: SequenceOf[ChatMessage], *, add_generation_prompt: bool
+    ) -> RenderedChat:
+        """Raises `InvalidRequest(CHAT_TEMPLATE_REFUSED)` when the template refuses, fails, or writes without end."""
+        texts = [text for message in messages for text in (message.content, message.name)]
+        mark = next((m for m in MARKS if not any(m in text for text in texts)), None)
+        if mark is None:
+            raise _refused("the messages hold every code point that is reserved for marks")
+        limit = RENDERED_CHARS_BASE + RENDERED_CHARS_FACTOR * sum(map(len, texts))
+
+        def pieces(break_up: Any) -> list[tuple[bool, str]]:
+            text = self._render(
+                [_as_dict(m, break_up(m.content), break_up(m.name)) for m in messages],
+                add_generation_prompt=add_generation_prompt,
+                chars_max=limit,
+            )
+            return list(self._split(text, mark))
+
+        chosen = pieces(lambda text: self._break_tokens(text, mark))
+        if any(start in text for text in texts for start in self._starts):
+            careful = pieces(lambda text: self._break_starts(text, mark))
+            if [t for is_token, t in careful if is_token] != [
+                t for is_token, t in chosen if is_token
+            ]:
+                chosen = careful
+        return RenderedChat(chosen)
+
+    def _render(
+        self, messages: list[dict[str, str]], *, add_generation_prompt: bool, chars_max: int
+    ) -> str:
+        parts, size = [], 0
+        try:
+            for part in self._template.generate(
+                messages=messages,
+                add_generation_prompt=add_generation_prompt,
+                tools=None,
+                documents=None,
+                **self._named_tokens,
+            ):
+                parts.append(part)
+                size += len(part)
+                if size > chars_max:
+                    raise _refused("the chat template writes too much")
+        except InvalidRequest:
+            raise
+        except Exception as error:  # whatever a foreign template may raise
+            raise _refused(
+                f"the chat template of this model refuses the messages: {error}"
+            ) from error
+        return "".join(parts)
+
+    def _split(self, text: str, mark: str) -> Iterator[tuple[bool, str]]:
+        """Cuts at whole control tokens and takes the marks out of the rest."""
+        at = 0
+        for match in self._token_pattern.finditer(text):
+            if plain := text[at : match.start()].replace(mark, ""):
+                yield False, plain
+            yield True, match.group()
+            at = match.end()
+        if plain := text[at:].replace(mark, ""):
+            yield False, plain
+
+    def _break_tokens(self, text: str, mark: str) -> str:
+        """Marks whole tokens, a beginning of one at the end of the text, and an end of one at its start."""
+        if not text:
+            return text
+        # One mark after the first character keeps the rest from matching; overlaps need a look at every place.
+        cuts = {match.start() + 1 for match in self._overlapping(text)}
+        for token in self._tokens:
+            for size in range(min(len(token) - 1, len(text)), 0, -1):
+                if text.endswith(token[:size]):
+                    cuts.add(len(text) - size + 1)
+                if text.startswith(token[-size:]):
+                    cuts.add(0)
+            if text in token:
+                cuts.add(0)
+        return _insert(text, mark, cuts)
+
+    def _overlapping(self, text: str) -> Iterator[re.Match[str]]:
+        at = 0
+        while match := self._token_pattern.search(text, at):
+            yield match
+            at = match.start() + 1
+
+    def _break_starts(self, text: str, mark: str) -> str:
+        cuts = {at + 1 for at, char in enumerate(text) if char in self._starts}
+        return _insert(text, mark, cuts | ({0} if text else set()))
+
+
+def _insert(text: str, mark: str, cuts: set[int]) -> str:
+    if not cuts:
+        return text
+    ends = sorted(cuts)
+    pieces = [text[a:b] for a, b in zip([0, *ends], [*ends, len(text)], strict=True)]
+    return mark.join(pieces)
+
+
+def _as_dict(message: ChatMessage, content: str, name: str) -> dict[str, str]:
+    fields = {"role": message.role, "content": content}
+    return fields | ({"name": name} if name else {})
+
+
+def _tojson(value: Any, indent: int | None = None) -> str:
+    """Jinja's own filter escapes <, > and & for HTML, which is not what models were trained on."""
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def _raise_exception(message: str) -> NoReturn:
+    raise TemplateError(message)
+
+
+def _strftime_now(format: str) -> str:  # noqa: A002 - the name that templates know
+    return datetime.now(UTC).strftime(format)
+
+
+def _refused(message: str) -> InvalidRequest:
+    return InvalidRequest(message, reason=Reason.CHAT_TEMPLATE_REFUSED, field="chat.messages")

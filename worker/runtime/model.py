@@ -1,0 +1,112 @@
+"""A model folder, ready to serve: read, checked, loaded, warmed up, and its golden prompt answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import BadModel, Reason
+from worker.engine.ports import CacheLayout
+from worker.runtime.artifacts import read_artifact
+from worker.runtime.fingerprint import fingerprint, precision_of
+from worker.runtime.models.registry import family_of
+from worker.runtime.providers.registry import provider_named
+from worker.runtime.runner import OnnxRunner
+from worker.runtime.self_check import check_golden, check_graph
+from worker.runtime.session import open_graph
+from worker.runtime.threads import available_cores
+from worker.runtime.tokenizer import Tokenizer, open_tokenizer
+
+__all__ = ["LoadedModel", "ModelInfo", "Progress", "load_model"]
+
+Progress = Callable[[str, dict[str, object]], None]
+"""Called with an event name and its fields when a stage is done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """What others need to know of a loaded model."""
+
+    name: str
+    """Name that requests use."""
+    revision: str
+    """Content hash of the model folder, hex."""
+    context_length: int
+    """Most tokens of prompt and completion together: the model's own limit or `context_max`, the smaller one."""
+    vocab_size: int
+    """Valid token ids are below it."""
+    eos_ids: frozenset[int]
+    """Tokens by which the model says that it is done."""
+    fingerprint: str
+    """Runtime version, provider, precision, instruction set, threads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """Lives as long as the process: ONNX Runtime does not give memory back."""
+
+    info: ModelInfo
+    tokenizer: Tokenizer
+    chat_template: str | None
+    """Jinja source; None when the model takes plain text only."""
+    runner: OnnxRunner
+
+
+def load_model(
+    folder: Path,
+    *,
+    name: str,
+    threads: int = 0,
+    rows_max: int = 8,
+    context_max: int = 0,
+    provider: str = "cpu",
+    progress: Progress | None = None,
+) -> LoadedModel:
+    """Loads `folder` for up to `rows_max` sequences at once; blocks for seconds, computes on `threads` threads.
+
+    `threads` 0 takes every core that affinity and control group allow; `context_max` 0 takes the model's own limit.
+    Raises `BadModel` with the reason and a message that names the file at fault.
+    """
+    say = progress or (lambda event, fields: None)
+    if rows_max < 1 or threads < 0 or context_max < 0:
+        raise ValueError(f"rows_max {rows_max}, threads {threads}, context_max {context_max}")
+    threads = threads or available_cores()
+    spec = provider_named(provider)
+
+    artifact = read_artifact(folder)
+    say("model.read", {"folder": str(folder), "revision": artifact.revision})
+    config = artifact.config.model
+    family = family_of(config.type)
+    tokenizer = open_tokenizer(artifact)
+    graph = open_graph(artifact, family, spec, threads)
+    say("model.loaded", {"family": family.name, "provider": spec.name, "threads": threads})
+
+    capacity = min(config.context_length, context_max or config.context_length)
+    layout = CacheLayout(num_slots=rows_max, capacity=capacity)
+    try:
+        runner = OnnxRunner(graph, layout)
+    except MemoryError as error:
+        raise BadModel(
+            f"{artifact.graph.name}: no memory for {rows_max} rows of {capacity} tokens; lower rows_max or context_max",
+            reason=Reason.MODEL_FILE_INVALID,
+        ) from error
+    check_graph(runner, config.vocab_size)
+    say("model.warm", {"rows": rows_max, "capacity": capacity})
+    if artifact.golden is not None:
+        check_golden(runner, tokenizer, artifact.golden, config.eos_ids)
+        say("model.golden", {"answer": artifact.golden.text[:80]})
+    precision = precision_of(artifact.graph)
+    return LoadedModel(
+        info=ModelInfo(
+            name=name,
+            revision=artifact.revision,
+            context_length=capacity,
+            vocab_size=config.vocab_size,
+            eos_ids=config.eos_ids,
+            fingerprint=fingerprint(provider=spec, precision=precision, threads=threads),
+        ),
+        tokenizer=tokenizer,
+        chat_template=artifact.chat_template,
+        runner=runner,
+    )

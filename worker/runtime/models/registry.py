@@ -1,0 +1,26 @@
+"""The list of families. A new one is a file beside this and a line here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from common.errors import BadModel, Reason
+from worker.runtime.models.family import ModelFamily
+from worker.runtime.models.llama import LLAMA
+from worker.runtime.models.qwen2 import QWEN2
+
+__all__ = ["FAMILIES", "family_of"]
+
+FAMILIES: Final[tuple[ModelFamily, ...]] = (LLAMA, QWEN2)
+
+
+def family_of(model_type: str) -> ModelFamily:
+    """The family of a `model.type`; raises `BadModel(MODEL_GRAPH_UNSUPPORTED)` for one we do not know."""
+    for family in FAMILIES:
+        if model_type in family.model_types:
+            return family
+    known = ", ".join(sorted(name for family in FAMILIES for name in family.model_types))
+    raise BadModel(
+        f"genai_config.json: model.type {model_type!r} is not an architecture we know ({known})",
+        reason=Reason.MODEL_GRAPH_UNSUPPORTED,
+    )

@@ -1,0 +1,1 @@
+"""Execution providers: where a graph is computed."""

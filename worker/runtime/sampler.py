@@ -1,0 +1,181 @@
+"""Logits → tokens. Each row is drawn by itself: neighbours, their number and their order change nothing.
+
+Steps of one row, in this order (x: logits of the row, float32; those that are off are skipped):
+
+    bias          x_t += b_t; a bias of −100 or less bans the token
+    penalties     worker.runtime.penalties
+    end tokens    banned while the completion is shorter than `min_tokens`
+    temperature   T = 0: the largest x, the lowest id among equals. Else w_t = exp((x_t − max x) / T)
+    top-k         the k largest w, the lowest ids among equals
+    top-p         of these, the fewest largest whose sum reaches p · Σw
+    min-p         of these, those with w_t ≥ m · max w
+    draw          u = Philox(seed, choice, position); the first t, in order of ids, whose running sum exceeds u · Σw
+
+Sources: top-k, Fan et al., "Hierarchical neural story generation", 2018; top-p, Holtzman et al., "The curious case of
+neural text degeneration", 2020; min-p, Nguyen et al., "Min-p sampling", 2024.
+
+The running sum goes by id, not by size: two tokens of nearly the same weight may swap places in a sorted order when a
+logit moves by a rounding error, and then the same u would pick another token. Log-probabilities are those of the raw
+distribution, x − max x − ln Σ exp(x − max x), before any of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as SequenceOf
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from worker.engine.ports import Sampled, TopLogprob
+from worker.engine.sampling_params import SamplingParams
+from worker.engine.sequence import Sequence
+from worker.engine.stopping import banned_ids
+from worker.runtime.penalties import SeenTokens, wants_counts
+from worker.runtime.philox import uniform
+
+__all__ = ["BAN_BIAS", "Sampler"]
+
+BAN_BIAS: Final = -100.0
+"""From here down a bias means never."""
+
+HEAD_WIDTHS: Final = (4.0, 8.0, 16.0)
+"""Top-p looks first at tokens within these many nats of the best: sorting a whole vocabulary costs milliseconds."""
+
+Floats = npt.NDArray[np.float32]
+
+
+class Sampler:
+    """Draws the next token of each row; keeps what penalties need per sequence until `release`."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, SeenTokens] = {}
+
+    def __repr__(self) -> str:
+        return f"<Sampler counting for {len(self._seen)} sequences>"
+
+    def release(self, sequence: Sequence) -> None:
+        """Forgets a sequence; nothing happens to one that was never counted."""
+        self._seen.pop(sequence.id, None)
+
+    def sample(self, logits: Floats, sequences: SequenceOf[Sequence]) -> list[Sampled]:
+        """One result per row of `logits` [rows, vocab]; a row that is not finite gets `token_id=None`.
+
+        Position is the number of tokens generated so far. Changes neither logits nor sequences.
+        """
+        if logits.ndim != 2 or len(logits) != len(sequences):
+            raise AssertionError(f"{len(sequences)} sequences for logits of shape {logits.shape}")
+        best = logits.argmax(axis=1)
+        finite = np.atleast_1d(np.isfinite(logits).all(axis=1))
+        return [
+            self._sample_row(logits[row], int(best[row]), sequence)
+            if finite[row]
+            else Sampled(sequence=sequence, token_id=None)
+            for row, sequence in enumerate(sequences)
+        ]
+
+    def _sample_row(self, raw: Floats, best: int, sequence: Sequence) -> Sampled:
+        sampling = sequence.sampling
+        banned = banned_ids(sequence)
+        if sampling.is_plain_greedy and best not in banned:
+            return Sampled(sequence=sequence, token_id=best)
+        logits = self._adjusted(raw, sequence, banned)
+        if sampling.temperature == 0.0:
+            token_id = int(logits.argmax())
+        else:
+            position = len(sequence.generated_ids)
+            token_id = draw(logits, sampling, uniform(sampling.seed, sequence.choice, position))
+        if sampling.logprobs is None:
+            return Sampled(sequence=sequence, token_id=token_id)
+        logprob, top = logprobs(raw, token_id, sampling.logprobs)
+        return Sampled(sequence=sequence, token_id=token_id, logprob=logprob, top=top)
+
+    def _adjusted(self, raw: Floats, sequence: Sequence, banned: frozenset[int]) -> Floats:
+        """A copy with bias, penalties and bans. When nothing is left to draw, bans do not count."""
+        sampling = sequence.sampling
+        logits = raw.copy()
+        never = list(banned)
+        for token_id, bias in sampling.logit_bias.items():
+            if bias <= BAN_BIAS:
+                never.append(token_id)
+            else:
+                logits[token_id] += np.float32(bias)
+        if wants_counts(sampling):
+            seen = self._seen.get(sequence.id)
+            if seen is None:
+                seen = self._seen[sequence.id] = SeenTokens(sequence)
+            seen.catch_up(sequence)
+            seen.apply(logits, sampling)
+        if never and len(set(never)) < len(logits):
+            logits[never] = -np.inf
+        return logits
+
+
+def draw(logits: Floats, sampling: SamplingParams, u: float) -> int:
+    """The token that `u` in [0, 1) falls on; `logits` [vocab] may hold −inf, temperature is above 0."""
+    with np.errstate(over="ignore", under="ignore"):
+        scaled = (logits - logits.max()) / np.float32(sampling.temperature)
+        np.nan_to_num(scaled, copy=False, nan=0.0, neginf=-np.inf)
+        ids = _keep(scaled, sampling)
+        if ids is not None:
+            scaled = scaled[ids]
+        weights = np.exp(scaled)
+    running = np.cumsum(weights, dtype=np.float64)
+    at = int(np.searchsorted(running, u * running[-1], side="right"))
+    # u · Σw may round up to Σw: then it is the last token that has any weight.
+    at = min(at, int(np.searchsorted(running, running[-1], side="left")))
+    return at if ids is None else int(ids[at])
+
+
+def _keep(scaled: Floats, sampling: SamplingParams) -> npt.NDArray[np.intp] | None:
+    """Ids that pass top-k, top-p and min-p, ascending; None when all do. `scaled` is at most 0."""
+    if sampling.top_k <= 0 and sampling.top_p >= 1.0 and sampling.min_p <= 0.0:
+        return None
+    ids: npt.NDArray[np.intp] | None = None
+    if 0 < sampling.top_k < len(scaled):
+        ids = _top_k(scaled, sampling.top_k)
+    if sampling.top_p < 1.0:
+        ids = _top_p(scaled, ids, sampling.top_p)
+    if sampling.min_p > 0.0:
+        ids = np.arange(len(scaled)) if ids is None else ids
+        ids = ids[np.exp(scaled[ids]) >= np.float32(sampling.min_p)]
+    return None if ids is None else np.sort(ids)
+
+
+def _top_k(scaled: Floats, k: int) -> npt.NDArray[np.intp]:
+    """The k largest, the lowest ids among equals."""
+    limit = np.partition(scaled, len(scaled) - k)[len(scaled) - k]
+    above = np.flatnonzero(scaled > limit)
+    equal = np.flatnonzero(scaled == limit)
+    return np.concatenate([above, equal[: k - len(above)]])
+
+
+def _top_p(scaled: Floats, ids: npt.NDArray[np.intp] | None, top_p: float) -> npt.NDArray[np.intp]:
+    """The fewest largest whose weights reach `top_p` of the sum, the lowest ids first among equals; at least one."""
+    ids = np.arange(len(scaled)) if ids is None else np.sort(ids)
+    values = scaled[ids]
+    goal = top_p * float(np.exp(values).sum(dtype=np.float64))
+    for width in (*HEAD_WIDTHS, np.inf):
+        # The tokens within some distance of the best are the beginning of the sorted order.
+        head = np.flatnonzero(values >= -width)
+        weights = np.exp(values[head])
+        if width < np.inf and float(weights.sum(dtype=np.float64)) < goal:
+            continue
+        order = np.argsort(-weights, kind="stable")
+        running = np.cumsum(weights[order], dtype=np.float64)
+        count = int(np.searchsorted(running, goal, side="left")) + 1
+        return ids[head[order[:count]]]
+    raise AssertionError("unreachable: the last width takes all")
+
+
+def logprobs(raw: Floats, token_id: int, num_top: int) -> tuple[float, tuple[TopLogprob, ...]]:
+    """Log-probability of `token_id` and of the `num_top` most likely tokens: best first, then by id."""
+    shifted = raw - raw.max()
+    with np.errstate(under="ignore"):
+        log_sum = float(np.log(np.exp(shifted).sum(dtype=np.float64)))
+    top_ids = (
+        _top_k(raw, num_top) if 0 < num_top < len(raw) else np.arange(len(raw))[: num_top or 0]
+    )
+    order = np.lexsort((top_ids, -raw[top_ids]))
+    top = tuple(TopLogprob(int(t), min(0.0, float(shifted[t]) - log_sum)) for t in top_ids[order])
+    return min(0.0, float(shifted[token_id]) - log_sum), top
