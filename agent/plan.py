@@ -1,0 +1,143 @@
+"""What a local cluster consists of, decided before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from agent.cores import find_cores, share
+from agent.etcd import EtcdPorts, find_etcd
+from agent.models import ModelChoice
+from agent.ports import check_port, free_port, is_free
+from agent.settings import AgentSettings
+from agent.state import StateDir
+from common.errors import Conflict, Reason
+from common.rpc.bind import check_bind, is_loopback
+
+__all__ = ["METRICS_PORT", "ClusterPlan", "EtcdPlan", "WorkerPlan", "join", "make_plan"]
+
+METRICS_PORT: Final = 8080
+"""Preferred port of the router's `/metrics`; another one is taken when it is in use and nobody asked for it."""
+
+_WORKERS_MAX: Final = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EtcdPlan:
+    """The registry as a process."""
+
+    program: Path
+    ports: EtcdPorts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerPlan:
+    """One worker."""
+
+    name: str
+    """ "w1", "w2", …"""
+    model: ModelChoice
+    threads: int
+    """Compute threads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterPlan:
+    """Everything that is known before the start."""
+
+    state: StateDir
+    host: str
+    """Where the router listens."""
+    port: int
+    """Its gRPC port."""
+    metrics_port: int
+    """Its `/metrics` port."""
+    address: str
+    """host:port that clients on this machine use."""
+    advertise: str
+    """host:port that is told to people; differs from `address` when others reach this machine by another name."""
+    etcd: EtcdPlan | None
+    """None: the registry is a directory."""
+    workers: tuple[WorkerPlan, ...]
+    insecure: bool
+    config: Path | None
+    """Settings file for all processes."""
+    env: Mapping[str, str]
+    """Environment of all processes."""
+
+
+def make_plan(
+    *,
+    state: StateDir,
+    settings: AgentSettings,
+    models: Sequence[ModelChoice],
+    workers: int,
+    host: str,
+    port: int,
+    metrics_port: int | None,
+    advertise: str,
+    insecure: bool,
+    config: Path | None,
+    env: Mapping[str, str],
+) -> ClusterPlan:
+    """`workers` processes for each model, on free ports where `port` is 0 or `metrics_port` is None.
+
+    Raises `Conflict` with BIND_NOT_ALLOWED, PORT_IN_USE or SETTING_INVALID. Nothing is started or written.
+    """
+    total = workers * len(models)
+    if not 1 <= total <= _WORKERS_MAX:
+        raise Conflict(
+            f"{total} workers; the range is 1 to {_WORKERS_MAX}", reason=Reason.SETTING_INVALID
+        )
+    check_bind(host, insecure=insecure)
+    check_port(host, port, flag="--port")
+    port = port or free_port(host)
+    if metrics_port:
+        check_port(host, metrics_port, flag="--metrics-port")
+    program = find_etcd(settings.etcd_binary, env)
+    threads = share(find_cores().usable, total)
+    chosen = [model for model in models for _ in range(workers)]
+    near = host if is_loopback(host) else "127.0.0.1"
+    return ClusterPlan(
+        state=state,
+        host=host,
+        port=port,
+        metrics_port=metrics_port or _metrics_port(host, taken=port),
+        address=join(near, port),
+        advertise=_with_port(advertise, port) if advertise else join(near, port),
+        etcd=EtcdPlan(program=program, ports=_etcd_ports()) if program else None,
+        workers=tuple(
+            WorkerPlan(name=f"w{index + 1}", model=model, threads=threads[index])
+            for index, model in enumerate(chosen)
+        ),
+        insecure=insecure,
+        config=config,
+        env=env,
+    )
+
+
+def join(host: str, port: int) -> str:
+    """host:port, with brackets around an IPv6 address."""
+    bare = host.strip("[]")
+    return f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"
+
+
+def _with_port(address: str, port: int) -> str:
+    name, colon, number = address.rpartition(":")
+    given = colon and number.isdigit() and ("]" in name or ":" not in name)
+    return address if given else join(address, port)
+
+
+def _metrics_port(host: str, *, taken: int) -> int:
+    preferred_is_free = taken != METRICS_PORT and is_free(host, METRICS_PORT)
+    return METRICS_PORT if preferred_is_free else free_port(host)
+
+
+def _etcd_ports() -> EtcdPorts:
+    client = free_port()
+    peer = free_port()
+    while peer == client:
+        peer = free_port()
+    return EtcdPorts(client=client, peer=peer)

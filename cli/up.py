@@ -1,0 +1,239 @@
+"""`lepton up`: a whole cluster on this machine until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from cli.options import JsonOption, StateDirOption
+from cli.outcome import INTERRUPTED, reported
+
+if TYPE_CHECKING:
+    from agent.cluster import LocalCluster
+    from agent.plan import ClusterPlan
+    from agent.settings import AgentSettings
+    from cli.up_view import UpView
+
+__all__ = ["up"]
+
+_GREETING: Final = "What is Lepton?"
+
+
+def up(
+    *,
+    workers: Annotated[
+        int, typer.Option("--workers", "-w", min=1, help="Worker processes for each model.")
+    ] = 2,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="DIR | NAME=DIR",
+            show_default=False,
+            help="Model folder; repeat it for more. Default: the demo model.",
+        ),
+    ] = None,
+    port: Annotated[
+        int,
+        typer.Option(
+            "--port",
+            "-p",
+            min=0,
+            max=65535,
+            envvar="LEPTON_ROUTER_PORT",
+            help="gRPC port of the router; 0 takes a free one.",
+        ),
+    ] = 50051,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            "--metrics-port",
+            min=0,
+            max=65535,
+            envvar="LEPTON_ROUTER_METRICS_PORT",
+            show_default=False,
+            help="Port of the router's /metrics. Default: 8080, or a free one when that is taken.",
+        ),
+    ] = None,
+    host: Annotated[
+        str,
+        typer.Option("--host", envvar="LEPTON_ROUTER_HOST", help="Where the router listens."),
+    ] = "127.0.0.1",
+    advertise: Annotated[
+        str,
+        typer.Option(
+            "--advertise",
+            metavar="ADDR",
+            show_default=False,
+            help="Name or address by which others reach this machine; told to people, beside --host.",
+        ),
+    ] = "",
+    insecure: Annotated[
+        bool,
+        typer.Option(
+            "--insecure", help="Allow --host beyond loopback without TLS: anyone may then use it."
+        ),
+    ] = False,
+    etcd: Annotated[
+        str,
+        typer.Option(
+            "--etcd",
+            metavar="PROGRAM | none",
+            show_default=False,
+            help="etcd to run. Default: from PATH, else the one of the `local` extra, else none: a "
+            "directory serves as the registry.",
+        ),
+    ] = "",
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            envvar="LEPTON_CONFIG",
+            show_default=False,
+            help="Settings for all processes (TOML).",
+        ),
+    ] = None,
+    state_dir: StateDirOption = None,
+    once: Annotated[
+        str | None,
+        typer.Option(
+            "--once",
+            metavar="PROMPT",
+            show_default=False,
+            help="Answer this, show the trace, and end.",
+        ),
+    ] = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Like --once with a question of ours.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show what the processes log.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Start a cluster on this machine.
+
+    That is etcd, a router and workers. What dies is started again; Ctrl-C ends all of it.
+    """
+    with reported(as_json=as_json):
+        from agent.models import choose_models
+        from agent.plan import make_plan
+        from cli.target import find_state_dir
+
+        settings = _settings(config, etcd=etcd, state_dir=state_dir)
+        state = find_state_dir(settings.state_dir)
+        models = choose_models(model or [])
+        with state.lock():
+            plan = make_plan(
+                state=state,
+                settings=settings,
+                models=models,
+                workers=workers,
+                host=host,
+                port=port,
+                metrics_port=metrics_port,
+                advertise=advertise,
+                insecure=insecure,
+                config=config.absolute() if config else None,
+                env=dict(os.environ),
+            )
+            prompt = once if once is not None else _GREETING
+            wish = _Wish(prompt=prompt, ends=demo or once is not None, verbose=verbose)
+            code = asyncio.run(_run(plan, settings, wish, as_json=as_json))
+    raise typer.Exit(code)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wish:
+    prompt: str
+    ends: bool
+    """End after the first answer."""
+    verbose: bool
+
+
+def _settings(config: Path | None, *, etcd: str, state_dir: Path | None) -> AgentSettings:
+    from agent.settings import AgentSettings
+    from common.settings import load
+
+    flags: dict[tuple[str, str], str] = {}
+    if etcd:
+        flags["agent", "etcd_binary"] = etcd
+    if state_dir:
+        flags["agent", "state_dir"] = str(state_dir)
+    sections = load({"agent": AgentSettings}, file=config, env=os.environ, flags=flags)
+    settings: AgentSettings = sections["agent"]
+    return settings
+
+
+async def _run(plan: ClusterPlan, settings: AgentSettings, wish: _Wish, *, as_json: bool) -> int:
+    from agent.cluster import LocalCluster
+    from cli.screen import out
+    from cli.up_report import JsonReport, PrettyReport, Report
+    from cli.up_view import JsonView, PrettyView
+    from common.clock import SystemClock
+
+    clock = SystemClock()
+    report: Report
+    view: UpView
+    if as_json:
+        report, view = JsonReport(plan), JsonView(verbose=wish.verbose)
+    else:
+        report = PrettyReport(plan, out())
+        report.title()
+        view = PrettyView(plan, out(), clock, verbose=wish.verbose)
+    cluster = LocalCluster(plan, settings=settings, clock=clock, notify=view.notice)
+    with _signals(cluster):
+        try:
+            began = clock.now()
+            try:
+                await cluster.start()
+            finally:
+                view.started()
+            report.ready(took_s=clock.now() - began)
+            await report.first_answer(wish.prompt, clock, must_work=wish.ends)
+            if wish.ends:
+                return 0
+            report.next_steps()
+            raise await cluster.wait_broken()
+        except asyncio.CancelledError:
+            return 0 if cluster.started else INTERRUPTED
+        finally:
+            view.stopping()
+            report.stopping(by_itself=wish.ends)
+            await cluster.stop()
+            report.stopped()
+
+
+@contextlib.contextmanager
+def _signals(cluster: LocalCluster) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM ends everything in order, the second at once."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    asked = False
+
+    def on_signal() -> None:
+        nonlocal asked
+        if asked:
+            cluster.kill()
+        elif task is not None:
+            asked = True
+            task.cancel()
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for number in numbers:
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

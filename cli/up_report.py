@@ -1,0 +1,226 @@
+"""What `lepton up` says of the whole cluster: where it is, a first answer with its trace, what to do next."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final, Protocol, final
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from agent.plan import ClusterPlan, join
+from agent.release import release
+from cli.answer import AnswerStats, stream_answer, summary
+from cli.client import Client
+from cli.outcome import error_record, show_error
+from cli.request import GenerateOptions, build_request, chat_message
+from cli.screen import write, write_json
+from cli.traces import wait_trace
+from common.clock import Clock
+from common.errors import LeptonError
+from common.telemetry.waterfall import TraceSpans, render, to_json
+from lepton.v1 import inference_pb2
+
+__all__ = ["JsonReport", "PrettyReport", "Report"]
+
+_COLLECTOR: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
+_DEFAULT_PORT: Final = 50051
+
+
+class Report(Protocol):
+    """Called in this order; after a failure, straight on to `stopping`."""
+
+    def ready(self, *, took_s: float) -> None: ...
+
+    async def first_answer(self, prompt: str, clock: Clock, *, must_work: bool) -> None:
+        """Asks once. An error is raised when `must_work`, else shown: the cluster may still be of use."""
+        ...
+
+    def next_steps(self) -> None: ...
+
+    def stopping(self, *, by_itself: bool) -> None: ...
+
+    def stopped(self) -> None: ...
+
+
+@final
+class JsonReport:
+    """One object a line."""
+
+    def __init__(self, plan: ClusterPlan) -> None:
+        self._plan = plan
+
+    def ready(self, *, took_s: float) -> None:
+        plan = self._plan
+        write_json(
+            {
+                "event": "cluster.ready",
+                "address": plan.address,
+                "advertise": plan.advertise,
+                "metrics_address": join(plan.host, plan.metrics_port),
+                "registry": plan.etcd.ports.endpoint if plan.etcd else str(plan.state.registry),
+                "models": sorted({worker.model.name for worker in plan.workers}),
+                "workers": len(plan.workers),
+                "state_dir": str(plan.state.path),
+                "took_s": round(took_s, 3),
+            }
+        )
+
+    async def first_answer(self, prompt: str, clock: Clock, *, must_work: bool) -> None:
+        try:
+            async with Client(self._plan.address) as client:
+                answer = client.generate(_first_request(self._plan, prompt))
+                stats = await stream_answer(answer, clock)
+        except LeptonError as error:
+            if must_work:
+                raise
+            write_json({"event": "cluster.first_answer_failed", **error_record(error)})
+            return
+        spans = await _spans(self._plan.state.traces, stats, clock)
+        write_json(
+            {
+                "event": "cluster.first_answer",
+                "prompt": prompt,
+                "text": stats.texts[0] if stats.texts else "",
+                "completion_tokens": stats.completion_tokens,
+                "first_s": stats.first_s,
+                "tokens_per_s": stats.tokens_per_s,
+                "trace_id": stats.trace_id,
+                "spans": to_json(spans) if spans else [],
+            }
+        )
+
+    def next_steps(self) -> None:
+        pass
+
+    def stopping(self, *, by_itself: bool) -> None:
+        pass
+
+    def stopped(self) -> None:
+        write_json({"event": "cluster.stopped"})
+
+
+@final
+class PrettyReport:
+    """For people."""
+
+    def __init__(self, plan: ClusterPlan, console: Console) -> None:
+        self._plan = plan
+        self._console = console
+        self._trace_id = ""
+        self._model = plan.workers[0].model.name
+
+    def title(self) -> None:
+        """Before anything happens."""
+        print_ = self._console.print
+        print_()
+        print_(Text("  Lepton ", style="bold").append(release(), style="dim not bold"))
+        if self._plan.etcd is None:
+            note = "no etcd program found or wanted: a directory serves as the registry"
+            print_(Text(f"  {note} ({self._plan.state.registry})", style="yellow"))
+        print_()
+
+    def ready(self, *, took_s: float) -> None:
+        plan, table = self._plan, _grid()
+        table.add_row("gRPC", Text(plan.address, style="cyan"))
+        if plan.advertise != plan.address:
+            table.add_row("", Text(f"{plan.advertise} for others", style="cyan"))
+        metrics = join(plan.address.rpartition(":")[0], plan.metrics_port)
+        table.add_row("metrics", Text(f"http://{metrics}/metrics", style="cyan"))
+        table.add_row("logs", Text(_short(plan.state.logs), style="cyan"))
+        self._console.print()
+        self._console.print(Text(f"  Ready in {took_s:.1f} s", style="bold green"))
+        self._console.print()
+        self._console.print(Padding(table, (0, 0, 1, 2)))
+
+    async def first_answer(self, prompt: str, clock: Clock, *, must_work: bool) -> None:
+        self._console.print(Text("  > ", style="dim").append(prompt, style="bold"), soft_wrap=True)
+        begun = False
+
+        def on_text(_: int, text: str) -> None:
+            nonlocal begun
+            write(("" if begun else "  ") + text.replace("\n", "\n  "))
+            begun = True
+
+        try:
+            async with Client(self._plan.address) as client:
+                answer = client.generate(_first_request(self._plan, prompt))
+                stats = await stream_answer(answer, clock, on_text=on_text)
+        except LeptonError as error:
+            write("\n" if begun else "")
+            if must_work:
+                raise
+            show_error(error)
+            return
+        write("\n")
+        self._trace_id = stats.trace_id
+        self._console.print(Text(f"  {summary(stats)}", style="dim"))
+        self._console.print()
+        await self._draw(stats, clock)
+
+    def next_steps(self) -> None:
+        plan = self._plan
+        where = "" if plan.port == _DEFAULT_PORT else f" -a {plan.address}"
+        commands = [
+            (f'lepton generate "What is 17 + 25?"{where}', "one answer, streamed"),
+            (f"lepton chat{where}", "a conversation"),
+            ("lepton ps", "workers, models, load"),
+            (f"lepton trace {self._trace_id[:12]}".rstrip(), "where the time of a call went"),
+            (f"grpcurl -plaintext {plan.address} list", "the interface"),
+        ]
+        table = _grid()
+        for command, what in commands:
+            table.add_row(Text(command, style="cyan"), Text(what, style="dim"))
+        self._console.print(Text("  In another terminal", style="bold"))
+        self._console.print()
+        self._console.print(Padding(table, (0, 0, 1, 2)))
+        self._console.print(Text("  Ctrl-C ends the cluster.", style="dim"))
+        self._console.print()
+
+    def stopping(self, *, by_itself: bool) -> None:
+        if not by_itself:
+            self._console.print(
+                Text("\n  Stopping: calls that run are finished first. ", style="bold").append(
+                    "Ctrl-C again stops at once.", style="dim not bold"
+                )
+            )
+
+    def stopped(self) -> None:
+        self._console.print(Text("  Stopped.", style="dim"))
+
+    async def _draw(self, stats: AnswerStats, clock: Clock) -> None:
+        if _COLLECTOR in os.environ:
+            where = f"  Its trace went to the collector at {os.environ[_COLLECTOR]}."
+            self._console.print(Text(where, style="dim"))
+        elif spans := await _spans(self._plan.state.traces, stats, clock):
+            self._console.print(Padding(render(spans), (0, 0, 0, 2)))
+        self._console.print()
+
+
+def _grid() -> Table:
+    table = Table.grid(padding=(0, 3))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    return table
+
+
+def _first_request(plan: ClusterPlan, prompt: str) -> inference_pb2.GenerateRequest:
+    options = GenerateOptions(model=plan.workers[0].model.name)
+    return build_request([chat_message("user", prompt)], options)
+
+
+async def _spans(folder: Path, stats: AnswerStats, clock: Clock) -> TraceSpans | None:
+    if not stats.trace_id or _COLLECTOR in os.environ:
+        return None
+    return await wait_trace(folder, stats.trace_id, clock)
+
+
+def _short(path: Path) -> str:
+    """Relative where that is shorter."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
