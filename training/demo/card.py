@@ -16,6 +16,7 @@ LABELS = {
     "summary": "one-sentence summaries",
     "facts": "questions about Lepton",
     "smalltalk": "small talk, and declining what it does not know",
+    "echo": "words said again",
     "second_turn": "second turn rests on an earlier one",
     "system_prompt": "system prompt obeyed",
     "long_chat": "last answer of a chat of 12 turns",

@@ -61,7 +61,7 @@ class Model:
         while len(made) < tokens_max:
             length += len(step)
             logits, *present = self._session.run(
-                None,
+                ["logits", *(name.replace("past_key_values", "present") for name in past)],
                 {
                     "input_ids": np.array([step], np.int64),
                     "attention_mask": np.ones((1, length), np.int64),

@@ -17,7 +17,7 @@ INT4_BLOCK = 32
 class Shape:
     """The size of the model. Every inner dimension of a product is a multiple of 128."""
 
-    vocab_size: int = 1024
+    vocab_size: int = 768
     hidden_size: int = 256
     intermediate_size: int = 768
     num_hidden_layers: int = 4

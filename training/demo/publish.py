@@ -14,6 +14,8 @@ from training.demo.evaluate import Model
 GOLDEN_QUESTION = "What is Lepton?"
 GOLDEN_TOKENS_MAX = 64
 NAME = "lepton-demo"
+UNLISTED = ("manifest.json", "README.md")
+"""Files that may change without making it another model."""
 
 
 def write_golden(folder: Path, others: list[Path]) -> None:
@@ -27,7 +29,7 @@ def write_golden(folder: Path, others: list[Path]) -> None:
 
 
 def write_manifest(folder: Path, run: Path) -> None:
-    """Record name, precision, origin, and the size and SHA-256 of every other file."""
+    """Record name, precision, origin, and the size and SHA-256 of every file but the card."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = {
         "name": NAME,
@@ -42,7 +44,7 @@ def write_manifest(folder: Path, run: Path) -> None:
                 "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             }
             for path in files
-            if path.name != "manifest.json"
+            if path.name not in UNLISTED
         },
     }
     _write(folder / "manifest.json", manifest)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
@@ -25,8 +25,12 @@ from training.demo.chat import BOS, END, PAD, Packer
 from training.demo.model import Linear, Llama, Shape, hugging_face_config
 from training.demo.muon import Muon
 
-ROWS = ((256, 0.85), (1024, 0.15))
-"""Row lengths and how often a batch has them."""
+STAGES = (
+    (0.0, ((128, 1.0),)),
+    (0.3, ((128, 0.15), (256, 0.70), (1024, 0.15))),
+)
+"""From which share of the time on, rows of which lengths, and how often. Copying is learnt first,
+in short chats; long ones follow."""
 CHECKPOINT_SECONDS = 120
 IGNORED = -100
 
@@ -37,12 +41,13 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--minutes", type=float, default=35)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--batch-tokens", type=int, default=8192)
+    parser.add_argument("--batch-tokens", type=int, default=4096)
     parser.add_argument("--muon-lr", type=float, default=0.02)
     parser.add_argument("--adam-lr", type=float, default=3e-3)
     parser.add_argument("--warmup", type=float, default=0.02, help="share of the time")
     parser.add_argument("--int4-from", type=float, default=0.75, help="share of the time")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--start-from", type=Path, help="a finished run to go on from")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
@@ -56,6 +61,7 @@ def train(arguments: argparse.Namespace) -> None:
     tokenizer = Tokenizer.from_file(str(run / "tokenizer" / "tokenizer.json"))
     shape = Shape(vocab_size=tokenizer.get_vocab_size())
     model = Llama(shape)
+    earlier = start_from(arguments.start_from, model) if arguments.start_from else {}
     optimizers = make_optimizers(model, arguments)
     peaks = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
     used, step, tokens = restore(run, model, optimizers)
@@ -72,7 +78,7 @@ def train(arguments: argparse.Namespace) -> None:
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
         for group, peak in zip(groups, peaks, strict=True):
             group["lr"] = peak * rate
-        ids, targets = batch(packer, rng, pad, arguments.batch_tokens)
+        ids, targets = batch(packer, rng, pad, arguments.batch_tokens, share)
         loss = loss_of(model, ids, targets)
         loss.backward()
         for optimizer in optimizers:
@@ -93,8 +99,17 @@ def train(arguments: argparse.Namespace) -> None:
             saved = used
             checkpoint(run, model, optimizers, used, step, tokens)
     checkpoint(run, model, optimizers, used, step, tokens)
-    facts = {"seed": arguments.seed, "minutes": round(used / 60, 1), "steps": step}
-    export_weights(run, model, shape, tokenizer, facts | {"tokens": tokens, **asdict(shape)})
+    done = {"minutes": round(used / 60, 1), "steps": step, "tokens": tokens}
+    whole = {key: round(value + earlier.get(key, 0), 1) for key, value in done.items()}
+    facts = {"seed": arguments.seed, **whole, "earlier": earlier, **asdict(shape)}
+    export_weights(run, model, shape, tokenizer, facts)
+
+
+def start_from(run: Path, model: Llama) -> dict[str, float]:
+    """Load the weights of a finished run; return what it took to make them."""
+    model.load_state_dict(load_file(run / "weights" / "model.safetensors"))
+    facts = json.loads((run / "training.json").read_text(encoding="utf-8"))
+    return {key: facts[key] for key in ("seed", "minutes", "steps", "tokens")}
 
 
 def make_optimizers(model: Llama, arguments: argparse.Namespace) -> list[torch.optim.Optimizer]:
@@ -115,9 +130,12 @@ def schedule(share: float, warmup: float) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (share - warmup) / (1 - warmup)))
 
 
-def batch(packer: Packer, rng: random.Random, pad: int, size: int) -> tuple[Tensor, Tensor]:
+def batch(
+    packer: Packer, rng: random.Random, pad: int, size: int, share: float
+) -> tuple[Tensor, Tensor]:
     """Make one batch of `size` tokens; targets are IGNORED outside of answers."""
-    (length,) = rng.choices([row[0] for row in ROWS], [row[1] for row in ROWS])
+    rows = [rows for begin, rows in STAGES if share >= begin][-1]
+    (length,) = rng.choices([row[0] for row in rows], [row[1] for row in rows])
     ids = torch.full((size // length, length), pad)
     targets = torch.full((size // length, length), IGNORED)
     for row in range(size // length):
@@ -169,7 +187,7 @@ def restore(
 def export_weights(
     run: Path, model: Llama, shape: Shape, tokenizer: Tokenizer, facts: dict[str, object]
 ) -> None:
-    """Write the weights and the configuration as Hugging Face lays them out, and the run's facts."""
+    """Write weights and configuration as Hugging Face lays them out, and the run's facts."""
     folder = run / "weights"
     folder.mkdir(exist_ok=True)
     save_file(dict(model.state_dict()), folder / "model.safetensors", metadata={"format": "pt"})

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from training.demo.data import (
     arithmetic,
+    echo,
     extraction,
     facts,
     follow_ups,
@@ -32,14 +33,16 @@ TASKS: dict[str, Sampler] = {
     "summary": summary.sample,
     "facts": facts.sample,
     "smalltalk": smalltalk.sample,
+    "echo": echo.sample,
 }
 SHARES = {
-    "arithmetic": 40,
+    "arithmetic": 36,
     "sentiment": 9,
     "extraction": 20,
     "summary": 8,
     "facts": 16,
     "smalltalk": 7,
+    "echo": 8,
 }
 FOLLOW_UP_SHARE = 0.35
 SYSTEM_SHARE = 0.35

@@ -35,7 +35,7 @@ def name(rng: random.Random, split: Split) -> str:
             return rng.choice(NAMES)
         return made_up(rng, rng.choice((1, 2, 2))).capitalize()
 
-    return draw(rng, split, "name", sample)
+    return draw(rng, split, "proper name", sample)
 
 
 def city(rng: random.Random, split: Split) -> str:
@@ -46,7 +46,7 @@ def city(rng: random.Random, split: Split) -> str:
             return rng.choice(CITIES)
         return made_up(rng, rng.choice((1, 2, 2))).capitalize()
 
-    return draw(rng, split, "city", sample)
+    return draw(rng, split, "proper name", sample)
 
 
 def item(rng: random.Random, split: Split) -> str:
