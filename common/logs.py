@@ -40,8 +40,9 @@ VALUE_CHARS_MAX: Final = 2048
 _STACK_CHARS_MAX: Final = 16_384
 _ITEMS_MAX: Final = 64
 _DEPTH_MAX: Final = 4
+_INT_MAX: Final = 2**63 - 1  # larger ones are text, as most readers of JSON would round them
 _FIELDS: Final = "lepton_fields"
-_OWN_ROOTS: Final = ("common", "router", "worker", "agent", "cli")
+_OWN_ROOTS: Final = ("common", "router", "worker", "agent", "cli", "loadtest", "__main__")
 _RESERVED: Final = frozenset(
     {"ts", "level", "event", "logger", "service", "instance", "trace_id", "span_id", "exception"}
 )
@@ -201,7 +202,9 @@ def _stack_of(record: logging.LogRecord) -> str:
 
 def _plain(value: object, depth: int) -> Any:
     """`value` as bounded JSON data."""
-    if value is None or isinstance(value, bool | int):
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int) and -_INT_MAX <= value <= _INT_MAX:
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from pydantic import SecretStr
 
 from common.cluster import ClusterSettings
+from common.errors import Conflict, Reason
 from common.rpc.bind import is_loopback
 from common.rpc.metadata import CLUSTER_TOKEN_KEY
 
@@ -25,8 +26,16 @@ class CallOrigin(Protocol):
 
 
 def cluster_token_metadata(token: SecretStr) -> tuple[tuple[str, str], ...]:
-    """Request metadata that carries the token; empty when the cluster has none."""
+    """Request metadata that carries the token; empty when the cluster has none.
+
+    Raises `Conflict(SETTING_INVALID)` for a token that metadata cannot carry.
+    """
     secret = token.get_secret_value()
+    if not (secret.isascii() and secret.isprintable() and secret == secret.strip()):
+        raise Conflict(
+            "setting cluster.token may hold printable ASCII only, without spaces at its ends",
+            reason=Reason.SETTING_INVALID,
+        )
     return ((CLUSTER_TOKEN_KEY, secret),) if secret else ()
 
 

@@ -3,7 +3,8 @@
 gRPC calls two kinds of handlers of ours: coroutines that return a message, and async generators that yield
 messages. When a client goes away while gRPC itself is writing, a generator is merely dropped: its `finally` runs
 some time later, in another task. So generators are turned into coroutines that write (`context.write`) and close
-the generator before they end, in the same task and context.
+the generator before they end, in the same task and context. A generator sees the end of its caller as `CancelledError`
+where it waits, or as `GeneratorExit` at a `yield`; `finally` covers both.
 """
 
 from __future__ import annotations

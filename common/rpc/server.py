@@ -19,8 +19,9 @@ from common.rpc.health import Health
 
 __all__ = ["RpcServer", "raw_unary_stream", "raw_unary_unary", "server_options"]
 
-CONCURRENT_STREAMS_MAX: Final = 10_000
-"""Per connection: a router sends all its calls over one. Admission bounds the work, this only bounds memory."""
+CALLS_MAX: Final = 10_000
+"""Calls at once, over all connections and per connection (a router sends all its calls over one). Admission bounds
+the work long before; this bounds the memory of a server that is flooded."""
 
 
 def server_options(*, message_bytes_max: int, so_reuseport: bool) -> list[tuple[str, int]]:
@@ -30,7 +31,7 @@ def server_options(*, message_bytes_max: int, so_reuseport: bool) -> list[tuple[
         ("grpc.so_reuseport", int(so_reuseport)),
         ("grpc.max_receive_message_length", message_bytes_max),
         ("grpc.max_send_message_length", -1),
-        ("grpc.max_concurrent_streams", CONCURRENT_STREAMS_MAX),
+        ("grpc.max_concurrent_streams", CALLS_MAX),
         # Peers of ours ping every 10 s, also between calls; below half of that a client is called abusive.
         ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
         ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
@@ -99,7 +100,11 @@ class RpcServer:
         host = "127.0.0.1" if self._host == "localhost" else self._host.strip("[]")
         if self._port and not self._so_reuseport:
             _probe(host, self._port)
-        server = grpc.aio.server(interceptors=self._interceptors, options=self._options)
+        server = grpc.aio.server(
+            interceptors=self._interceptors,
+            options=self._options,
+            maximum_concurrent_rpcs=CALLS_MAX,
+        )
         for name, handlers in self._services.items():
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
         self._health = Health(self._services)
@@ -112,6 +117,7 @@ class RpcServer:
         try:
             port = server.add_insecure_port(address)
         except RuntimeError as error:
+            await server.stop(None)
             raise _in_use(host, self._port) from error
         await server.start()
         self._server, self._port = server, port

@@ -7,11 +7,13 @@ kind, status (unset, ok, error), status_message, attributes, events [{name, unix
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import threading
 from collections.abc import Mapping, Sequence
+from io import FileIO
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -60,7 +62,8 @@ class FileSpanExporter(SpanExporter):
         )
         try:
             with self._lock:
-                self._append(lines.encode("utf-8"))
+                # After a failure a part of a line may stand in the file: it must not spoil the next one.
+                self._append(b"\n" * self._failing + lines.encode("utf-8"))
         except OSError as error:
             if not self._failing:
                 log.warning("telemetry.file_failed", path=str(self._path), error=error.strerror)
@@ -83,9 +86,14 @@ class FileSpanExporter(SpanExporter):
                 file.close()
                 self._path.replace(self._path.with_name(self._path.name + ".1"))
                 with self._path.open("ab", buffering=0) as fresh:
-                    fresh.write(data)
+                    _write_whole(fresh, data)
                 return
-            file.write(data)
+            _write_whole(file, data)
+
+
+def _write_whole(file: FileIO, data: bytes) -> None:
+    if file.write(data) != len(data):
+        raise OSError(errno.ENOSPC, "the disk took only a part of it")
 
 
 def prune_span_files(folder: Path, *, bytes_max: int) -> None:
@@ -101,7 +109,11 @@ def prune_span_files(folder: Path, *, bytes_max: int) -> None:
     for _, size, path in sorted(files):
         if excess <= 0:
             break
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("telemetry.prune_failed", path=str(path), error=error.strerror)
+            return
         excess -= size
 
 

@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Tracer
 
 from common.clock import Clock, SystemClock
+from common.errors import Conflict, Reason
 from common.logs import get_logger
 from common.telemetry.files import FileSpanExporter, prune_span_files
 from common.telemetry.settings import TelemetrySettings
@@ -88,7 +89,7 @@ def setup_telemetry(
 ) -> Telemetry:
     """Builds the telemetry of a process; `service` is "lepton-router" or "lepton-worker".
 
-    Never fails and never waits for a collector.
+    Never waits for a collector. Raises `Conflict(SETTING_INVALID)` when the `OTEL_*` variables make no sense.
     """
     for name in _CHATTY_LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -126,11 +127,17 @@ def _exporter(
 ) -> SpanExporter | None:
     endpoint = env.get(OTLP_ENDPOINT, "").strip()
     if endpoint:
-        otlp = OTLPSpanExporter(
-            endpoint=endpoint,
-            headers=env.get("OTEL_EXPORTER_OTLP_HEADERS"),
-            timeout=settings.export_s_max,
-        )
+        try:
+            otlp = OTLPSpanExporter(
+                endpoint=endpoint,
+                headers=env.get("OTEL_EXPORTER_OTLP_HEADERS"),
+                timeout=settings.export_s_max,
+            )
+        except Exception as error:  # whatever the OTEL_* variables made of it
+            raise Conflict(
+                f"the OTLP exporter for {endpoint} cannot be set up: {error}",
+                reason=Reason.SETTING_INVALID,
+            ) from error
         return ReportingExporter(otlp, endpoint=endpoint, clock=clock)
     if settings.trace_dir is not None:
         prune_span_files(settings.trace_dir, bytes_max=settings.trace_dir_bytes_max)
