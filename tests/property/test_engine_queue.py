@@ -8,23 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from tests.support.engine import make_sequence
 from worker.engine.queue import WaitingQueue
-from worker.engine.sampling_params import SamplingParams
-from worker.engine.sequence import Sequence, StopRule
+from worker.engine.sequence import Sequence
 
 OVERTAKEN_MAX = 3
 PRIORITIES = (1, 2, 3)
-
-
-def make_sequence(number: int, priority: int, num_tokens: int = 1) -> Sequence:
-    return Sequence(
-        id=number,
-        choice=0,
-        prompt_ids=(7,) * num_tokens,
-        sampling=SamplingParams(),
-        stop=StopRule(max_tokens=1),
-        priority=priority,
-    )
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -44,7 +33,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(priority=st.sampled_from(PRIORITIES), num_tokens=st.integers(1, 5))
     def put(self, priority: int, num_tokens: int) -> None:
         self.num_made += 1
-        sequence = make_sequence(self.num_made, priority, num_tokens)
+        sequence = make_sequence(self.num_made, prompt_ids=(7,) * num_tokens, priority=priority)
         self.queue.put(sequence)
         self.bands[priority].append(sequence)
 
@@ -92,7 +81,7 @@ def test_a_low_sequence_is_overtaken_a_bounded_number_of_times(ahead: list[int])
     """Behind k others of its band, with high ones coming for ever, it is served within (k + 1) rounds."""
     queue = WaitingQueue(overtaken_max=OVERTAKEN_MAX)
     for number, priority in enumerate(ahead):
-        queue.put(make_sequence(number, priority))
+        queue.put(make_sequence(number, priority=priority))
     low = make_sequence(1000, priority=1)
     queue.put(low)
     num_takes = 0

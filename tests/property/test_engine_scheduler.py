@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from common.errors import Cancelled, DeadlineExceeded, Internal, Reason
+from tests.support.engine import make_sequence
 from tests.support.fake_runner import FakeRunner, fake_completion
 from worker.engine.chunking import chunk_size
 from worker.engine.config import EngineConfig
 from worker.engine.events import EndEvent, Event, FailedEvent, ScheduledEvent, TokenEvent
 from worker.engine.ports import Batch
-from worker.engine.sampling_params import SamplingParams
 from worker.engine.scheduler import Scheduler, SequenceEvent, check_answer
 from worker.engine.sequence import FinishReason, Sequence, SequenceState, StopRule
 
@@ -51,11 +51,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         seed: int,
     ) -> None:
         number = len(self.events)
-        sequence = Sequence(
-            id=number,
+        sequence = make_sequence(
+            number,
             choice=number % 3,
             prompt_ids=tuple((number + i) % 256 for i in range(num_prompt_tokens)),
-            sampling=SamplingParams(seed=seed),
+            seed=seed,
             stop=StopRule(max_tokens=max_tokens),
             priority=priority,
             deadline=None if patience is None else self.now + patience,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from tests.support.engine import make_sequence
 from worker.engine.ports import CacheLayout, SlotCopy
-from worker.engine.sampling_params import SamplingParams
-from worker.engine.sequence import Sequence, StopRule
+from worker.engine.sequence import Sequence
 from worker.engine.slots import SlotTable
 
 NUM_SLOTS = 5
@@ -30,13 +30,7 @@ class SlotMachine(RuleBasedStateMachine):
     @rule()
     def admit(self) -> None:
         self.num_made += 1
-        sequence = Sequence(
-            id=self.num_made,
-            choice=0,
-            prompt_ids=(1, 2, 3),
-            sampling=SamplingParams(),
-            stop=StopRule(max_tokens=1),
-        )
+        sequence = make_sequence(self.num_made)
         self.table.admit(sequence)
         self.prefilling.append(sequence)
 
@@ -113,14 +107,8 @@ def test_the_copies_of_the_drawing() -> None:
     table = SlotTable(CacheLayout(num_slots=7, capacity=CAPACITY))
     sequences = []
     for index in range(6):
-        sequence = Sequence(
-            id=index,
-            choice=0,
-            prompt_ids=(1,),
-            sampling=SamplingParams(),
-            stop=StopRule(max_tokens=1),
-            num_computed_tokens=10 + index,
-        )
+        sequence = make_sequence(index)
+        sequence.num_computed_tokens = 10 + index
         sequences.append(sequence)
         table.admit(sequence)
         if index < 4:

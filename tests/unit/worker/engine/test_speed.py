@@ -1,0 +1,85 @@
+"""What the engine learns from the length of its steps, and how the chunks follow."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.engine import make_sequence
+from tests.support.fake_runner import FakeRunner
+from worker.engine.config import EngineConfig
+from worker.engine.ports import Batch
+from worker.engine.scheduler import Scheduler
+from worker.engine.sequence import StopRule
+from worker.engine.speed import SpeedMeter
+
+
+def observe(meter: SpeedMeter, duration_s: float, *, prefill: int = 0, rows: int = 0) -> None:
+    meter.observe(
+        duration_s=duration_s, num_prefill_tokens=prefill, num_decode_rows=rows, num_starts=0
+    )
+
+
+def test_nothing_is_known_at_first() -> None:
+    meter = SpeedMeter()
+    assert meter.speed.prefill_tokens_per_s is None
+    assert meter.step_s(num_prefill_tokens=1, num_decode_rows=0) is None
+    assert meter.step_s(num_prefill_tokens=0, num_decode_rows=1) is None
+    assert meter.prefill_tokens(step_s=1, num_decode_rows=0) is None
+
+
+def test_a_mixed_step_teaches_what_it_took_beyond_decoding() -> None:
+    meter = SpeedMeter()
+    observe(meter, 0.04, rows=8)
+    observe(meter, 0.10, rows=8, prefill=60)
+    assert meter.speed.prefill_tokens_per_s == pytest.approx(1000)
+    assert meter.step_s(num_prefill_tokens=20, num_decode_rows=8) == pytest.approx(0.06)
+    assert meter.prefill_tokens(step_s=0.1, num_decode_rows=8) == pytest.approx(60, abs=1)
+
+
+def test_an_unknown_number_of_rows_is_taken_for_the_nearest_known() -> None:
+    meter = SpeedMeter()
+    observe(meter, 0.01, rows=1)
+    observe(meter, 0.05, rows=16)
+    assert meter.decode_s(3) == 0.01
+    assert meter.decode_s(12) == 0.05
+    assert meter.decode_s(0) == 0
+
+
+def test_a_clock_that_stands_still_teaches_nothing() -> None:
+    meter = SpeedMeter()
+    observe(meter, 0.0, prefill=100)
+    observe(meter, 1e-300, prefill=100)
+    assert meter.speed.prefill_tokens_per_s is None
+
+
+def test_the_recent_past_counts_more() -> None:
+    meter = SpeedMeter()
+    for _ in range(50):
+        observe(meter, 1.0, prefill=1000)
+    for _ in range(50):
+        observe(meter, 1.0, prefill=100)
+    assert meter.speed.prefill_tokens_per_s == pytest.approx(100, rel=0.1)
+
+
+@pytest.mark.parametrize("tokens_per_s", [300.0, 3000.0, 1e6, 10.0])
+def test_chunks_settle_where_a_step_takes_step_ms_max(tokens_per_s: float) -> None:
+    """Prompts take 1 / `tokens_per_s` a token, decoding 20 ms; chunks find their size, within the bounds."""
+    config = EngineConfig(step_ms_max=100)
+    runner = FakeRunner(num_slots=2, capacity=30_000)
+    scheduler = Scheduler(config, runner.layout)
+
+    def duration_s(batch: Batch) -> float:
+        return batch.num_prefill_tokens / tokens_per_s + (0.02 if batch.decode else 0)
+
+    scheduler.add(make_sequence(1, stop=StopRule(max_tokens=1000)))
+    scheduler.add(make_sequence(2, prompt_ids=(5,) * 21_000))
+    chunks: list[int] = []
+    for step in range(40):
+        batch = scheduler.schedule(float(step))
+        assert batch is not None
+        chunks.append(batch.num_prefill_tokens)
+        scheduler.observe(batch, duration_s(batch))
+        scheduler.update(batch, runner.run(batch), float(step))
+    assert config.chunk_tokens_first - 2 < chunks[0] <= config.chunk_tokens_first
+    ideal = min(max(0.08 * tokens_per_s, config.chunk_tokens_min), config.chunk_tokens_max)
+    assert chunks[-1] == pytest.approx(ideal, rel=0.1, abs=2)
