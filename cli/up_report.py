@@ -13,6 +13,7 @@ from rich.text import Text
 
 from agent.plan import ClusterPlan, join
 from agent.release import release
+from agent.state import default_state_dir
 from cli.answer import AnswerStats, stream_answer, summary
 from cli.client import Client
 from cli.outcome import error_record, show_error
@@ -27,7 +28,6 @@ from lepton.v1 import inference_pb2
 __all__ = ["JsonReport", "PrettyReport", "Report"]
 
 _COLLECTOR: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
-_DEFAULT_PORT: Final = 50051
 
 
 class Report(Protocol):
@@ -163,12 +163,13 @@ class PrettyReport:
 
     def next_steps(self) -> None:
         plan = self._plan
-        where = "" if plan.port == _DEFAULT_PORT else f" -a {plan.address}"
+        usual = plan.state.path == default_state_dir(os.environ, Path.cwd())
+        where = "" if usual else f" --state-dir {_short(plan.state.path)}"
         commands = [
             (f'lepton generate "What is 17 + 25?"{where}', "one answer, streamed"),
             (f"lepton chat{where}", "a conversation"),
-            ("lepton ps", "workers, models, load"),
-            (f"lepton trace {self._trace_id[:12]}".rstrip(), "where the time of a call went"),
+            (f"lepton ps{where}", "workers, models, load"),
+            (f"lepton trace {self._trace_id[:12]}".rstrip() + where, "where its time went"),
             (f"grpcurl -plaintext {plan.address} list", "the interface"),
         ]
         table = _grid()

@@ -96,7 +96,7 @@ class PrettyView:
 
     def __rich__(self) -> RenderableType:
         table = Table.grid(padding=(0, 2))
-        table.add_column(width=2, justify="right")
+        table.add_column(width=3, justify="right")
         for _ in range(3):
             table.add_column(no_wrap=True)
         table.add_column(no_wrap=True, justify="right")
@@ -111,7 +111,7 @@ class PrettyView:
                 Text(took, style="dim"),
             )
             if step.note:
-                notes.append(Text(f"{_INDENT}{self._failed} {name}: {step.note}", style="yellow"))
+                notes.append(Text(f"{_INDENT}{self._failed}  {name}: {step.note}", style="yellow"))
         return Group(table, *notes)
 
     def notice(self, notice: Notice) -> None:
@@ -144,13 +144,13 @@ class PrettyView:
                 took = f"{notice.took_s:.1f} s" if notice.took_s is not None else ""
                 self._print(
                     Text(
-                        f"{_INDENT}{self._done} {notice.name:<7} {step.what}  {step.where}  {took}"
+                        f"{_INDENT}{self._done}  {notice.name:<6}  {step.what:<24}  {step.where}  {took}"
                     )
                 )
         elif notice.stage is Stage.ENDED:
             step.note = f"{notice.text}; starting again"
             if self._live is None:
-                self._print(Text(f"{_INDENT}{self._failed} {notice.name:<7} {step.note}"))
+                self._print(Text(f"{_INDENT}{self._failed}  {notice.name:<6}  {step.note}"))
 
     def _tell(self, notice: Notice) -> None:
         if notice.stage is Stage.READY:
