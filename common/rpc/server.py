@@ -9,13 +9,13 @@ from typing import Any, Final, final
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from common.errors import Conflict, Reason
 from common.rpc.channel import KEEPALIVE_MS
 from common.rpc.handlers import raw_unary_stream, raw_unary_unary
 from common.rpc.health import SERVICE_NAME as HEALTH_SERVICE
 from common.rpc.health import Health
+from common.rpc.reflection import add_reflection
 
 __all__ = ["RpcServer", "raw_unary_stream", "raw_unary_unary", "server_options"]
 
@@ -98,7 +98,7 @@ class RpcServer:
         this machine's or not allowed to us.
         """
         host = "127.0.0.1" if self._host == "localhost" else self._host.strip("[]")
-        if self._port and not self._so_reuseport:
+        if not self._so_reuseport:
             _probe(host, self._port)
         server = grpc.aio.server(
             interceptors=self._interceptors,
@@ -110,9 +110,7 @@ class RpcServer:
         self._health = Health(self._services)
         self._health.set_serving(serving=self._serving)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection(
-            (*self._services, HEALTH_SERVICE, reflection.SERVICE_NAME), server
-        )
+        add_reflection(server, (*self._services, HEALTH_SERVICE))
         address = f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
         try:
             port = server.add_insecure_port(address)
@@ -141,19 +139,35 @@ class RpcServer:
 
 
 def _probe(host: str, port: int) -> None:
-    """Binds and lets go, for an error that says what is wrong (gRPC's own does not)."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    """Binds and lets go, for an error that says what is wrong (gRPC's own does not).
+
+    A name may stand for several addresses: one that is taken is an error, one that is not ours is not while
+    another is.
+    """
+    refusal: OSError | None = None
+    bound = False
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise _not_ours(host, port, error) from error
+    for family, kind, protocol, _, address in found:
         try:
-            probe.bind((host, port))
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+                bound = True
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise _in_use(host, port) from error
-            raise Conflict(
-                f"cannot listen on {host}:{port}: {error.strerror or error}",
-                reason=Reason.SETTING_INVALID,
-            ) from error
+            refusal = error
+    if refusal is not None and not bound:
+        raise _not_ours(host, port, refusal) from refusal
+
+
+def _not_ours(host: str, port: int, error: OSError) -> Conflict:
+    return Conflict(
+        f"cannot listen on {host}:{port}: {error.strerror or error}", reason=Reason.SETTING_INVALID
+    )
 
 
 def _in_use(host: str, port: int) -> Conflict:
