@@ -28,7 +28,6 @@ from worker.engine.ports import ModelRunner
 from worker.registration import Announcement
 from worker.settings import WorkerSettings
 from worker.tasks.api import ModelFacts
-from worker.tasks.golden import GoldenAnswer, check_golden
 from worker.tasks.ports import Tokenizer
 from worker.tasks.registry import make_tasks
 from worker.tasks.tokenizer_pool import TokenizerPool
@@ -59,7 +58,6 @@ class WorkerParts:
     model: ModelFacts
     tokenizer: Tokenizer
     runner: ModelRunner
-    golden: GoldenAnswer | None
     registrar: Registrar
     tracer: Tracer
     instruments: WorkerInstruments
@@ -104,8 +102,8 @@ class RunningWorker:
 async def open_worker(parts: WorkerParts, stop: StopRequest) -> AsyncGenerator[RunningWorker, None]:
     """Everything from the engine to the registry; serves while the block runs.
 
-    Errors on the way in: `BadModel(MODEL_GOLDEN_MISMATCH)`, `Conflict` (port, id). Leaving the block gives everything
-    back; calls that still run then end with `Unavailable(DRAINING)`.
+    `parts.runner` is warm and has proved itself. Errors on the way in: `Conflict` (port, id). Leaving the block gives
+    everything back; calls that still run then end with `Unavailable(DRAINING)`.
     """
     settings, model, instruments = parts.settings, parts.model, parts.instruments
     in_flight = InFlight()
@@ -125,7 +123,6 @@ async def open_worker(parts: WorkerParts, stop: StopRequest) -> AsyncGenerator[R
         engine.start()
         stack.push_async_callback(engine.stop)
         tasks = make_tasks(model=model, tokenizers=tokenizers, engine=engine, clock=parts.clock)
-        await check_golden(tasks["generate"], parts.golden, parts.clock)
 
         facts = WorkerFacts(
             worker_id=parts.worker_id,

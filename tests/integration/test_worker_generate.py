@@ -17,7 +17,7 @@ def echo(text: str) -> FakeRunner:
     """A runner that says `text` over and over, whatever it is asked."""
     ids = list(text.encode())
     return FakeRunner(
-        num_slots=4, capacity=256, tokens=lambda _sequence, position: ids[position % len(ids)]
+        num_slots=4, capacity=100_000, tokens=lambda _sequence, position: ids[position % len(ids)]
     )
 
 
@@ -58,7 +58,7 @@ async def test_choices_are_independent_and_each_ends() -> None:
 async def test_a_stop_string_over_token_borders_cuts_the_text_and_stops_the_compute() -> None:
     runner = echo("one two three four five ")
     async with worker_of(runner) as worker:
-        answer = await worker.ask("x", stop={"strings": ["three fo"], "max_tokens": 200})
+        answer = await worker.ask("x", stop={"strings": ["three fo"], "max_tokens": 90_000})
         answer.check_whole()
         assert answer.text() == "one two "
         assert bytes(answer.ids()) == b"one two three fo"
@@ -67,7 +67,7 @@ async def test_a_stop_string_over_token_borders_cuts_the_text_and_stops_the_comp
         assert answer.finished is not None
         assert answer.finished.usage.completion_tokens == 16
         await worker.idle()
-        assert runner.batches[-1].decode[0].num_tokens < 60
+        assert len(runner.batches) < 80_000
 
 
 async def test_one_choice_stops_by_string_while_the_other_goes_on() -> None:
@@ -180,7 +180,7 @@ async def test_cancelling_stops_the_compute() -> None:
 async def test_a_deadline_stops_the_compute() -> None:
     runner = FakeRunner(capacity=100_000)
     async with worker_of(runner) as worker:
-        answer = await worker.ask("abc", stop={"max_tokens": 90_000}, timeout=0.2)
+        answer = await worker.ask("abc", stop={"max_tokens": 90_000}, timeout_s=0.2)
         assert answer.code is not None
         assert answer.code.name == "DEADLINE_EXCEEDED"
         await worker.idle()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry
 
 from common.clock import SystemClock
 from common.cluster import ClusterSettings
+from common.discovery.api import Instance
 from common.discovery.memory import MemoryRegistry
 from common.errors import LeptonError
 from common.limits import Limits
@@ -122,7 +123,7 @@ class LocalWorker:
         self,
         request: inference_pb2.GenerateRequest | bytes | str,
         *,
-        timeout: float | None = 30.0,
+        timeout_s: float | None = 30.0,
         metadata: Sequence[tuple[str, str]] = (),
         **fields: Any,
     ) -> Answer:
@@ -130,7 +131,7 @@ class LocalWorker:
         if isinstance(request, str):
             request = inference_pb2.GenerateRequest(text=request, **fields)
         payload = request if isinstance(request, bytes) else request.SerializeToString()
-        call = self.call(payload, timeout=timeout, metadata=metadata)
+        call = self.call(payload, timeout_s=timeout_s, metadata=metadata)
         answer = Answer()
         try:
             async for raw in call:
@@ -142,6 +143,11 @@ class LocalWorker:
         except grpc.aio.AioRpcError as error:
             answer.error, answer.code = from_rpc_error(error), error.code()
         return answer
+
+    async def registered(self) -> Mapping[str, Instance]:
+        """What the registry holds now."""
+        async with aclosing(self.registry.snapshots()) as snapshots:
+            return (await anext(snapshots)).instances
 
     async def idle(self) -> None:
         """Returns when the engine computes nothing and nothing waits."""
@@ -156,12 +162,12 @@ class LocalWorker:
         self,
         payload: bytes,
         *,
-        timeout: float | None = 30.0,
+        timeout_s: float | None = 30.0,
         metadata: Sequence[tuple[str, str]] = (),
     ) -> Any:
         """A raw Generate call."""
         return self.channel.unary_stream(GENERATE)(
-            payload, timeout=timeout, metadata=tuple(metadata)
+            payload, timeout=timeout_s, metadata=tuple(metadata)
         )
 
 
@@ -211,17 +217,17 @@ async def worker_of(
         model=facts,
         tokenizer=tokenizer or ByteTokenizer(),
         runner=runner,
-        golden=None,
         registrar=registry,
         tracer=provider.get_tracer("test"),
         instruments=WorkerInstruments(metrics),
         metrics_address="",
         clock=SystemClock(),
     )
-    async with (
-        open_worker(parts, stop) as running,
-        open_channel(running.address, message_bytes_max=limits.message_bytes_max) as channel,
-    ):
+    # Channels outlive the worker, so that a test sees how calls end.
+    async with AsyncExitStack() as channels, open_worker(parts, stop) as running:
+        channel = await channels.enter_async_context(
+            open_channel(running.address, message_bytes_max=limits.message_bytes_max)
+        )
         yield LocalWorker(
             running=running,
             channel=channel,

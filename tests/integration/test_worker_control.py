@@ -1,0 +1,239 @@
+"""Load, drain, facts, spans and numbers of one worker over real gRPC."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+import grpc
+import pytest
+
+from common.discovery.api import InstanceState
+from common.rpc.status import from_rpc_error
+from lepton.v1 import inference_pb2, types_pb2, worker_pb2
+from tests.support.fake_runner import FakeRunner, fake_completion
+from tests.support.processes import until
+from tests.support.worker import LocalWorker, worker_of
+
+SERVICE = "/lepton.v1.WorkerService/"
+TOKEN = (("lepton-cluster-token", "secret"),)
+
+
+class LoadWatch:
+    """Follows WatchLoad and keeps what came."""
+
+    def __init__(self, worker: LocalWorker, *, router_id: str = "r1", interval_ms: int = 1000):
+        request = worker_pb2.WatchLoadRequest(router_id=router_id, interval_ms=interval_ms)
+        self.call: Any = worker.channel.unary_stream(SERVICE + "WatchLoad")(
+            request.SerializeToString(), metadata=TOKEN
+        )
+        self.reports: list[worker_pb2.WatchLoadResponse] = []
+
+    async def until(self, condition: Any) -> worker_pb2.WatchLoadResponse:
+        async with asyncio.timeout(5):
+            while True:
+                raw = await self.call.read()
+                assert raw is not grpc.aio.EOF
+                report = worker_pb2.WatchLoadResponse.FromString(raw)
+                self.reports.append(report)
+                if condition(report):
+                    return report
+
+
+async def test_load_is_pushed_at_once_and_follows_the_work() -> None:
+    runner = FakeRunner(num_slots=2, capacity=64)
+    async with worker_of(runner, token="secret") as worker:
+        mine, other = LoadWatch(worker), LoadWatch(worker, router_id="r2")
+        first = await mine.until(lambda _: True)
+        assert first.state == worker_pb2.WORKER_STATE_SERVING
+        assert (first.running, first.waiting, first.rows_max) == (0, 0, 2)
+        assert not first.HasField("step_ends_in_ms")
+        with runner.hold():
+            calls = [
+                asyncio.ensure_future(
+                    worker.ask("abc", stop={"max_tokens": 9}, metadata=[("lepton-router-id", "r1")])
+                )
+                for _ in range(3)
+            ]
+            busy = await mine.until(
+                lambda r: r.in_flight_of_router == 3 and r.running + r.waiting == 3
+            )
+            assert busy.HasField("step_ends_in_ms")
+            theirs = await other.until(lambda r: r.running + r.waiting == 3)
+            assert theirs.in_flight_of_router == 0
+        for answer in await asyncio.gather(*calls):
+            answer.check_whole()
+        idle = await mine.until(lambda r: r.in_flight_of_router == 0 and r.running == 0)
+        assert idle.step > first.step
+        assert idle.incarnation == first.incarnation != ""
+        mine.call.cancel()
+        other.call.cancel()
+
+
+async def test_silence_is_no_longer_than_the_interval() -> None:
+    async with worker_of(FakeRunner(), token="secret") as worker:
+        watch = LoadWatch(worker, interval_ms=10)
+        for _ in range(3):
+            await watch.until(lambda _: True)
+        assert len({report.SerializeToString() for report in watch.reports}) == 1
+        watch.call.cancel()
+
+
+@pytest.mark.parametrize("method", ["GetInfo", "Drain"])
+async def test_worker_calls_need_the_cluster_token(method: str) -> None:
+    async with worker_of(FakeRunner(), token="secret") as worker:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await worker.channel.unary_unary(SERVICE + method)(b"")
+        assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert from_rpc_error(caught.value).reason == "CLUSTER_TOKEN_INVALID"
+        call = worker.channel.unary_stream(SERVICE + "WatchLoad")(b"")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+        assert from_rpc_error(caught.value).reason == "CLUSTER_TOKEN_INVALID"
+        assert not worker.stop.requested.is_set()
+
+
+async def test_info_is_what_the_registry_has() -> None:
+    async with worker_of(FakeRunner(capacity=99), token="secret") as worker:
+        raw = await worker.channel.unary_unary(SERVICE + "GetInfo")(b"", metadata=TOKEN)
+        info = worker_pb2.GetInfoResponse.FromString(raw)
+        instance = (await worker.registered())["w1"]
+        assert info.worker_id == instance.id == "w1"
+        assert info.incarnation == instance.incarnation
+        assert info.model.context_length == instance.context_length == 99
+        assert info.state == worker_pb2.WORKER_STATE_SERVING
+        assert instance.address == worker.running.address
+        assert instance.state is InstanceState.SERVING
+
+
+async def test_drain_finishes_what_runs_and_refuses_what_is_new() -> None:
+    runner = FakeRunner(num_slots=2, capacity=64)
+    async with worker_of(runner, token="secret") as worker:
+        watch = LoadWatch(worker)
+        with runner.hold():
+            calls = [
+                asyncio.ensure_future(
+                    worker.ask("abc", stop={"max_tokens": 20}, sampling={"seed": i})
+                )
+                for i in range(6)
+            ]
+            await watch.until(lambda r: r.running + r.waiting == 6)
+            raw = await worker.channel.unary_unary(SERVICE + "Drain")(
+                worker_pb2.DrainRequest(grace_ms=5000).SerializeToString(), metadata=TOKEN
+            )
+            assert worker_pb2.DrainResponse.FromString(raw).num_running == 6
+            await worker.stop.requested.wait()
+            assert worker.stop.grace_s == 5
+            draining = asyncio.ensure_future(worker.running.drain(5))
+            await watch.until(lambda r: r.state == worker_pb2.WORKER_STATE_DRAINING)
+            async for snapshot in worker.registry.snapshots():
+                if snapshot.instances["w1"].state is InstanceState.DRAINING:
+                    break
+            late = await worker.ask("abc")
+            assert late.error is not None
+            assert late.error.reason == "DRAINING"
+            assert late.code is grpc.StatusCode.UNAVAILABLE
+        assert await draining
+        for i, answer in enumerate(await asyncio.gather(*calls)):
+            answer.check_whole()
+            assert answer.ids() == fake_completion((97, 98, 99), num_tokens=20, seed=i)
+        async with asyncio.timeout(5):
+            while await watch.call.read() is not grpc.aio.EOF:
+                pass
+    assert "w1" not in await worker.registered()
+
+
+async def test_a_drain_that_is_too_short_ends_calls_with_a_typed_error() -> None:
+    runner = FakeRunner(capacity=1_000_000)
+    async with worker_of(runner) as worker:
+        call = asyncio.ensure_future(worker.ask("abc", stop={"max_tokens": 900_000}))
+        await until(
+            lambda: worker.running.engine.load().running == 1, within_s=5, what="a running call"
+        )
+        assert not await worker.running.drain(0.05)
+    answer = await call
+    assert answer.error is not None
+    assert answer.error.reason == "DRAINING"
+
+
+async def test_one_call_is_one_trace_with_its_phases() -> None:
+    async with worker_of(FakeRunner()) as worker:
+        trace_id = "0af7651916cd43dd8448eb211c80319c"
+        answer = await worker.ask(
+            "abc",
+            stop={"max_tokens": 6},
+            sampling={"temperature": 0.5, "seed": 2**64 - 1},
+            request_id="r-9",
+            metadata=[("traceparent", f"00-{trace_id}-b7ad6b7169203331-01")],
+        )
+        answer.check_whole()
+        spans = {span.name: span for span in worker.spans.get_finished_spans()}
+        root = spans["lepton.v1.InferenceService/Generate"]
+        phases = [spans[f"lepton.{name}"] for name in ("tokenize", "queue", "prefill", "decode")]
+        assert len(spans) == 5
+        assert f"{root.context.trace_id:032x}" == trace_id
+        for phase in phases:
+            assert phase.parent is not None
+            assert phase.parent.span_id == root.context.span_id
+            assert phase.start_time is not None
+            assert phase.end_time is not None
+            assert phase.start_time <= phase.end_time
+        for before, after in itertools.pairwise(phases):
+            assert before.end_time is not None
+            assert after.start_time is not None
+            assert before.end_time <= after.start_time + 1000  # rounding of floats
+        attributes = root.attributes or {}
+        assert attributes["gen_ai.operation.name"] == "text_completion"
+        assert attributes["gen_ai.request.temperature"] == 0.5
+        assert attributes["gen_ai.request.max_tokens"] == 6
+        assert attributes["gen_ai.request.seed"] == str(2**64 - 1)
+        assert attributes["gen_ai.usage.input_tokens"] == 3
+        assert attributes["gen_ai.usage.output_tokens"] == 6
+        assert attributes["gen_ai.response.finish_reasons"] == ("length",)
+        assert attributes["lepton.request_id"] == "r-9"
+        assert attributes["lepton.worker_id"] == "w1"
+        assert attributes["gen_ai.response.time_to_first_chunk"] > 0  # type: ignore[operator]
+
+
+async def test_a_cancelled_call_has_the_spans_that_began() -> None:
+    runner = FakeRunner()
+    async with worker_of(runner) as worker:
+        with runner.hold():
+            request = inference_pb2.GenerateRequest(
+                text="abc", stop=types_pb2.StopConditions(max_tokens=20)
+            )
+            call = worker.call(request.SerializeToString())
+            await asyncio.to_thread(runner.wait_entered)
+            call.cancel()
+            await until(
+                lambda: "lepton.v1.InferenceService/Generate" in names_of_spans(worker),
+                within_s=5,
+                what="the span of the call",
+            )
+        names = names_of_spans(worker)
+        assert "lepton.tokenize" in names
+        assert "lepton.queue" in names
+        assert "lepton.decode" not in names
+
+
+def names_of_spans(worker: LocalWorker) -> list[str]:
+    return [span.name for span in worker.spans.get_finished_spans()]
+
+
+async def test_numbers_are_counted() -> None:
+    async with worker_of(FakeRunner()) as worker:
+        await worker.ask("abc", stop={"max_tokens": 6})
+        await worker.ask("abc", model="nobody")
+        await worker.idle()
+        value = worker.metrics.get_sample_value
+        assert value("lepton_requests_total", {"model": "fake", "code": "OK"}) == 1
+        assert value("lepton_requests_total", {"model": "unknown", "code": "NOT_FOUND"}) == 1
+        assert value("lepton_errors_total", {"reason": "MODEL_NOT_FOUND"}) == 1
+        assert value("lepton_prompt_tokens_total") == 3
+        assert value("lepton_generation_tokens_total") == 6
+        assert value("lepton_time_to_first_token_seconds_count") == 1
+        assert value("lepton_inter_token_seconds_count") == 5
+        assert value("lepton_queue_seconds_count") == 1
+        assert value("lepton_step_seconds_count", {}) > 0  # type: ignore[operator]
+        assert value("lepton_num_requests_running") == 0

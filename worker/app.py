@@ -1,0 +1,164 @@
+"""The composition root: the only file of the worker that names concrete classes; `AsyncExitStack` owns lifetimes.
+
+load, warm up, golden answer ──> engine ──> gRPC ──> registry ──> process.ready
+stop ──> draining (registry, load stream, health) ──> running calls end ──> registry, engine, gRPC, telemetry
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any, Final, final
+
+from prometheus_client import CollectorRegistry
+
+from common.clock import Clock, SystemClock
+from common.cluster import ClusterSettings
+from common.discovery.open import open_registrar
+from common.discovery.settings import DiscoverySettings
+from common.errors import Internal, Reason
+from common.limits import Limits
+from common.logs import get_logger, setup_logs
+from common.process import ProcessSpec, StopRequest
+from common.rpc.bind import check_bind
+from common.telemetry.instruments import WorkerInstruments
+from common.telemetry.metrics import MetricsServer
+from common.telemetry.settings import TelemetrySettings
+from common.telemetry.setup import setup_telemetry
+from worker.runtime.model import LoadedModel, load_model
+from worker.serving import RunningWorker, WorkerParts, advertised, bracketed, open_worker
+from worker.settings import WorkerSettings
+from worker.tasks.api import ModelFacts
+
+__all__ = ["PROCESS", "serve"]
+
+SERVICE: Final = "lepton-worker"
+
+log = get_logger(__name__)
+
+
+async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
+    """Runs a worker process from its settings to its end."""
+    settings: WorkerSettings = sections["worker"]
+    cluster: ClusterSettings = sections["cluster"]
+    telemetry_settings: TelemetrySettings = sections["telemetry"]
+    clock = SystemClock()
+    worker_id = settings.id or f"worker-{secrets.token_hex(4)}"
+    setup_logs(telemetry_settings, service=SERVICE, instance_id=worker_id)
+    for host in (settings.host, settings.metrics_host):
+        check_bind(host, insecure=cluster.insecure)
+    advertised(settings, settings.port)
+    async with AsyncExitStack() as stack:
+        telemetry = setup_telemetry(
+            telemetry_settings, service=SERVICE, instance_id=worker_id, env=os.environ, clock=clock
+        )
+        stack.push_async_callback(asyncio.to_thread, telemetry.shutdown)
+        registry = CollectorRegistry()
+        ready = _Ready()
+        metrics = MetricsServer(settings.metrics_host, settings.metrics_port, registry, ready)
+        metrics_port = metrics.start()
+        stack.push_async_callback(asyncio.to_thread, metrics.stop)
+        loaded = await asyncio.to_thread(_load, settings)
+        if stop.requested.is_set():
+            return
+        metrics_address = f"{bracketed(settings.metrics_host)}:{metrics_port}"
+        running = await stack.enter_async_context(
+            open_worker(
+                WorkerParts(
+                    worker_id=worker_id,
+                    settings=settings,
+                    limits=sections["limits"],
+                    cluster=cluster,
+                    model=_facts(loaded),
+                    tokenizer=loaded.tokenizer,
+                    runner=loaded.runner,
+                    registrar=open_registrar(sections["discovery"], clock),
+                    tracer=telemetry.tracer,
+                    instruments=WorkerInstruments(registry),
+                    metrics_address=metrics_address,
+                    clock=clock,
+                ),
+                stop,
+            )
+        )
+        ready.worker = running
+        log.info(
+            "process.ready",
+            address=running.address,
+            metrics_address=metrics_address,
+            worker_id=worker_id,
+            model=settings.name,
+        )
+        await _until_stopped(running, settings, stop, clock)
+        grace_s = settings.drain_s_max if stop.grace_s is None else stop.grace_s
+        await running.drain(grace_s)
+
+
+PROCESS: Final = ProcessSpec(
+    program=SERVICE,
+    about="Serves one revision of one model on one device: lepton.v1.InferenceService and WorkerService over gRPC.",
+    own="worker",
+    sections={
+        "worker": WorkerSettings,
+        "discovery": DiscoverySettings,
+        "telemetry": TelemetrySettings,
+        "limits": Limits,
+        "cluster": ClusterSettings,
+    },
+    serve=serve,
+)
+
+
+@final
+class _Ready:
+    """What /readyz says; read by the threads of the metrics server."""
+
+    def __init__(self) -> None:
+        self.worker: RunningWorker | None = None
+
+    def __call__(self) -> bool:
+        worker = self.worker
+        return worker is not None and worker.engine.healthy and not worker.in_flight.draining
+
+
+async def _until_stopped(
+    worker: RunningWorker, settings: WorkerSettings, stop: StopRequest, clock: Clock
+) -> None:
+    """Returns when the end is asked for. Raises `Internal(ENGINE_FAILED)` when the engine does not work any more."""
+
+    async def watch() -> None:
+        while worker.engine.healthy:
+            await clock.sleep(settings.engine_check_s)
+        raise Internal("the engine does not work any more", reason=Reason.ENGINE_FAILED)
+
+    async with asyncio.TaskGroup() as group:
+        watching = group.create_task(watch())
+        await stop.requested.wait()
+        watching.cancel()
+
+
+def _load(settings: WorkerSettings) -> LoadedModel:
+    return load_model(
+        settings.model_dir,
+        name=settings.name,
+        threads=settings.threads,
+        rows_max=settings.rows_max,
+        context_max=settings.context_max,
+        provider=settings.provider,
+        progress=lambda event, fields: log.info(event, **fields),
+    )
+
+
+def _facts(loaded: LoadedModel) -> ModelFacts:
+    info = loaded.info
+    return ModelFacts(
+        name=info.name,
+        revision=info.revision,
+        context_length=info.context_length,
+        vocab_size=info.vocab_size,
+        eos_ids=frozenset(info.eos_ids),
+        fingerprint=info.fingerprint,
+    )
