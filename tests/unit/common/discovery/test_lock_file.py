@@ -1,0 +1,55 @@
+"""One holder, until it lets go. (tests/contract/test_discovery.py kills one.)"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from common.discovery.lock_file import LockFile, is_held
+
+
+def take(path: Path) -> LockFile:
+    lock = LockFile.take(path)
+    assert lock is not None
+    return lock
+
+
+def test_one_holder_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "w1.lock"
+    assert not is_held(path)
+    lock = take(path)
+    assert is_held(path)
+    assert LockFile.take(path) is None
+    lock.remove()
+    assert not path.exists()
+    assert not is_held(path)
+    take(path).release()
+    assert path.exists()
+    assert not is_held(path)
+
+
+def test_looking_does_not_take(tmp_path: Path) -> None:
+    path = tmp_path / "w1.lock"
+    take(path).release()
+    assert not is_held(path)
+    take(path).release()
+
+
+def test_a_lock_whose_file_was_removed_or_replaced_no_longer_stands(tmp_path: Path) -> None:
+    path = tmp_path / "w1.lock"
+    first = take(path)
+    assert first.stands()
+    path.unlink()
+    assert not first.stands()
+    second = take(path)
+    assert second.stands()
+    assert not first.stands()
+    first.remove()  # leaves the other's file alone
+    assert second.stands()
+    second.release()
+
+
+def test_a_directory_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        LockFile.take(tmp_path / "nowhere" / "w1.lock")
