@@ -1,7 +1,7 @@
 """Makes tests/goldens: tiny models, their exports, and what transformers answers in fp32.
 
     python -m training.goldens.make tiny
-    python -m training.goldens.make demo --weights FOLDER    (Hugging Face folder of the demo model)
+    python -m training.goldens.make demo --weights models/demo/weights --tokenizer models/demo
 
 Needs torch, transformers and onnxruntime-genai, which shipped code and tests never import.
 """
@@ -125,10 +125,10 @@ def make_tiny(name: str) -> None:
         print(name, [case["smallest_lead"] for case in cases])
 
 
-def make_demo(weights: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(weights)
+def make_demo(weights: Path, tokenizer_folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
     model = AutoModelForCausalLM.from_pretrained(weights, dtype=torch.float32).eval()
-    end = model.generation_config.eos_token_id
+    end = model.config.eos_token_id
     ends = set(end) if isinstance(end, list) else {end}
     cases = []
     for dialogue in DEMO_DIALOGUES:
@@ -151,13 +151,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=("tiny", "demo"))
-    parser.add_argument("--weights", type=Path, help="Hugging Face folder of the demo model, fp32")
+    parser.add_argument(
+        "--weights", type=Path, help="safetensors and config.json of the demo model"
+    )
+    parser.add_argument("--tokenizer", type=Path, help="folder of its tokenizer")
     arguments = parser.parse_args()
     if arguments.what == "tiny":
         for name in TINY_MODELS:
             make_tiny(name)
     else:
-        make_demo(arguments.weights)
+        make_demo(arguments.weights, arguments.tokenizer)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,388 @@
+"""The runner against transformers, against plain NumPy, and against itself in company."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import numpy_helper
+
+from tests.support.numpy_llama import NumpyLlama
+from tests.support.tiny_models import (
+    TINY_LLAMA,
+    TINY_LLAMA_INT4,
+    TINY_QWEN2,
+    copy_model,
+    golden_cases,
+    load_tiny,
+    make_sequence,
+    prefill,
+)
+from worker.engine.ports import Batch, PrefillChunk, SlotCopy
+from worker.engine.sampling_params import SamplingParams
+from worker.engine.sequence import Sequence
+from worker.runtime.model import LoadedModel
+from worker.runtime.runner import OnnxRunner
+
+FP32 = [TINY_LLAMA, TINY_QWEN2]
+ALL = [*FP32, TINY_LLAMA_INT4]
+Logits = npt.NDArray[np.float32]
+
+
+def model_id(folder: Path) -> str:
+    return f"{folder.parent.name}-{folder.name}"
+
+
+@cache
+def reference(folder: Path) -> NumpyLlama:
+    return NumpyLlama(folder)
+
+
+def compute(runner: OnnxRunner, batch: Batch) -> dict[int, Logits]:
+    """Sequence id → logits after this step."""
+    found = {}
+    for sequences, logits in runner.compute(batch):
+        found |= {s.id: logits[row].copy() for row, s in enumerate(sequences)}
+    return found
+
+
+def advance(sequence: Sequence, token_id: int) -> None:
+    """What the engine does after a token."""
+    sequence.num_computed_tokens = sequence.num_tokens
+    sequence.generated_ids.append(token_id)
+
+
+def generate_alone(
+    model: LoadedModel, prompt_ids: list[int], num_tokens: int, *borders: int, slot: int = 0
+) -> tuple[list[int], list[Logits]]:
+    """Greedy ids and the logits of each position; decodes in slot 0 after prefilling in `slot`."""
+    sequence, rows = make_sequence(prompt_ids, slot=slot), []
+    for batch in prefill(sequence, *borders):
+        rows += compute(model.runner, batch).values()
+    copies: tuple[SlotCopy, ...] = (SlotCopy(slot, 0, len(prompt_ids)),) if slot else ()
+    sequence.slot = 0
+    while True:
+        advance(sequence, int(rows[-1].argmax()))
+        if len(sequence.generated_ids) == num_tokens:
+            return sequence.generated_ids, rows
+        rows += compute(model.runner, Batch(copies=copies, decode=(sequence,))).values()
+        copies = ()
+
+
+@pytest.mark.parametrize("folder", FP32, ids=model_id)
+def test_answers_what_transformers_answers(folder: Path) -> None:
+    model = load_tiny(folder)
+    for case in golden_cases(folder.parent.name):
+        ids, rows = generate_alone(model, case["prompt_ids"], len(case["greedy_ids"]))
+        assert ids == case["greedy_ids"]
+        np.testing.assert_allclose(rows[0], case["first_logits"], atol=5e-4)
+        np.testing.assert_allclose(rows[-1], case["last_logits"], atol=5e-4)
+
+
+@pytest.mark.parametrize("folder", FP32, ids=model_id)
+def test_computes_what_plain_numpy_computes(folder: Path) -> None:
+    model, rng = load_tiny(folder), random.Random(5)
+    for length in (1, 2, 17, 60):
+        prompt = [rng.randrange(300) for _ in range(length)]
+        ids, rows = generate_alone(model, prompt, 5)
+        expected = reference(folder).logits(prompt + ids[:-1])[length - 1 :]
+        np.testing.assert_allclose(np.stack(rows), expected, atol=5e-4)
+
+
+@pytest.mark.parametrize("folder", ALL, ids=model_id)
+def test_chunk_borders_change_no_bit(folder: Path) -> None:
+    model, rng = load_tiny(folder), random.Random(6)
+    prompt = [rng.randrange(300) for _ in range(40)]
+    whole = generate_alone(model, prompt, 4)
+    for borders in ((20,), (2, 4), (38,), (7, 9, 30), tuple(range(2, 40, 2))):
+        pieces = generate_alone(model, prompt, 4, *borders)
+        assert pieces[0] == whole[0]
+        assert [row.tobytes() for row in pieces[1]] == [row.tobytes() for row in whole[1]]
+
+
+@pytest.mark.parametrize("folder", ALL, ids=model_id)
+def test_the_slot_and_a_copy_change_no_bit(folder: Path) -> None:
+    model, rng = load_tiny(folder), random.Random(8)
+    prompt = [rng.randrange(300) for _ in range(21)]
+    at_home = generate_alone(model, prompt, 5)
+    away = generate_alone(model, prompt, 5, slot=4)
+    assert away[0] == at_home[0]
+    assert [row.tobytes() for row in away[1]] == [row.tobytes() for row in at_home[1]]
+
+
+class Company:
+    """A careless little engine: sequences join and leave at random, rows move, prompts come in random chunks."""
+
+    def __init__(self, model: LoadedModel, rng: random.Random) -> None:
+        self._model, self._rng = model, rng
+        self._running: list[Sequence] = []
+        self._prefilling: list[Sequence] = []
+        self._joining: list[Sequence] = []
+        self._waiting: list[Sequence] = []
+        self.done: list[Sequence] = []
+        self.logits: dict[int, list[Logits]] = {}
+
+    def add(self, prompt: list[int]) -> None:
+        self._waiting.append(make_sequence(prompt, slot=None))
+
+    def play(self, num_tokens: int) -> None:
+        """Until everybody has left, each after a random number of tokens."""
+        limits: dict[int, int] = {}
+        while self._waiting or self._prefilling or self._joining or self._running:
+            copies = [*self._leave(limits), *self._join(), *self._admit()]
+            batch = Batch(copies=tuple(copies), prefill=self._chunks(), decode=tuple(self._running))
+            for sequence_id, row in compute(self._model.runner, batch).items():
+                self.logits.setdefault(sequence_id, []).append(row)
+            for chunk in batch.prefill:
+                chunk.sequence.num_computed_tokens = chunk.end
+                if chunk.is_last:
+                    self._prefilling.remove(chunk.sequence)
+                    self._joining.append(chunk.sequence)
+                    limits[chunk.sequence.id] = self._rng.randint(1, num_tokens)
+                    self._append(chunk.sequence)
+            for sequence in batch.decode:
+                self._append(sequence)
+
+    def _append(self, sequence: Sequence) -> None:
+        advance(sequence, int(self.logits[sequence.id][-1].argmax()))
+
+    def _leave(self, limits: dict[int, int]) -> list[SlotCopy]:
+        """The last row moves into the hole."""
+        copies = []
+        for sequence in [s for s in self._running if len(s.generated_ids) >= limits[s.id]]:
+            self.done.append(sequence)
+            hole, last = sequence.slot or 0, self._running[-1]
+            if last is not sequence:
+                copies.append(SlotCopy(last.slot or 0, hole, last.num_computed_tokens))
+                last.slot, self._running[hole] = hole, last
+            self._running.pop()
+        return copies
+
+    def _join(self) -> list[SlotCopy]:
+        """Rows prefill from the top down and decode from the bottom up."""
+        copies = []
+        for sequence in self._joining:
+            slot = len(self._running)
+            if sequence.slot != slot:
+                copies.append(SlotCopy(sequence.slot or 0, slot, sequence.num_computed_tokens))
+                sequence.slot = slot
+            self._running.append(sequence)
+        self._joining.clear()
+        return copies
+
+    def _admit(self) -> list[SlotCopy]:
+        """Somebody new, now and then with the beginning of a neighbour's prompt already computed."""
+        copies = []
+        layout = self._model.runner.layout
+        while self._waiting and self._rng.random() < 0.7:
+            taken = {s.slot for s in (*self._prefilling, *self._running)}
+            # Room for everybody who prefills to join without meeting one who still does.
+            if len(taken) >= layout.num_slots // 2:
+                break
+            slot = max(set(range(layout.num_slots)) - taken)
+            sequence = self._waiting.pop(0)
+            sequence.slot = slot
+            for neighbour in self._running:
+                shared = _common(neighbour.prompt_ids, sequence.prompt_ids[:-2])
+                if shared >= 2:
+                    copies.append(SlotCopy(neighbour.slot or 0, slot, shared))
+                    sequence.num_computed_tokens = shared
+                    break
+            self._prefilling.append(sequence)
+        return copies
+
+    def _chunks(self) -> tuple[PrefillChunk, ...]:
+        """At least two tokens each, as a run of one token rounds differently; a prompt of one token excepted."""
+        chunks = []
+        for sequence in self._prefilling:
+            start, length = sequence.num_computed_tokens, sequence.num_prompt_tokens
+            if self._rng.random() < 0.2:
+                continue
+            size = self._rng.randint(2, 24)
+            end = length if length - (start + size) < 2 else start + size
+            chunks.append(PrefillChunk(sequence=sequence, start=start, end=end))
+        return tuple(chunks)
+
+
+def _common(a: tuple[int, ...], b: tuple[int, ...]) -> int:
+    return next(
+        (at for at, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
+    )
+
+
+prompts = st.lists(
+    st.one_of(
+        st.lists(st.integers(0, 299), min_size=1, max_size=50),
+        st.integers(0, 40).map(lambda size: [7, 8, 9, 10] * 3 + list(range(size))),
+    ),
+    min_size=2,
+    max_size=9,
+)
+
+
+@pytest.mark.parametrize("folder", ALL, ids=model_id)
+@settings(max_examples=25, deadline=None)
+@given(prompts=prompts, seed=st.integers(0, 1 << 30))
+def test_neighbours_that_join_and_leave_change_no_bit(
+    folder: Path, prompts: list[list[int]], seed: int
+) -> None:
+    model = load_tiny(folder)
+    company = Company(model, random.Random(seed))
+    for prompt in prompts:
+        company.add(prompt)
+    company.play(num_tokens=12)
+    assert len(company.done) == len(prompts)
+    for sequence in company.done:
+        ids, rows = generate_alone(model, list(sequence.prompt_ids), len(sequence.generated_ids))
+        assert sequence.generated_ids == ids
+        assert [r.tobytes() for r in company.logits[sequence.id]] == [r.tobytes() for r in rows]
+
+
+@pytest.mark.parametrize("folder", FP32, ids=model_id)
+def test_company_computes_what_plain_numpy_computes(folder: Path) -> None:
+    model, rng = load_tiny(folder), random.Random(11)
+    company = Company(model, rng)
+    for _ in range(8):
+        company.add([rng.randrange(300) for _ in range(rng.randint(1, 60))])
+    company.play(num_tokens=10)
+    for sequence in company.done:
+        whole = [*sequence.prompt_ids, *sequence.generated_ids[:-1]]
+        expected = reference(folder).logits(whole)[sequence.num_prompt_tokens - 1 :]
+        np.testing.assert_allclose(np.stack(company.logits[sequence.id]), expected, atol=5e-4)
+
+
+@pytest.mark.parametrize("folder", ALL, ids=model_id)
+def test_a_row_may_be_full_to_its_last_token(folder: Path) -> None:
+    tight, roomy = load_tiny(folder, rows_max=3, context_max=32), load_tiny(folder)
+    prompt = [(at * 13) % 300 for at in range(28)]
+    ids, rows = generate_alone(roomy, prompt, 5)
+    # 28 prompt tokens and 4 of the 5 generated: exactly 32 in the cache.
+    tight_ids, tight_rows = generate_alone(tight, prompt, 5)
+    assert tight_ids == ids
+    assert [row.tobytes() for row in tight_rows] == [row.tobytes() for row in rows]
+    full = [(at * 17) % 300 for at in range(32)]
+    assert generate_alone(tight, full, 1)[0] == generate_alone(roomy, full, 1)[0]
+
+
+def test_one_row_more_than_fits_is_refused_before_anything_runs() -> None:
+    runner = load_tiny(TINY_LLAMA, rows_max=3, context_max=32).runner
+    sequence = make_sequence([1] * 32, generated_ids=[5])
+    sequence.num_computed_tokens = 32
+    with pytest.raises(AssertionError, match="33 tokens, capacity 32"):
+        runner.run(Batch(decode=(sequence,)))
+    with pytest.raises(AssertionError, match="capacity 32"):
+        runner.run(next(prefill(make_sequence([1] * 33))))
+
+
+@pytest.mark.parametrize(
+    ("sequence", "chunk", "match"),
+    [
+        (make_sequence([1, 2], slot=1), None, "in slot 1"),
+        (make_sequence([1, 2], slot=None), None, "in slot None"),
+        (make_sequence([1, 2]), None, "lacks keys and values"),
+        (make_sequence([1, 2]), (1, 1), "chunk"),
+        (make_sequence([1, 2]), (0, 3), "chunk"),
+        (make_sequence([1, 2]), (-1, 2), "chunk"),
+        (make_sequence([1, 2], slot=6), (0, 2), "slot 6"),
+        (make_sequence([1, 2], slot=-1), (0, 2), "slot -1"),
+        (make_sequence([1, 2], slot=None), (0, 2), "no slot"),
+    ],
+)
+def test_a_wrong_batch_is_refused_before_anything_runs(
+    sequence: Sequence, chunk: tuple[int, int] | None, match: str
+) -> None:
+    if chunk is None:
+        batch = Batch(decode=(sequence,))
+    else:
+        batch = Batch(prefill=(PrefillChunk(sequence=sequence, start=chunk[0], end=chunk[1]),))
+    with pytest.raises(AssertionError, match=match):
+        load_tiny(TINY_LLAMA).runner.run(batch)
+
+
+def test_a_chunk_inside_the_decode_run_is_refused() -> None:
+    row = make_sequence([1, 2], generated_ids=[3])
+    row.num_computed_tokens = 2
+    chunk = PrefillChunk(sequence=make_sequence([1, 2], slot=0), start=0, end=2)
+    with pytest.raises(AssertionError, match="decode run up to 1"):
+        load_tiny(TINY_LLAMA).runner.run(Batch(prefill=(chunk,), decode=(row,)))
+
+
+@pytest.mark.parametrize(
+    "copy", [SlotCopy(0, 6, 1), SlotCopy(-1, 0, 1), SlotCopy(0, 1, 257), SlotCopy(0, 1, -1)]
+)
+def test_a_copy_out_of_bounds_is_refused(copy: SlotCopy) -> None:
+    with pytest.raises(AssertionError, match="copy of"):
+        load_tiny(TINY_LLAMA).runner.run(Batch(copies=(copy,)))
+
+
+@pytest.fixture(scope="module")
+def poisonous(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    """Token 299 has an embedding that is not a number."""
+    folder = copy_model(TINY_LLAMA, tmp_path_factory.mktemp("models") / "poisonous")
+    model = onnx.load(folder / "model.onnx")
+    for item in model.graph.initializer:
+        if item.name == "model.embed_tokens.weight":
+            embedding = numpy_helper.to_array(item).copy()
+            embedding[299] = np.nan
+            item.CopyFrom(numpy_helper.from_array(embedding, item.name))
+    (folder / "model.onnx.data").unlink()
+    onnx.save(model, folder / "model.onnx", save_as_external_data=True, location="model.onnx.data")
+    return load_tiny(folder)
+
+
+def test_logits_that_are_not_finite_concern_their_row_alone(poisonous: LoadedModel) -> None:
+    runner = poisonous.runner
+    healthy = [make_sequence([1, 2, 3], slot=0), make_sequence([4, 5], slot=2)]
+    sick = make_sequence([6, 299, 7], slot=1)
+    alone = {tuple(s.prompt_ids): generate_alone(poisonous, list(s.prompt_ids), 4) for s in healthy}
+    rows = [healthy[0], sick, healthy[1]]
+    for row in rows:
+        (result,) = runner.run(next(prefill(row)))
+        assert (result.token_id is None) == (row is sick)
+        advance(row, result.token_id or 0)
+    for _ in range(3):
+        results = runner.run(Batch(decode=tuple(rows)))
+        assert [r.token_id is None for r in results] == [False, True, False]
+        for result in results:
+            advance(result.sequence, result.token_id or 0)
+    for row in healthy:
+        assert row.generated_ids == alone[tuple(row.prompt_ids)][0]
+
+
+def test_a_row_that_held_nonsense_can_be_used_again(poisonous: LoadedModel) -> None:
+    clean = generate_alone(poisonous, [9, 8, 7, 6], 6)
+    for slot in range(poisonous.runner.layout.num_slots):
+        assert (
+            poisonous.runner.run(next(prefill(make_sequence([299] * 100, slot=slot))))[0].token_id
+            is None
+        )
+    again = generate_alone(poisonous, [9, 8, 7, 6], 6)
+    assert again[0] == clean[0]
+    assert [row.tobytes() for row in again[1]] == [row.tobytes() for row in clean[1]]
+
+
+def test_one_result_per_row_and_per_prompt_that_ends() -> None:
+    runner = load_tiny(TINY_LLAMA).runner
+    row = make_sequence([1, 2], slot=0, sampling=SamplingParams(logprobs=2))
+    advance(row, runner.run(next(prefill(row)))[0].token_id or 0)
+    ends, goes_on = make_sequence([3, 4, 5], slot=1), make_sequence([6, 7, 8, 9], slot=2)
+    results = runner.run(
+        Batch(
+            prefill=(
+                PrefillChunk(sequence=ends, start=0, end=3),
+                PrefillChunk(sequence=goes_on, start=0, end=2),
+            ),
+            decode=(row,),
+        )
+    )
+    assert {result.sequence.id for result in results} == {ends.id, row.id}
+    assert [len(r.top) for r in results if r.sequence is row] == [2]
+    runner.release(row)
+    runner.release(row)
