@@ -7,11 +7,15 @@ worker or of the moment, not of the request), and must not multiply load (a boun
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 from common.errors import LeptonError, Reason, Unavailable
 
 __all__ = ["Retry", "RetryBudget", "RetryLimits", "decide"]
+
+
+_ONE: Final = 1.0 - 1e-9
+"""Ten tenths are one retry, whatever floats say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +66,9 @@ class RetryBudget:
     def spend(self, now: float) -> bool:
         """Takes one retry; False when none is left."""
         self._refill(now)
-        if self._tokens < 1.0:
+        if self._tokens < _ONE:
             return False
-        self._tokens -= 1.0
+        self._tokens = max(0.0, self._tokens - 1.0)
         return True
 
     def _refill(self, now: float) -> None:
