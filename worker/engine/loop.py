@@ -163,7 +163,7 @@ class EngineLoop:
                     )
         finally:
             # Events of the last step were handed over before the thread ended: they have been delivered by now.
-            self._fail_streams(_draining())
+            self._fail_streams(_draining)
 
     # --- the engine thread ---
 
@@ -303,12 +303,12 @@ class EngineLoop:
     def _after_crash(self) -> None:
         """Every reader gets a typed failure, and what is new is refused."""
         self._refusal = _crashed
-        self._fail_streams(_crashed())
+        self._fail_streams(_crashed)
 
-    def _fail_streams(self, error: LeptonError) -> None:
+    def _fail_streams(self, make_error: Callable[[], LeptonError]) -> None:
         at = self._clock.now()
         for stream in self._streams:
-            stream.fail(error, at)
+            stream.fail(make_error, at)
         self._streams.clear()
         self._no_streams.set()
 

@@ -7,6 +7,7 @@ never makes the engine wait. It is bounded by construction: a choice has at most
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 
 from common.errors import LeptonError
@@ -67,9 +68,11 @@ class TokenStream:
                     self._abortable.discard(event.choice)
         self._changed.set()
 
-    def fail(self, error: LeptonError, at: float) -> None:
-        """Ends every open choice."""
-        self.push([FailedEvent(choice=choice, error=error, at=at) for choice in sorted(self._open)])
+    def fail(self, make_error: Callable[[], LeptonError], at: float) -> None:
+        """Ends every open choice, each with an error of its own: an exception that is raised twice is a muddle."""
+        self.push(
+            [FailedEvent(choice=choice, error=make_error(), at=at) for choice in sorted(self._open)]
+        )
 
     def take_abortable(self, choice: int | None) -> list[Sequence]:
         """The open sequences (of one choice, or all) that the engine should stop; each is named only once."""
