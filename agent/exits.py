@@ -42,3 +42,12 @@ class Exit:
             if line.startswith("error: "):
                 return line.removeprefix("error: ").strip()
         return None
+
+    def why(self) -> str:
+        """`told`, else `describe` with the last thing it wrote that is no log line (an exception, say)."""
+        if (told := self.told()) is not None:
+            return told
+        last = next((line for line in reversed(self.last_lines) if line.strip()), "")
+        if self.code <= 0 or not last or last.startswith(("{", " ")):
+            return self.describe()
+        return f"{self.describe()}: {last}"

@@ -61,6 +61,5 @@ class RestartPolicy:
         return Restart(delay_s=min(settings.restart_s_first * factor, settings.restart_s_max))
 
     def _summary(self, ended: Exit, spread_s: float) -> str:
-        last = ended.told()
         often = f"ended {self._settings.crashes_max} times in {max(1, round(spread_s))} s"
-        return f"{often}, the last time: {last or ended.describe()}"
+        return f"{often}, the last time: {ended.why()}"

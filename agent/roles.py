@@ -66,6 +66,7 @@ def router_role(plan: ClusterPlan, settings: AgentSettings, token: SecretStr) ->
         "port": str(plan.port),
         "metrics-port": str(plan.metrics_port),
         "discovery.snapshot-file": str(plan.state.snapshot),
+        "drain-delay-s": "0",  # no load balancer in front of it has to notice first
     }
     if plan.insecure:
         flags["cluster.insecure"] = "true"

@@ -83,6 +83,8 @@ class Supervisor:
     def start(self) -> None:
         """Begins; returns at once."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name=self.role.name)
+        # Whatever ends it, nobody waits for a process that will never come.
+        self._task.add_done_callback(lambda _: self._settled.set())
 
     async def wait_ready(self) -> Mapping[str, str]:
         """The facts of the first process that became ready.
@@ -98,6 +100,9 @@ class Supervisor:
             raise self._failed(message) from None
         if self._given_up is not None:
             raise self._given_up
+        if self._task is not None and self._task.done():
+            self._task.result()  # a fault of ours, or it was stopped
+            raise self._failed(f"{self.role.name} was stopped before it was ready")
         return self._facts
 
     async def stop(self) -> None:
@@ -149,15 +154,20 @@ class Supervisor:
         self._process = Process(
             spec, log_bytes_max=self._settings.log_bytes_max, on_line=self._on_line
         )
+        failure: OSError | None = None  # carried out by hand: the TaskGroup would wrap it
         try:
             async with asyncio.TaskGroup() as tasks:
                 readiness = tasks.create_task(self._watch_readiness(self._process, began))
-                ended = await self._process.run()
-                readiness.cancel()
+                try:
+                    return await self._process.run()
+                except OSError as error:
+                    failure = error
+                finally:
+                    readiness.cancel()
         finally:
             self._process = None
             self._facts = {}
-        return ended
+        raise failure
 
     async def _watch_readiness(self, process: Process, began: float) -> None:
         try:
@@ -188,7 +198,7 @@ class Supervisor:
             Notice(
                 name=self.role.name,
                 stage=Stage.ENDED,
-                text=ended.told() or ended.describe(),
+                text=ended.why(),
                 delay_s=decision.delay_s,
             )
         )
