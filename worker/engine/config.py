@@ -31,6 +31,8 @@ class EngineConfig:
     """Longest retry hint in a refusal, seconds."""
     failed_steps_max: int = 3
     """Failed steps in a row after which the engine no longer calls itself healthy."""
+    step_late_s_max: float = 60.0
+    """A step that is so many seconds past its expected end is taken for stuck: the engine is not healthy."""
     stop_s_max: float = 10.0
     """Longest that `EngineLoop.stop` waits for the running step, seconds."""
 
@@ -43,7 +45,7 @@ class EngineConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; at least 1")
-        for name in ("step_ms_max", "retry_after_s_max", "stop_s_max"):
+        for name in ("step_ms_max", "retry_after_s_max", "step_late_s_max", "stop_s_max"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; more than 0")
         if not CHUNK_TOKENS_MIN <= self.chunk_tokens_min <= self.chunk_tokens_max:

@@ -84,11 +84,15 @@ class EngineLoop:
 
     @property
     def healthy(self) -> bool:
-        """Whether the thread lives and steps succeed. A worker that is not should leave the registry and end."""
+        """Whether the thread lives, steps succeed and the running one is not stuck.
+
+        A worker whose engine is not healthy should leave the registry and end.
+        """
         return (
             self._thread.is_alive()
             and not self._has_crashed
             and self._num_failed_steps < self._config.failed_steps_max
+            and not self._is_stuck()
         )
 
     def start(self) -> None:
@@ -327,6 +331,10 @@ class EngineLoop:
             )
             for choice in range(request.n)
         )
+
+    def _is_stuck(self) -> bool:
+        ends_at = self._mailbox.report.step_ends_at
+        return ends_at is not None and self._clock.now() > ends_at + self._config.step_late_s_max
 
     def _check_fits(self, request: EngineRequest) -> None:
         if not request.prompt_ids or request.n < 1 or request.stop.max_tokens < 1:

@@ -10,6 +10,7 @@ from common.clock import SystemClock
 from common.errors import Internal, Reason, Unavailable
 from tests.support.engine import PROMPT, ids_of, make_request, read_all, running, until
 from tests.support.fake_runner import FakeRunner, fake_completion
+from tests.support.manual_clock import ManualClock
 from worker.engine.config import EngineConfig
 from worker.engine.events import EndEvent, Event, FailedEvent
 from worker.engine.loop import EngineLoop
@@ -52,6 +53,21 @@ async def test_steps_that_fail_in_a_row_make_it_unhealthy_until_one_succeeds() -
         assert not engine.healthy
         await read_all(engine.submit(make_request()))
         assert engine.healthy
+
+
+async def test_a_step_that_never_ends_makes_it_unhealthy() -> None:
+    clock = ManualClock()
+    runner = FakeRunner()
+    async with running(runner, EngineConfig(step_ms_max=100, step_late_s_max=5), clock) as engine:
+        with runner.hold():
+            stream = engine.submit(make_request())
+            await asyncio.to_thread(runner.wait_entered)
+            clock.advance(5.05)
+            assert engine.healthy
+            clock.advance(0.1)
+            assert not engine.healthy
+        await read_all(stream)
+        assert engine.healthy, "it was only slow"
 
 
 async def test_a_row_that_is_not_finite_fails_alone() -> None:
