@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
 import socket
 import urllib.request
@@ -14,9 +15,11 @@ from pathlib import Path
 import grpc
 import pytest
 
+from common.process import run_process
 from lepton.v1 import inference_pb2, types_pb2
 from tests.support.processes import Answer, LeptonProcess, ask, until
 from tests.support.tiny_models import TINY_LLAMA, copy_model, edit_json, golden_cases
+from worker.app import PROCESS
 
 Start = Callable[..., LeptonProcess]
 
@@ -125,15 +128,6 @@ async def test_a_second_signal_ends_it_at_once(worker: Start) -> None:
         await asyncio.gather(*calls)
 
 
-async def test_a_port_in_use_is_refused(worker: Start) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        line = await refusal(worker(port=port))
-        assert "PORT_IN_USE" in line
-        assert str(port) in line
-        assert "PORT_IN_USE" in await refusal(worker(metrics_port=port))
-
-
 async def test_an_id_that_a_living_worker_has_is_refused(worker: Start, tmp_path: Path) -> None:
     flags = {"id": "w1", "discovery.registry-dir": tmp_path}
     first = await worker(**flags).start()
@@ -157,13 +151,32 @@ async def test_an_etcd_that_is_not_there_is_no_reason_not_to_serve(worker: Start
     assert await process.wait(within_s=15) == 0
 
 
+def refused(capsys: pytest.CaptureFixture[str], *flags: str) -> str:
+    """The one line with which a worker, run inside this process, refuses to start."""
+    assert run_process(PROCESS, ["--threads", "1", *flags], {}) == 2
+    captured = capsys.readouterr().err
+    (line,) = [line for line in captured.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in captured
+    return line
+
+
+@pytest.mark.parametrize("flag", ["--port", "--metrics-port"])
+def test_a_port_in_use_is_refused(capsys: pytest.CaptureFixture[str], flag: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        flags = {"--port": "0", "--model-dir": str(TINY_LLAMA), flag: port}
+        line = refused(capsys, *(text for pair in flags.items() for text in pair))
+    assert "PORT_IN_USE" in line
+    assert port in line
+
+
 @pytest.mark.parametrize(
     ("break_it", "reason", "file"),
     [
         (lambda folder: (folder / "model.onnx").unlink(), "MODEL_FILE_MISSING", "model.onnx"),
         (
             lambda folder: (folder / "tokenizer.json").write_text('{"cut'),
-            "MODEL_",
+            "MODEL_TOKENIZER_INVALID",
             "tokenizer.json",
         ),
         (
@@ -173,18 +186,46 @@ async def test_an_etcd_that_is_not_there_is_no_reason_not_to_serve(worker: Start
             "MODEL_GRAPH_UNSUPPORTED",
             "model.onnx",
         ),
+        (shutil.rmtree, "MODEL_FILE_MISSING", "model"),
     ],
-    ids=["no graph", "tokenizer cut off", "other graph"],
+    ids=["no graph", "tokenizer cut off", "other graph", "no folder"],
 )
-async def test_a_broken_model_folder_is_refused_with_file_and_fault(
-    worker: Start, tmp_path: Path, break_it: Callable[[Path], object], reason: str, file: str
+def test_a_broken_model_folder_is_refused_with_file_and_fault(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    break_it: Callable[[Path], object],
+    reason: str,
+    file: str,
 ) -> None:
     folder = copy_model(TINY_LLAMA, tmp_path / "model")
     break_it(folder)
-    line = await refusal(worker(model_dir=folder))
+    line = refused(capsys, "--model-dir", str(folder), "--port", "0")
     assert reason in line
     assert file in line
 
 
-async def test_a_setting_that_does_not_exist_is_refused_by_name(worker: Start) -> None:
-    assert "rows_maxx" in await refusal(worker(rows_maxx=3))
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--rows-maxx", "3"], "rows_maxx"),
+        (["--port", "70000"], "worker.port"),
+        (["--host", "0.0.0.0"], "BIND_NOT_ALLOWED"),
+        (["--host", "0.0.0.0", "--cluster.insecure"], "worker.advertise"),
+        (["--id", "a/b", "--port", "0"], "a/b"),
+        (["--config", "/no/such/file.toml"], "/no/such/file.toml"),
+        (["stray"], "stray"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(
+    capsys: pytest.CaptureFixture[str], flags: list[str], told: str
+) -> None:
+    assert told in refused(capsys, "--model-dir", str(TINY_LLAMA), *flags)
+
+
+def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_process(PROCESS, ["--help"], {}) == 0
+    text = capsys.readouterr().out
+    for name, section in PROCESS.sections.items():
+        for key in section.model_fields:
+            flag = key if name == "worker" else f"{name}.{key}"
+            assert f"--{flag.replace('_', '-')} " in text
