@@ -74,7 +74,7 @@ protos-lint: $(READY) ## Lint the protos; nothing released may break (protos/rel
 	$(BIN)/buf breaking --against protos/released.binpb
 
 protos-release: $(READY) ## At a release: what is there now may not break from here on
-	$(BIN)/buf build --output protos/released.binpb
+	$(BIN)/buf build --path protos/lepton/v1 --output protos/released.binpb
 
 protos: $(READY) ## Generate common/gen from protos/
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=common/gen --pyi_out=common/gen \

@@ -8,7 +8,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import SecretStr
 
 from agent.settings import AgentSettings
 from common.cluster import ClusterSettings
@@ -78,27 +81,25 @@ def _settings() -> Iterator[str]:
 
 
 def _type(annotation: Any) -> str:
-    text = getattr(annotation, "__name__", None) or str(annotation)
-    if str(annotation).startswith(("typing.", "tuple[", "pathlib", "Literal")) or "|" in str(
-        annotation
-    ):
-        text = str(annotation)
-    for long, short in {
-        "pathlib.Path": "path",
-        "pathlib._local.Path": "path",
-        "Path": "path",
-        "SecretStr": "secret",
-        "typing.Literal": "one of ",
-        "tuple[str, ...]": "list",
-        "str": "text",
-        "int": "integer",
-        "float": "number",
-        "bool": "true or false",
-    }.items():
-        if text == short:
-            break
-        text = text.replace(long, short) if text != "text" else text
-    return text.replace("|", "or")
+    """What a value may be, in words that need no Python."""
+    if get_origin(annotation) is Literal:
+        return "one of " + ", ".join(f"`{value}`" for value in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return "list"
+    if get_origin(annotation) in (Union, UnionType):
+        kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
+        return " or ".join(_type(kind) for kind in kinds)
+    return _WORDS[annotation]
+
+
+_WORDS: dict[Any, str] = {
+    str: "text",
+    int: "integer",
+    float: "number",
+    bool: "true or false",
+    Path: "path",
+    SecretStr: "secret",
+}
 
 
 def _default(info: Any) -> str:
