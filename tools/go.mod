@@ -1,6 +1,6 @@
 module github.com/lepton/lepton/tools
 
-go 1.24
+go 1.25.0
 
 tool github.com/fullstorydev/grpcurl/cmd/grpcurl
 
