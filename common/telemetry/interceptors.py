@@ -199,9 +199,9 @@ def _with_context(details: grpc.aio.ClientCallDetails, span: Span) -> grpc.aio.C
 
 def _end_client(span: Span, call: Any) -> None:
     """Called by gRPC when the call has its status, on the event loop, whoever still holds the call."""
-    code = _result_of(call.code())
-    details = _result_of(call.details())
-    _end(span, code, failed=code is not grpc.StatusCode.OK, message=details or "")
+    code: grpc.StatusCode = _result_of(call.code())
+    message = _result_of(call.details()) or ""
+    _end(span, code, failed=code is not grpc.StatusCode.OK, message=message)
 
 
 def _result_of(done: Any) -> Any:
