@@ -1,0 +1,1 @@
+"""Load on a cluster, and what it measured. Shares its core with `lepton bench` (`cli.bench`)."""
