@@ -12,18 +12,15 @@ marked. Should the two show different control tokens, the second counts.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as SequenceOf
-from datetime import UTC, datetime
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, Protocol
 
 from jinja2 import TemplateError
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from common.errors import BadModel, InvalidRequest, Reason
+from worker.runtime.sandbox import TemplateSandbox
 
 __all__ = ["ChatMessage", "ChatTemplate", "RenderedChat"]
 
@@ -66,14 +63,8 @@ class ChatTemplate:
 
         Raises `BadModel(MODEL_TOKENIZER_INVALID)` when the template does not compile.
         """
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
-        )
-        environment.filters["tojson"] = _tojson
-        environment.globals["raise_exception"] = _raise_exception
-        environment.globals["strftime_now"] = _strftime_now
         try:
-            self._template = environment.from_string(source)
+            self._template = TemplateSandbox().from_string(source)
         except TemplateError as error:
             raise BadModel(
                 f"chat_template.jinja: {error}", reason=Reason.MODEL_TOKENIZER_INVALID
@@ -183,19 +174,6 @@ def _insert(text: str, mark: str, cuts: set[int]) -> str:
 def _as_dict(message: ChatMessage, content: str, name: str) -> dict[str, str]:
     fields = {"role": message.role, "content": content}
     return fields | ({"name": name} if name else {})
-
-
-def _tojson(value: Any, indent: int | None = None) -> str:
-    """Jinja's own filter escapes <, > and & for HTML, which is not what models were trained on."""
-    return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
-def _raise_exception(message: str) -> NoReturn:
-    raise TemplateError(message)
-
-
-def _strftime_now(format: str) -> str:  # noqa: A002 - the name that templates know
-    return datetime.now(UTC).strftime(format)
 
 
 def _refused(message: str) -> InvalidRequest:

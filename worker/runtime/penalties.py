@@ -48,7 +48,8 @@ class SeenTokens:
     def catch_up(self, sequence: Sequence) -> None:
         """Counts what was generated since the last call."""
         for token_id in sequence.generated_ids[self._num_generated :]:
-            self._counts[self._see(token_id)] += 1.0
+            at = self._see(token_id)  # first: it may replace the array
+            self._counts[at] += 1.0
         self._num_generated = len(sequence.generated_ids)
 
     def apply(self, logits: npt.NDArray[np.float32], sampling: SamplingParams) -> None:
