@@ -28,21 +28,36 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the base 
     def __init__(self, services: Iterable[str]) -> None:
         self._services = frozenset({"", SERVICE_NAME, *services})
         self._serving = False
+        self._closed = False
         self._changed = asyncio.Event()
 
     def set_serving(self, *, serving: bool) -> None:
         if serving != self._serving:
             self._serving = serving
-            self._changed.set()
-            self._changed = asyncio.Event()
+            self._tell()
+
+    def close(self) -> None:
+        """NOT_SERVING from now on, and the end of every watch: none may hold up the end of the server."""
+        self._serving, self._closed = False, True
+        self._tell()
 
     async def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 - the name of the method on the wire
         if request.service not in self._services:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"no service {request.service!r} here")
         return health_pb2.HealthCheckResponse(status=self._status(request.service))
 
+    async def List(self, request: Any, context: Any) -> Any:  # noqa: N802 - the name of the method on the wire
+        statuses = {
+            service: health_pb2.HealthCheckResponse(status=self._status(service))
+            for service in self._services
+        }
+        return health_pb2.HealthListResponse(statuses=statuses)
+
     async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802 - the name of the method on the wire
-        """Writes the state at once and after each change; a state that flips back unseen is not written."""
+        """Writes the state at once and after each change; a state that flips back unseen is not written.
+
+        Ends as UNAVAILABLE when the server stops.
+        """
         written = None
         while True:
             changed = self._changed
@@ -50,7 +65,13 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the base 
             if status != written:
                 await context.write(health_pb2.HealthCheckResponse(status=status))
                 written = status
+            if self._closed:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "the server stops")
             await changed.wait()
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def _status(self, service: str) -> Any:
         if service not in self._services:

@@ -130,9 +130,12 @@ class RpcServer:
     async def stop(self, grace_s: float) -> None:
         """Health NOT_SERVING, no new calls, running ones get `grace_s` seconds, then they are cancelled.
 
+        Streams that only end with the process must be ended by their owner first, or they use up the grace.
         Safe to call twice and without `start`.
         """
-        self.set_serving(False)
+        self._serving = False
+        if self._health is not None:
+            self._health.close()
         server, self._server = self._server, None
         if server is not None:
             await server.stop(grace_s)

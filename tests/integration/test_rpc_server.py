@@ -214,6 +214,9 @@ async def test_health_follows_the_state_for_the_server_and_each_service(
     assert [await status(s) for s in services] == ["NOT_SERVING"] * 3
     server.set_serving(True)
     assert [await status(s) for s in services] == ["SERVING"] * 3
+    listed = await health.List(health_pb2.HealthListRequest())
+    assert {listed.statuses[s].status for s in services} == {1}
+    assert set(listed.statuses) == set(services)
     with pytest.raises(grpc.aio.AioRpcError) as unknown:
         await status("lepton.v1.Nothing")
     assert unknown.value.code() is grpc.StatusCode.NOT_FOUND
@@ -234,9 +237,10 @@ async def test_a_health_watch_sees_the_changes_and_its_end(
     server.set_serving(False)
     assert (await watch.read()).status == status.NOT_SERVING
     other.cancel()
-    await server.stop(0)
-    with pytest.raises(grpc.aio.AioRpcError):
+    await asyncio.wait_for(server.stop(60), 10)  # the open watch does not use up the grace
+    with pytest.raises(grpc.aio.AioRpcError) as ended:
         await watch.read()
+    assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_stop_lets_running_calls_finish(
