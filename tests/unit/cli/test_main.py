@@ -1,0 +1,94 @@
+"""The command as a whole."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+from typer.testing import Result
+
+from tests.support.processes import ROOT
+
+Lepton = Callable[..., Result]
+
+HEAVY = (
+    "grpc",
+    "pydantic",
+    "numpy",
+    "onnxruntime",
+    "opentelemetry",
+    "tokenizers",
+    "google.protobuf",
+)
+
+
+def test_help_names_every_command_and_the_exit_codes(lepton: Lepton) -> None:
+    text = lepton("--help").stdout
+    for command in [
+        "up",
+        "generate",
+        "chat",
+        "ps",
+        "models",
+        "trace",
+        "bench",
+        "doctor",
+        "version",
+    ]:
+        assert command in text
+    assert "130 interrupted" in text
+
+
+@pytest.mark.parametrize(
+    "command", ["up", "generate", "chat", "ps", "models", "trace", "bench", "doctor", "version"]
+)
+def test_every_command_explains_itself(lepton: Lepton, command: str) -> None:
+    done = lepton(command, "--help")
+    assert done.exit_code == 0
+    assert "--help" in done.stdout
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom cli.main import app\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_version(lepton: Lepton) -> None:
+    assert lepton("version").stdout.startswith("lepton ")
+    assert set(json.loads(lepton("version", "--json").stdout)) == {"lepton", "python"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--model", "/no/such/folder"], "MODEL_FILE_MISSING"),
+        (["--model", "{model}", "--etcd", "/no/such/etcd"], "SETTING_INVALID"),
+        (["--model", "{model}", "--host", "0.0.0.0"], "BIND_NOT_ALLOWED"),
+        (["--model", "{model}", "--host", "203.0.113.9", "--insecure"], "PORT_IN_USE"),
+        (["--model", "{model}", "--config", "/no/such.toml"], "SETTING_INVALID"),
+        (["--model", "{model}", "--workers", "1000000000"], "SETTING_INVALID"),
+    ],
+)
+def test_up_refuses_before_it_starts_anything(
+    lepton: Lepton, tmp_path_factory: pytest.TempPathFactory, arguments: list[str], reason: str
+) -> None:
+    model = tmp_path_factory.mktemp("model")
+    (model / "genai_config.json").write_text("{}")
+    done = lepton("up", *(argument.format(model=model) for argument in arguments))
+    assert done.exit_code == 2
+    assert reason in done.stderr
+    assert "Traceback" not in done.output
+
+
+def test_a_refusal_in_json(lepton: Lepton) -> None:
+    done = lepton("up", "--model", "/no/such/folder", "--json")
+    assert json.loads(done.stdout)["error"]["reason"] == "MODEL_FILE_MISSING"

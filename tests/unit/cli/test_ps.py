@@ -1,0 +1,106 @@
+"""`lepton ps` and `lepton models`: from values to text and JSON, and with a router that is or is not there."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+
+from rich.console import Console
+from typer.testing import Result
+
+from cli.census import Census, WorkerRow
+from cli.ps import census_json, census_view
+from tests.support.scripted_server import MODEL, ScriptedServer
+
+Lepton = Callable[..., Result]
+
+CENSUS = Census(
+    address="127.0.0.1:50051",
+    router_error="",
+    models=(MODEL,),
+    workers=(
+        WorkerRow(
+            id="w1",
+            model="tiny",
+            revision="0123456789abcdef" * 2,
+            address="127.0.0.1:4001",
+            state="serving",
+            running=3,
+            rows_max=16,
+            waiting=1,
+            kv_usage=0.126,
+            step=4242,
+            pid=77,
+        ),
+        WorkerRow(
+            id="w2", model="tiny", revision="", address="127.0.0.1:4002", state="unreachable"
+        ),
+    ),
+    registry="etcd 127.0.0.1:2379",
+    registry_away=True,
+    problems=("/lepton/v1/workers/x: not JSON",),
+)
+
+
+def _text(census: Census) -> list[str]:
+    console = Console(file=io.StringIO(), width=140)
+    console.print(census_view(census))
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+
+
+def test_the_table_says_who_is_there_and_how_busy() -> None:
+    head, _, titles, first, second, problem = _text(CENSUS)
+    assert head == ("router 127.0.0.1:50051   registry etcd 127.0.0.1:2379 does not answer")
+    assert titles.split()[:4] == ["worker", "model", "revision", "state"]
+    assert titles.split()[4:] == ["running", "waiting", "kv", "steps", "address", "pid"]
+    assert first.split() == (
+        [
+            "w1",
+            "tiny",
+            "0123456789ab",
+            "serving",
+            "3/16",
+            "1",
+            "13%",
+            "4242",
+            "127.0.0.1:4001",
+            "77",
+        ]
+    )
+    assert second.split() == ["w2", "tiny", "unreachable", "127.0.0.1:4002"]
+    assert problem == "unreadable entry /lepton/v1/workers/x: not JSON"
+
+
+def test_json_holds_the_same() -> None:
+    data = json.loads(json.dumps(census_json(CENSUS)))
+    assert data["router"] == {"address": "127.0.0.1:50051", "answers": True, "error": None}
+    assert data["registry"] == {"where": "etcd 127.0.0.1:2379", "answers": False}
+    assert [row["id"] for row in data["workers"]] == ["w1", "w2"]
+    assert data["workers"][0]["running"] == 3
+    assert data["workers"][1]["running"] is None
+    assert data["models"][0]["num_workers"] == 2
+
+
+def test_a_cluster_of_another_machine_shows_its_models(
+    lepton: Lepton, server: ScriptedServer
+) -> None:
+    done = lepton("ps", "-a", server.address)
+    assert done.exit_code == 0
+    assert "tiny" in done.stdout
+    done = lepton("models", "-a", server.address, "--json")
+    assert json.loads(done.stdout)["models"][0]["context_length"] == 512
+
+
+def test_no_router(lepton: Lepton) -> None:
+    done = lepton("ps", "-a", "127.0.0.1:1")
+    assert done.exit_code == 1
+    assert "does not answer" in done.stdout
+    done = lepton("ps", "-a", "127.0.0.1:1", "--json")
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["router"]["answers"] is False
+
+
+def test_no_model(lepton: Lepton, server: ScriptedServer) -> None:
+    server.models = []
+    assert "No model can be asked now" in lepton("models", "-a", server.address).stdout
