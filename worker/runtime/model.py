@@ -86,7 +86,7 @@ def load_model(
     layout = CacheLayout(num_slots=rows_max, capacity=capacity)
     try:
         runner = OnnxRunner(graph, layout)
-    except MemoryError as error:
+    except (MemoryError, ValueError) as error:  # too much now, or for any address
         raise BadModel(
             f"{artifact.graph.name}: no memory for {rows_max} rows of {capacity} tokens; lower rows_max or context_max",
             reason=Reason.MODEL_FILE_INVALID,

@@ -1,4 +1,4 @@
-"""The environment in which chat templates run: they come with model folders, so they may change nothing, reach nothing."""
+"""Where chat templates run: they come with model folders, so they may change nothing and reach nothing."""
 
 from __future__ import annotations
 
