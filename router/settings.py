@@ -12,7 +12,7 @@ __all__ = ["RouterSettings"]
 class RouterSettings(Section):
     """What one router process is and how patient it is."""
 
-    id: str = Field(default="", max_length=64, pattern=r"[A-Za-z0-9._-]*$")
+    id: str = Field(default="", max_length=64, pattern=r"^[A-Za-z0-9._-]*$")
     """Name in logs, traces and towards workers. Empty: made at start."""
     host: str = "127.0.0.1"
     """Address to listen on. Anything but loopback needs `cluster.insecure`."""
