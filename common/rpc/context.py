@@ -29,13 +29,11 @@ class InitialMetadataContext:
 
     async def send_initial_metadata(self, initial_metadata: Any) -> None:
         """Sends the handler's metadata and ours; a second call raises, as gRPC's own does."""
-        self._sent = True
+        self._step_aside()
         await self._context.send_initial_metadata((*self._extra, *initial_metadata))
 
     async def write(self, message: Any) -> None:
         await self.finish()
-        # From now on nothing of ours stands in the way of a message.
-        self.write = self._context.write  # type: ignore[method-assign]
         await self._context.write(message)
 
     async def abort(
@@ -48,5 +46,10 @@ class InitialMetadataContext:
     async def finish(self) -> None:
         """Sends `extra` if nothing was sent yet."""
         if not self._sent:
-            self._sent = True
+            self._step_aside()
             await self._context.send_initial_metadata(self._extra)
+
+    def _step_aside(self) -> None:
+        """From now on nothing of ours stands between a handler and its messages."""
+        self._sent = True
+        self.write = self._context.write  # type: ignore[method-assign]

@@ -135,8 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         if path == "/metrics":
-            encode, content_type = choose_encoder(self.headers.get("Accept", ""))
-            self._answer(200, content_type, encode(self.server.registry))
+            self._answer_metrics()
         elif path == "/livez":
             self._answer_json(200, {"live": True})
         elif path == "/readyz":
@@ -151,6 +150,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
         """Scrapes are not worth a line."""
+
+    def _answer_metrics(self) -> None:
+        encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+        try:
+            body = encode(self.server.registry)
+        except Exception:  # a gauge asks the process when it is scraped, and that may fail
+            log.exception("metrics.scrape_failed")
+            self._answer_json(500, {"error": "a metric cannot be read; the log says which"})
+        else:
+            self._answer(200, content_type, body)
 
     def _is_ready(self) -> bool:
         try:

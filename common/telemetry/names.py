@@ -87,6 +87,9 @@ LEPTON_REASON: Final = "lepton.reason"
 LEPTON_ATTEMPT: Final = "lepton.attempt"
 LEPTON_CANDIDATES: Final = "lepton.candidates"
 LEPTON_CHOICE: Final = "lepton.choice"
+LEPTON_WAITED_S: Final = "lepton.waited_s"
+LEPTON_SNAPSHOT_AGE_S: Final = "lepton.snapshot_age_s"
+LEPTON_SNAPSHOT_STALE: Final = "lepton.snapshot_stale"
 
 ATTRIBUTES: Final[dict[str, str]] = {
     RPC_SYSTEM_NAME: 'Always "grpc".',
@@ -124,6 +127,9 @@ ATTRIBUTES: Final[dict[str, str]] = {
     LEPTON_ATTEMPT: "1 for the first worker that was tried.",
     LEPTON_CANDIDATES: "Workers that could have been chosen.",
     LEPTON_CHOICE: "Index of the choice.",
+    LEPTON_WAITED_S: "Seconds that the call waited for a worker to be there.",
+    LEPTON_SNAPSHOT_AGE_S: "Seconds since the registry last confirmed the list of workers, at the choice.",
+    LEPTON_SNAPSHOT_STALE: "Whether the registry could not be reached then.",
 }
 """Attribute key → what it holds."""
 

@@ -80,6 +80,20 @@ def test_a_broken_callback_is_not_ready(start: Start) -> None:
     assert _get(start(health=broken), "/readyz")[0].status == 503
 
 
+def test_a_gauge_that_fails_is_a_500_and_the_next_scrape_works(start: Start) -> None:
+    registry = CollectorRegistry()
+    gauge = WorkerInstruments(registry).num_requests_running
+
+    def fails() -> float:
+        raise RuntimeError("no")
+
+    gauge.set_function(fails)
+    port = start(registry)
+    assert _get(port, "/metrics")[0].status == 500
+    gauge.set_function(lambda: 7)
+    assert b"lepton_num_requests_running 7.0" in _get(port, "/metrics")[1]
+
+
 def test_other_paths_and_head(start: Start) -> None:
     port = start()
     assert _get(port, "/../etc/passwd")[0].status == 404
