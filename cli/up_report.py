@@ -134,7 +134,7 @@ class PrettyReport:
         self._console.print()
         self._console.print(Text(f"  Ready in {took_s:.1f} s", style="bold green"))
         self._console.print()
-        self._console.print(Padding(table, (0, 0, 1, 2)))
+        self._console.print(Padding(table, (0, 0, 1, 2), expand=False))
 
     async def first_answer(self, prompt: str, clock: Clock, *, must_work: bool) -> None:
         self._console.print(Text("  > ", style="dim").append(prompt, style="bold"), soft_wrap=True)
@@ -177,7 +177,7 @@ class PrettyReport:
             table.add_row(Text(command, style="cyan"), Text(what, style="dim"))
         self._console.print(Text("  In another terminal", style="bold"))
         self._console.print()
-        self._console.print(Padding(table, (0, 0, 1, 2)))
+        self._console.print(Padding(table, (0, 0, 1, 2), expand=False))
         self._console.print(Text("  Ctrl-C ends the cluster.", style="dim"))
         self._console.print()
 
@@ -197,7 +197,7 @@ class PrettyReport:
             where = f"  Its trace went to the collector at {os.environ[_COLLECTOR]}."
             self._console.print(Text(where, style="dim"))
         elif spans := await _spans(self._plan.state.traces, stats, clock):
-            self._console.print(Padding(render(spans), (0, 0, 0, 2)))
+            self._console.print(Padding(render(spans), (0, 0, 0, 2), expand=False))
         self._console.print()
 
 

@@ -1,0 +1,200 @@
+"""`lepton up` as a newcomer meets it: it answers, it mends itself, and it leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import uuid
+from pathlib import Path
+
+import pytest
+
+from tests.support.lepton_up import LeptonUp, lepton, lepton_up, marked, start_lepton
+from tests.support.processes import until
+
+pytestmark = [pytest.mark.e2e]
+
+QUESTION, ANSWER = "What is 17 + 25?", "42"
+
+
+async def _serving(up: LeptonUp) -> list[str]:
+    """Ids of the workers that `lepton ps` shows as serving."""
+    done = await up.run("ps", "--json")
+    return [row["id"] for row in done.json["workers"] if row["state"] == "serving"]
+
+
+async def _until_serving(up: LeptonUp, ids: list[str], *, within_s: float) -> None:
+    async def seen() -> bool:
+        return await _serving(up) == ids
+
+    await until(seen, within_s=within_s, what=f"lepton ps shows {ids}")
+
+
+@pytest.mark.etcd
+async def test_a_first_answer_with_its_trace_and_then_nothing_is_left(tmp_path: Path) -> None:
+    mark = uuid.uuid4().hex
+    done = await lepton("up", "--port=0", "--once", QUESTION, state=tmp_path, mark=mark)
+    assert done.code == 0, done.stderr
+    assert ANSWER in done.stdout
+    for word in ("registry", "w1", "w2", "front door", "lepton.prefill", "tokens/s"):
+        assert word in done.stdout
+    assert done.stderr == ""
+    assert marked(mark) == []
+    assert not (tmp_path / "cluster.json").exists()
+
+
+@pytest.mark.etcd
+async def test_a_running_cluster_answers_every_command_and_ends_on_ctrl_c(tmp_path: Path) -> None:
+    async with lepton_up(tmp_path) as up:
+        await up.until_ready()
+
+        asked = await up.run("generate", QUESTION)
+        assert asked.code == 0, asked.stderr
+        assert ANSWER in asked.stdout
+        chatted = await lepton("chat", state=tmp_path, text=f"{QUESTION}\n")
+        assert ANSWER in chatted.stdout
+        assert await _serving(up) == ["w1", "w2"]
+        listed = await up.run("models", "--json")
+        assert [one["num_workers"] for one in listed.json["models"]] == [2]
+        await _one_trace_over_router_and_worker(up)
+        await _others_are_refused(up, tmp_path)
+
+        token = up.state.token.get_secret_value()
+        assert not any(token in line for line in marked(up.mark))
+        code = await up.interrupt()
+        assert code == 0
+        assert up.events[-1] == {"event": "cluster.stopped"}
+        assert marked(up.mark) == []
+        assert up.other == []
+    assert not (tmp_path / "cluster.json").exists()
+
+
+async def _one_trace_over_router_and_worker(up: LeptonUp) -> None:
+    asked = await up.run("generate", QUESTION, "--json")
+    trace_id = asked.json["summary"]["trace_id"]
+
+    async def services() -> bool:
+        traced = await up.run("trace", trace_id, "--json")
+        spans = traced.json.get("spans", [])
+        whole = {span["service"] for span in spans} == {"lepton-router", "lepton-worker"}
+        return whole and {span["trace_id"] for span in spans} == {trace_id}
+
+    await until(services, within_s=10, what="one trace over router and worker")
+
+
+async def _others_are_refused(up: LeptonUp, folder: Path) -> None:
+    again = await lepton("up", "--port=0", state=folder)
+    assert again.code == 2
+    assert "(CLUSTER_RUNNING)" in again.stderr
+    port = up.state.address.rpartition(":")[2]
+    other = await lepton("up", f"--port={port}", state=folder / "other")
+    assert other.code == 2
+    assert f"port {port} on 127.0.0.1 is in use by" in other.stderr
+    assert "(PORT_IN_USE)" in other.stderr
+    assert "--port" in other.stderr
+
+
+@pytest.mark.etcd
+async def test_what_is_killed_comes_back(tmp_path: Path) -> None:
+    async with lepton_up(tmp_path) as up:
+        await up.until_ready()
+
+        os.kill(up.pid("w1"), signal.SIGKILL)
+        assert ANSWER in (await up.run("generate", QUESTION)).stdout  # the other one answers
+        await until(
+            lambda: len(up.named("process.ready", "w1")) == 2, within_s=20, what="w1 is back"
+        )
+        assert up.named("process.ended", "w1")[0]["text"] == "killed by SIGKILL"
+        await _until_serving(up, ["w1-r1", "w2"], within_s=10)
+
+        os.kill(up.pid("etcd"), signal.SIGKILL)
+        assert ANSWER in (await up.run("generate", QUESTION)).stdout
+        await until(
+            lambda: len(up.named("process.ready", "etcd")) == 2, within_s=20, what="etcd is back"
+        )
+        await _until_serving(up, ["w1-r1", "w2"], within_s=5)
+
+        os.kill(up.pid("router"), signal.SIGKILL)
+        await until(
+            lambda: len(up.named("process.ready", "router")) == 2,
+            within_s=20,
+            what="router is back",
+        )
+        assert ANSWER in (await up.run("generate", QUESTION)).stdout
+
+        assert await up.interrupt(signal.SIGTERM) == 0
+        assert marked(up.mark) == []
+
+
+async def test_killing_the_agent_takes_everything_with_it(tmp_path: Path) -> None:
+    async with lepton_up(tmp_path) as up:
+        await up.until_ready()
+        assert len(marked(up.mark)) >= 4
+        up.process.kill()
+        await up.until_gone()
+        # What it left does not deceive the next command, nor the next start.
+        done = await up.run("ps", "--json", "-a", "127.0.0.1:1")
+        assert done.code == 1
+        again = await lepton("up", "--port=0", "--once", QUESTION, state=tmp_path)
+        assert again.code == 0, again.stderr
+
+
+async def test_without_etcd_a_directory_is_the_registry(tmp_path: Path) -> None:
+    async with lepton_up(tmp_path, "--etcd=none") as up:
+        await up.until_ready()
+        (ready,) = up.named("cluster.ready")
+        assert ready["registry"] == str(tmp_path / "registry")
+        assert await _serving(up) == ["w1", "w2"]
+        assert not any("etcd" in line for line in marked(up.mark))
+        assert await up.interrupt() == 0
+
+
+async def test_ctrl_c_during_the_start_leaves_nothing(tmp_path: Path) -> None:
+    async with lepton_up(tmp_path, "--etcd=none") as up:
+        await until(lambda: bool(up.named("process.starting", "w1")), within_s=30, what="started")
+        assert await up.interrupt() == 130
+        assert marked(up.mark) == []
+
+
+async def test_a_second_ctrl_c_does_not_wait_for_calls(tmp_path: Path) -> None:
+    async with lepton_up(tmp_path, "--etcd=none") as up:
+        await up.until_ready()
+        asking = await start_lepton(
+            "generate", QUESTION, "--ignore-eos", "-n", "8", "--json", state=tmp_path
+        )
+        assert asking.stdout is not None
+        assert b"started" in await asking.stdout.readline()
+        for worker in ("w1", "w2"):
+            os.kill(up.pid(worker), signal.SIGSTOP)  # the call can never end
+        up.process.send_signal(signal.SIGINT)
+        await until(lambda: bool(up.named("cluster.stopping")), within_s=10, what="it stops")
+        assert await up.interrupt() == 0
+        assert marked(up.mark) == []
+        _, told = await asking.communicate()
+        assert asking.returncode == 1, told
+
+
+async def test_a_model_that_cannot_be_served_ends_the_start_with_its_reason(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "genai_config.json").write_text("{}")
+    mark = uuid.uuid4().hex
+    done = await lepton(
+        "up", "--port=0", f"--model={model}", "--json", state=tmp_path / "state", mark=mark
+    )
+    assert done.code == 2
+    (error,) = [json.loads(line)["error"] for line in done.stdout.splitlines() if '"error"' in line]
+    assert error["reason"].startswith("MODEL_")
+    assert marked(mark) == []
+
+
+async def test_a_metrics_port_in_use_is_refused_only_when_it_was_asked_for(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = await lepton("up", "--port=0", f"--metrics-port={port}", state=tmp_path)
+    assert done.code == 2
+    assert "--metrics-port" in done.stderr
