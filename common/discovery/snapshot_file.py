@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final, final
@@ -26,18 +28,21 @@ class SnapshotFile:
     def __init__(self, path: Path, clock: Clock) -> None:
         self._path = path
         self._clock = clock
+        self._saving = threading.Lock()
 
     def save(self, snapshot: Snapshot) -> None:
-        """Replaces the file. Blocks for a small write to a local disk."""
+        """Replaces the file. Blocks for a write to a local disk; may be called from any thread."""
         content = {
             "saved_at": self._clock.wall(),
             "instances": [{"format": FORMAT, **asdict(it)} for it in snapshot.instances.values()],
         }
-        temporary = self._path.with_name(f".{self._path.name}.tmp")
+        # Of this process alone: two routers may keep the same file.
+        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(content, indent=1), "utf-8")
-            temporary.replace(self._path)
+            with self._saving:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                temporary.write_text(json.dumps(content), "utf-8")
+                temporary.replace(self._path)
         except OSError as error:
             log.warning("discovery.snapshot_not_saved", file=str(self._path), error=str(error))
 

@@ -369,6 +369,30 @@ async def test_an_answer_that_gets_lost_is_looked_up_not_repeated(
     assert await etcd.get(key_of("w1")) is None
 
 
+async def test_an_update_whose_answer_is_lost_is_made_good_at_once(
+    etcd: EtcdServer,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registration = await register(etcd, lease_ttl_s=60)  # the next renewal is 20 s away
+    done, lost = EtcdClient.txn, []
+
+    async def txn_that_does_not_arrive(self: EtcdClient, request: pb.TxnRequest) -> pb.TxnResponse:
+        if not lost:
+            lost.append(request)
+            raise Unreachable("not sent")
+        return await done(self, request)
+
+    monkeypatch.setattr(EtcdClient, "txn", txn_that_does_not_arrive)
+    draining = make_instance(state=InstanceState.DRAINING)
+    async with follow(etcd) as seen:
+        await seen.until(fresh(make_instance()))
+        await registration.update(draining)
+        assert not registration.announced  # control: it was lost
+        await seen.until(fresh(draining), within_s=3)
+    await until_announced(registration)
+    await registration.close()
+
+
 @pytest.mark.parametrize(("relist_s", "healed"), [(0.5, True), (3600, False)])
 async def test_a_watch_that_goes_silent_is_healed_by_the_next_list(
     etcd: EtcdServer,  # noqa: F811

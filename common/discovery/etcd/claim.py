@@ -19,7 +19,7 @@ __all__ = ["Contended", "Taken", "claim", "is_alive", "replace"]
 
 _TRIES: Final = 8
 _LOOK_EVERY_S: Final = 0.25
-_GRACE_S: Final = 2.0
+_GRACE_S: Final = 5.0
 """How late etcd may be in removing a lease that has ended."""
 
 
@@ -79,10 +79,11 @@ async def is_alive(client: EtcdClient, clock: Clock, taken: Taken) -> bool:
             lease = await client.time_to_live(taken.lease_id)
         except LeaseGone:
             return False
-        if lease.ttl < 0:
+        if not lease.granted_ttl:
             return False
-        # A lease that nobody renewed since we began cannot have more than this left.
-        if lease.ttl > lease.granted_ttl - waited_s:
+        # A lease that nobody renewed since we began cannot have more than this left. (Rounded towards 0, so that 0 says
+        # nothing: it may be a lease that is over and not yet removed.)
+        if lease.ttl > max(0.0, lease.granted_ttl - waited_s):
             return True
         if waited_s > lease.granted_ttl + _GRACE_S:
             return True

@@ -41,7 +41,10 @@ _AWAY: Final = (
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.CANCELLED,
     grpc.StatusCode.UNKNOWN,
+    # gRPC's own, when a stream breaks under a write.
+    grpc.StatusCode.INTERNAL,
 )
+"""Codes that leave open what happened."""
 
 
 def typed(error: grpc.aio.AioRpcError) -> EtcdError:

@@ -45,6 +45,7 @@ class EtcdRegistration:
         self._written: Instance | None = None
         self._revision: int | None = None
         """Of our last write; None while away."""
+        self._lost = asyncio.Event()
         self._tending: Background | None = None
 
     def __repr__(self) -> str:
@@ -136,14 +137,14 @@ class EtcdRegistration:
         backoff = Backoff(
             self._clock, least_s=self._settings.retry_s_min, most_s=self._settings.retry_s_max
         )
-        told = None
+        told: type[Exception] | None = None
         while True:
             try:
                 rest_s = await self._tend_once()
             except (EtcdError, Taken) as problem:
-                if str(problem) != told:
-                    told = str(problem)
-                    log.warning("discovery.retry", worker_id=self.instance.id, error=told)
+                if type(problem) is not told:  # once per outage: texts differ from try to try
+                    told = type(problem)
+                    log.warning("discovery.retry", worker_id=self.instance.id, error=str(problem))
                 await backoff.wait()
             except Exception:
                 # A fault of ours must not take the worker out of the registry for good.
@@ -152,15 +153,24 @@ class EtcdRegistration:
             else:
                 told = None
                 backoff.reset()
-                await self._clock.sleep(rest_s)
+                await self._rest(rest_s)
 
     async def _tend_once(self) -> float:
         """Sees to it that the key stands and its lease lives; returns the seconds until it must be done again."""
+        self._lost.clear()
         if self.announced:
             await self._renew()
         if not self.announced:
             await self.announce()
         return self._lease.renew_every_s if self._lease is not None else 0.0
+
+    async def _rest(self, seconds: float) -> None:
+        """Until the time is over or an update finds that the announcement is lost."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._lost.wait()
+        except TimeoutError:
+            return
 
     async def _renew(self) -> None:
         """Raises `EtcdError` when it failed; `away` when the lease is lost or may be."""
@@ -189,4 +199,5 @@ class EtcdRegistration:
 
     def _lose(self, reason: str) -> None:
         self._revision = None
+        self._lost.set()
         log.warning("discovery.announcement_lost", worker_id=self.instance.id, reason=reason)
