@@ -60,25 +60,22 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
         async def around(inner: Behaviour, request: Any, context: Any) -> Any:
             try:
-                return await inner(request, context)
-            except LeptonError as error:
-                await _abort(context, error)
+                try:
+                    return await inner(request, context)
+                except LeptonError as error:
+                    refusal = error
+                except grpc.aio.BaseError:
+                    raise
+                except Exception:
+                    log.exception("rpc.handler_failed", method=method)
+                    refusal = _internal()
+                await _abort(context, refusal)
             except grpc.aio.AbortError:
                 raise
             except grpc.aio.BaseError as error:
-                # Writing to a client that is gone, noticed before gRPC cancelled us.
+                # The client is gone, and a write or an abort noticed it before gRPC cancelled us.
                 log.debug("rpc.peer_gone", method=method, error=str(error))
                 raise asyncio.CancelledError from error
-            except Exception:
-                log.exception("rpc.handler_failed", method=method)
-                trace_id = format_trace_id(get_current_span().get_span_context().trace_id)
-                await _abort(
-                    context,
-                    Internal(
-                        f"something broke on our side; the log of this process says what (trace {trace_id})",
-                        reason=Reason.INTERNAL,
-                    ),
-                )
 
         return wrap(handler, around)
 
@@ -169,6 +166,14 @@ def code_set_by(context: Any) -> grpc.StatusCode:
 
 def _is_foreign(method: str) -> bool:
     return method.lstrip("/").rpartition("/")[0] in UNTRACED_SERVICES
+
+
+def _internal() -> Internal:
+    trace_id = format_trace_id(get_current_span().get_span_context().trace_id)
+    return Internal(
+        f"something broke on our side; the log of this process says what (trace {trace_id})",
+        reason=Reason.INTERNAL,
+    )
 
 
 async def _abort(context: Any, error: LeptonError) -> Never:

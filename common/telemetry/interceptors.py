@@ -72,6 +72,9 @@ class TracingServerInterceptor(grpc.aio.ServerInterceptor):
             except grpc.aio.AbortError:
                 code = code_set_by(context)
                 raise
+            except grpc.aio.BaseError as error:  # the client left before it had the answer
+                code = code_of_cancelled(context)
+                raise asyncio.CancelledError from error
             except BaseException as error:
                 code = grpc.StatusCode.UNKNOWN
                 span.record_exception(error)

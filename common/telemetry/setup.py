@@ -127,6 +127,9 @@ def _exporter(
 ) -> SpanExporter | None:
     endpoint = env.get(OTLP_ENDPOINT, "").strip()
     if endpoint:
+        protocol = env.get("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+        if protocol != "grpc":
+            log.warning("telemetry.protocol_ignored", wanted=protocol, used="grpc")
         try:
             otlp = OTLPSpanExporter(
                 endpoint=endpoint,

@@ -309,3 +309,29 @@ async def _annotate_elsewhere() -> None:
 
 def test_annotating_outside_of_a_call_does_nothing() -> None:
     annotate(model="demo")
+
+
+async def _turns_cancellation_into_an_error(context: Any) -> None:
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        raise Unavailable("too late to say") from None
+
+
+@pytest.mark.parametrize("deadline_s", [None, 0.2])
+async def test_an_error_that_comes_after_the_caller_left_is_told_to_nobody(
+    deadline_s: float | None,
+    channel: grpc.aio.Channel,
+    handlers: Handlers,
+    lines: Callable[[str], list[dict[str, Any]]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    handlers.behaviour = _turns_cancellation_into_an_error
+    call = channel.unary_stream(STREAM)(b"", timeout=deadline_s)
+    await call.read()
+    if deadline_s is None:
+        call.cancel()
+    line = await _wait_for_line(lines)
+    assert line["code"] == ("CANCELLED" if deadline_s is None else "DEADLINE_EXCEEDED")
+    assert lines("rpc.handler_failed") == []
+    assert [r for r in caplog.records if r.levelname in {"WARNING", "ERROR"}] == []
