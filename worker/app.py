@@ -24,6 +24,7 @@ from common.limits import Limits
 from common.logs import get_logger, setup_logs
 from common.process import ProcessSpec, StopRequest
 from common.rpc.bind import check_bind
+from common.rpc.server import RpcServer
 from common.telemetry.instruments import WorkerInstruments
 from common.telemetry.metrics import MetricsServer
 from common.telemetry.settings import TelemetrySettings
@@ -51,6 +52,7 @@ async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
     for host in (settings.host, settings.metrics_host):
         check_bind(host, insecure=cluster.insecure)
     advertised(settings, settings.port)
+    await _rehearse_bind(settings)
     async with AsyncExitStack() as stack:
         telemetry = setup_telemetry(
             telemetry_settings, service=SERVICE, instance_id=worker_id, env=os.environ, clock=clock
@@ -122,6 +124,13 @@ class _Ready:
     def __call__(self) -> bool:
         worker = self.worker
         return worker is not None and worker.engine.healthy and not worker.in_flight.draining
+
+
+async def _rehearse_bind(settings: WorkerSettings) -> None:
+    """A port that is taken is told now, not after a large model was loaded. Raises as `RpcServer.start` does."""
+    rehearsal = RpcServer(host=settings.host, port=settings.port, message_bytes_max=1024)
+    await rehearsal.start()
+    await rehearsal.stop(0)
 
 
 async def _until_stopped(

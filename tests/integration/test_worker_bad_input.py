@@ -64,6 +64,13 @@ BAD = [
     ),
     ("10 MB prompt", Request(text="a" * 10_000_000), InvalidRequest, "FIELD_TOO_LARGE", "text"),
     (
+        "token ids of 5 MB",
+        Request(token_ids=types_pb2.TokenIds(ids=[1] * 5_000_000)),
+        InvalidRequest,
+        "FIELD_TOO_LARGE",
+        None,
+    ),
+    (
         "prompt id out of range",
         Request(token_ids=types_pb2.TokenIds(ids=[1, 2, 256])),
         InvalidRequest,
@@ -181,7 +188,7 @@ async def beside_a_neighbour() -> AsyncIterator[LocalWorker]:
     ids=[case[0] for case in BAD],
 )
 async def test_a_wrong_request_gets_its_reason_and_field(
-    request_: Request, cls: type[Exception], reason: str, field: str
+    request_: Request, cls: type[Exception], reason: str, field: str | None
 ) -> None:
     async with beside_a_neighbour() as worker:
         answer = await worker.ask(request_)

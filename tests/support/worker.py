@@ -208,7 +208,7 @@ async def worker_of(
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(spans))
     metrics, registry, stop = CollectorRegistry(), MemoryRegistry(), StopRequest()
-    limits = limits or Limits(message_bytes_max=16 << 20)
+    limits = limits or Limits()
     parts = WorkerParts(
         worker_id="w1",
         settings=WorkerSettings(model_dir=Path(), model_name=facts.name, port=0, **settings),

@@ -11,6 +11,7 @@ import grpc
 
 from common.clock import Clock
 from common.cluster import ClusterSettings
+from common.errors import InvalidRequest, Reason
 from common.limits import Limits
 from common.request.parse import parse_message
 from common.request.validate import validate_generate, validate_prompt_input
@@ -82,7 +83,7 @@ class InferenceService:
             facts = facts_of(context, request_id=message.request_id)
             annotate(request_id=facts.request_id)
             with self._in_flight.call(facts.router_id):
-                request = self._parse(message, facts, context, timeline)
+                request = self._parse(payload, message, facts, context, timeline)
                 await context.send_initial_metadata(((REQUEST_ID_KEY, facts.request_id),))
                 encoder = self._encoder(message, request, timeline)
                 with self._reporter.call(request, timeline) as report:
@@ -97,14 +98,14 @@ class InferenceService:
     async def tokenize(self, payload: bytes, context: ServicerContext) -> bytes:
         """The ids that Generate would see, each with its bytes."""
         message = parse_message(inference_pb2.TokenizeRequest, payload)
-        ids = await self._prompt_ids(message, context)
+        ids = await self._prompt_ids(payload, message, context)
         tokens = await self._tokenizers.token_bytes(ids)
         return inference_pb2.TokenizeResponse(token_ids=ids, tokens=tokens).SerializeToString()
 
     async def count_tokens(self, payload: bytes, context: ServicerContext) -> bytes:
         """How many tokens Generate would see."""
         message = parse_message(inference_pb2.CountTokensRequest, payload)
-        ids = await self._prompt_ids(message, context)
+        ids = await self._prompt_ids(payload, message, context)
         return inference_pb2.CountTokensResponse(num_tokens=len(ids)).SerializeToString()
 
     async def list_models(self, payload: bytes, _context: ServicerContext) -> bytes:
@@ -115,12 +116,14 @@ class InferenceService:
 
     def _parse(
         self,
+        payload: bytes,
         message: inference_pb2.GenerateRequest,
         facts: CallFacts,
         context: ServicerContext,
         timeline: Timeline,
     ) -> GenerateRequest:
         validate_generate(message, self._limits, from_router=is_router(context, self._cluster))
+        self._check_size(payload)
         return parse_generate(
             message,
             model=self._model,
@@ -150,13 +153,24 @@ class InferenceService:
 
     async def _prompt_ids(
         self,
+        payload: bytes,
         message: inference_pb2.TokenizeRequest | inference_pb2.CountTokensRequest,
         context: ServicerContext,
     ) -> tuple[int, ...]:
         with self._in_flight.call(facts_of(context).router_id):
             validate_prompt_input(message, self._limits)
+            self._check_size(payload)
             check_model(self._model, message.model)
             return await self._tokenizers.prompt_ids(parse_prompt(message, self._model))
+
+    def _check_size(self, payload: bytes) -> None:
+        """After the validator, which names the field where it can."""
+        if len(payload) > self._limits.message_bytes_max:
+            raise InvalidRequest(
+                f"the request has {len(payload)} bytes; at most {self._limits.message_bytes_max} are allowed "
+                "(setting limits.message_bytes_max)",
+                reason=Reason.FIELD_TOO_LARGE,
+            )
 
 
 def _new_seed() -> int:
