@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Final, final
+from typing import Any, Final, final
 
 from grpc.aio import Channel
+from opentelemetry.trace import Tracer
 from prometheus_client import CollectorRegistry
 
 from common.clock import Clock, SystemClock
@@ -19,19 +21,19 @@ from common.discovery.api import Watcher
 from common.discovery.open import open_watcher
 from common.discovery.settings import DiscoverySettings
 from common.limits import Limits
-from common.logs import get_logger
+from common.logs import get_logger, setup_logs
+from common.process import ProcessSpec, StopRequest
 from common.rpc.auth import cluster_token_metadata
 from common.rpc.bind import check_bind
 from common.rpc.channel import open_channel
 from common.rpc.interceptors import CallLogInterceptor, ErrorInterceptor
 from common.rpc.metadata import ROUTER_ID_KEY
 from common.rpc.server import RpcServer
-from common.settings import Section
 from common.telemetry.instruments import RouterInstruments
 from common.telemetry.interceptors import TracingServerInterceptor, tracing_client_interceptors
 from common.telemetry.metrics import MetricsServer
 from common.telemetry.settings import TelemetrySettings
-from common.telemetry.setup import Telemetry, setup_telemetry
+from common.telemetry.setup import setup_telemetry
 from router.core.dispatcher import Dispatcher, DispatchLimits
 from router.core.policy.registry import make_policy
 from router.core.pool import EndpointPool, PoolSnapshot
@@ -45,18 +47,9 @@ from router.upstream.grpc_worker import GrpcWorker
 from router.upstream.load_feed import LoadFeed, LoadFeedLimits
 from router.upstream.membership import Membership
 
-__all__ = ["SECTIONS", "Config", "Router", "running"]
+__all__ = ["PROCESS", "Config", "Router", "running", "serve"]
 
 SERVICE_NAME: Final = "lepton-router"
-
-SECTIONS: Final[dict[str, type[Section]]] = {
-    "router": RouterSettings,
-    "discovery": DiscoverySettings,
-    "telemetry": TelemetrySettings,
-    "limits": Limits,
-    "cluster": ClusterSettings,
-}
-"""What a router reads of the settings."""
 
 _READ_AHEAD: Final = 4
 """The transport takes requests so many times larger than allowed, so that the refusal can name the field."""
@@ -87,152 +80,187 @@ class Config:
 class Router:
     """A router that serves."""
 
-    id: str
+    config: Config
     port: int
     metrics_port: int
     pool: EndpointPool
     dispatcher: Dispatcher
     server: RpcServer
-    config: Config
     clock: Clock
+    leaving: asyncio.Event
+    """Set for good when a drain begins."""
 
-    async def drain(self) -> None:
-        """Health says no, a moment later new calls are refused, running ones finish within `drain_s_max`.
+    async def drain(self, grace_s: float | None = None) -> None:
+        """Health says no, a moment later new calls are refused, running ones finish within `grace_s` seconds (default:
+        `drain_s_max`).
 
         Cancellation: safe; leaving `running` then ends what still runs.
         """
         settings = self.config.router
+        self.leaving.set()
         self.server.set_serving(False)
         log.info("router.draining", in_flight=self.dispatcher.in_flight)
         await self.clock.sleep(settings.drain_delay_s)
         self.dispatcher.refuse_new()
-        if not await happens_within(self.dispatcher.idle, settings.drain_s_max, self.clock):
+        grace_s = settings.drain_s_max if grace_s is None else grace_s
+        if not await happens_within(self.dispatcher.idle, grace_s, self.clock):
             log.warning("router.drain_cut", in_flight=self.dispatcher.in_flight)
+
+
+async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
+    """Runs a router process from its settings to its end."""
+    config = Config(**sections).with_id()
+    settings = config.router
+    clock = SystemClock()
+    setup_logs(config.telemetry, service=SERVICE_NAME, instance_id=settings.id)
+    watcher = open_watcher(config.discovery, clock)
+    telemetry = setup_telemetry(
+        config.telemetry,
+        service=SERVICE_NAME,
+        instance_id=settings.id,
+        env=os.environ,
+        clock=clock,
+    )
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(asyncio.to_thread, telemetry.shutdown)
+        router = await stack.enter_async_context(
+            running(config, watcher=watcher, tracer=telemetry.tracer, clock=clock)
+        )
+        log.info(
+            "process.ready",
+            address=_address(settings.host, router.port),
+            metrics_address=_address(settings.metrics_host, router.metrics_port),
+            router_id=settings.id,
+        )
+        await stop.requested.wait()
+        await router.drain(stop.grace_s)
+
+
+PROCESS: Final = ProcessSpec(
+    program=SERVICE_NAME,
+    about="The front door of a cluster: finds workers, chooses one per call, and relays its answer over gRPC.",
+    own="router",
+    sections={
+        "router": RouterSettings,
+        "discovery": DiscoverySettings,
+        "telemetry": TelemetrySettings,
+        "limits": Limits,
+        "cluster": ClusterSettings,
+    },
+    serve=serve,
+)
 
 
 @asynccontextmanager
 async def running(
-    config: Config,
-    *,
-    env: Mapping[str, str],
-    watcher: Watcher | None = None,
-    telemetry: Telemetry | None = None,
-    clock: Clock | None = None,
+    config: Config, *, watcher: Watcher, tracer: Tracer, clock: Clock
 ) -> AsyncIterator[Router]:
-    """A serving router for the length of the block. `watcher` and `telemetry` replace what the settings say.
+    """A serving router for the length of the block.
 
-    Raises `Conflict` at entry: a port in use, a bind that is not allowed, no registry, an unknown policy.
+    Raises `Conflict` at entry: a port in use, a bind that is not allowed, an unknown policy.
     """
     config = config.with_id()
     settings = config.router
     for host in (settings.host, settings.metrics_host):
         check_bind(host, insecure=config.cluster.insecure)
-    clock = clock or SystemClock()
     policy = make_policy(settings.policy, Random())
-    watcher = watcher or open_watcher(config.discovery, clock)
-    async with AsyncExitStack() as stack:
-        if telemetry is None:
-            telemetry = setup_telemetry(
-                config.telemetry, service=SERVICE_NAME, instance_id=settings.id, env=env
-            )
-            stack.callback(telemetry.shutdown)
-        tracer = telemetry.tracer
-        registry = CollectorRegistry()
-        instruments = RouterInstruments(registry)
-        observer = RouterTelemetry(tracer, instruments, clock)
-        token = cluster_token_metadata(config.cluster.token)
-        pool = EndpointPool(
-            clock,
-            hold_down_s_max=settings.hold_down_s_max,
-            abandon_s=settings.abandon_s,
-            remember_s=settings.remember_model_s,
-        )
+    token = cluster_token_metadata(config.cluster.token)
+    registry = CollectorRegistry()
+    instruments = RouterInstruments(registry)
+    observer = RouterTelemetry(tracer, instruments, clock)
+    pool = EndpointPool(
+        clock,
+        hold_down_s_max=settings.hold_down_s_max,
+        abandon_s=settings.abandon_s,
+        remember_s=settings.remember_model_s,
+    )
+    channels = _channels(settings, tracer)
+    dispatcher = Dispatcher(
+        pool=pool,
+        policy=policy,
+        worker=GrpcWorker(channels, metadata=(*token, (ROUTER_ID_KEY, settings.id)), clock=clock),
+        observer=observer,
+        limits=_dispatch_limits(settings),
+        clock=clock,
+    )
+    instruments.requests_in_flight.set_function(lambda: dispatcher.in_flight)
+    server = _server(config, tracer, clock)
+    relay = InferenceRelay(
+        dispatcher=dispatcher, pool=pool, limits=config.limits, clock=clock, done=observer.done
+    )
+    server.add_service(SERVICE, relay.handlers())
 
-        def open_to(address: str) -> Channel:
-            return open_channel(
-                address,
-                interceptors=tracing_client_interceptors(tracer, address=address),
-                message_bytes_max=settings.worker_message_bytes_max,
-            )
+    leaving = asyncio.Event()
 
-        channels = Channels(open_to)
-        stack.push_async_callback(channels.close)
-        dispatcher = Dispatcher(
+    def tick(snapshot: PoolSnapshot) -> None:
+        observer.tick(snapshot)
+        server.set_serving(pool.has_heard and not leaving.is_set())
+
+    membership = Membership(
+        watcher=watcher,
+        pool=pool,
+        feed=LoadFeed(
             pool=pool,
-            policy=policy,
-            worker=GrpcWorker(
-                channels, metadata=(*token, (ROUTER_ID_KEY, settings.id)), clock=clock
-            ),
-            observer=observer,
-            limits=_dispatch_limits(settings),
-            clock=clock,
-        )
-        instruments.requests_in_flight.set_function(lambda: dispatcher.in_flight)
-        relay = InferenceRelay(
-            dispatcher=dispatcher,
-            pool=pool,
-            limits=config.limits,
-            clock=clock,
-            done=observer.done,
-        )
-        server = RpcServer(
-            host=settings.host,
-            port=settings.port,
-            interceptors=(
-                TracingServerInterceptor(tracer),
-                CallLogInterceptor(clock),
-                ErrorInterceptor(),
-            ),
-            message_bytes_max=config.limits.message_bytes_max * _READ_AHEAD,
-        )
-        server.add_service(SERVICE, relay.handlers())
-
-        def tick(snapshot: PoolSnapshot) -> None:
-            observer.tick(snapshot)
-            server.set_serving(pool.has_heard and not dispatcher.is_refusing)
-
-        membership = Membership(
-            watcher=watcher,
-            pool=pool,
-            feed=LoadFeed(
-                pool=pool,
-                channels=channels,
-                router_id=settings.id,
-                metadata=token,
-                limits=LoadFeedLimits(
-                    interval_ms=settings.load_interval_ms,
-                    silence_s_max=settings.load_silence_s_max,
-                    reconnect_s_min=settings.load_reconnect_s_min,
-                    reconnect_s_max=settings.load_reconnect_s_max,
-                ),
-                clock=clock,
-                random=Random(),
-            ),
             channels=channels,
+            router_id=settings.id,
+            metadata=token,
+            limits=_feed_limits(settings),
             clock=clock,
-            sweep_s=settings.sweep_s,
-            on_tick=tick,
-        )
-        metrics = MetricsServer(
-            settings.metrics_host, settings.metrics_port, registry, lambda: pool.has_heard
-        )
+            random=Random(),
+        ),
+        channels=channels,
+        clock=clock,
+        sweep_s=settings.sweep_s,
+        on_tick=tick,
+    )
+    metrics = MetricsServer(
+        settings.metrics_host,
+        settings.metrics_port,
+        registry,
+        lambda: pool.has_heard and not leaving.is_set(),
+    )
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(channels.close)
         metrics_port = metrics.start()
-        stack.callback(metrics.stop)
+        stack.push_async_callback(asyncio.to_thread, metrics.stop)
         port = await server.start()
         stack.push_async_callback(server.stop, 0)
-        follower = await stack.enter_async_context(asyncio.TaskGroup())
-        following = follower.create_task(membership.run(), name="membership")
-        stack.callback(following.cancel)
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        stack.callback(group.create_task(membership.run(), name="membership").cancel)
         yield Router(
-            id=settings.id,
+            config=config,
             port=port,
             metrics_port=metrics_port,
             pool=pool,
             dispatcher=dispatcher,
             server=server,
-            config=config,
             clock=clock,
+            leaving=leaving,
         )
+
+
+def _channels(settings: RouterSettings, tracer: Tracer) -> Channels:
+    def open_to(address: str) -> Channel:
+        return open_channel(
+            address,
+            interceptors=tracing_client_interceptors(tracer, address=address),
+            message_bytes_max=settings.worker_message_bytes_max,
+        )
+
+    return Channels(open_to)
+
+
+def _server(config: Config, tracer: Tracer, clock: Clock) -> RpcServer:
+    return RpcServer(
+        host=config.router.host,
+        port=config.router.port,
+        interceptors=(
+            TracingServerInterceptor(tracer),
+            CallLogInterceptor(clock),
+            ErrorInterceptor(),
+        ),
+        message_bytes_max=config.limits.message_bytes_max * _READ_AHEAD,
+    )
 
 
 def _dispatch_limits(settings: RouterSettings) -> DispatchLimits:
@@ -246,3 +274,16 @@ def _dispatch_limits(settings: RouterSettings) -> DispatchLimits:
             budget_burst=settings.retry_budget_burst,
         ),
     )
+
+
+def _feed_limits(settings: RouterSettings) -> LoadFeedLimits:
+    return LoadFeedLimits(
+        interval_ms=settings.load_interval_ms,
+        silence_s_max=settings.load_silence_s_max,
+        reconnect_s_min=settings.load_reconnect_s_min,
+        reconnect_s_max=settings.load_reconnect_s_max,
+    )
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -21,11 +21,7 @@ from router.core.endpoint import EndpointState
 from router.core.pool import PoolSnapshot
 from router.core.route import Route
 
-__all__ = ["SNAPSHOT_AGE_S", "SNAPSHOT_STALE", "WAITED_S", "RouterTelemetry"]
-
-SNAPSHOT_AGE_S: Final = "lepton.snapshot_age_s"
-SNAPSHOT_STALE: Final = "lepton.snapshot_stale"
-WAITED_S: Final = "lepton.waited_s"
+__all__ = ["RouterTelemetry"]
 
 _DEADLINE_SLACK_S: Final = 0.05
 """A client resets its call at the deadline, which arrives a little before our own clock says so."""
@@ -57,10 +53,9 @@ class RouterTelemetry:
                 span.set_attribute(names.LEPTON_WORKER_ID, route.endpoint.id)
                 span.set_attribute(names.LEPTON_REVISION, route.endpoint.revision)
             span.set_attribute(names.LEPTON_CANDIDATES, route.num_candidates)
-            span.set_attribute(SNAPSHOT_STALE, route.is_stale)
-            span.set_attribute(WAITED_S, route.waited_s)
-            if route.snapshot_age_s is not None:
-                span.set_attribute(SNAPSHOT_AGE_S, route.snapshot_age_s)
+            span.set_attribute(names.LEPTON_SNAPSHOT_STALE, route.is_stale)
+            span.set_attribute(names.LEPTON_SNAPSHOT_AGE_S, route.snapshot_age_s)
+            span.set_attribute(names.LEPTON_WAITED_S, route.waited_s)
         if route.num_retries == 0:
             self._instruments.route_seconds.observe(self._clock.now() - route.started_at)
 
@@ -86,10 +81,9 @@ class RouterTelemetry:
         for state in EndpointState:
             self._instruments.endpoints.labels(state=state.name.lower()).set(states[state])
         self._instruments.snapshot_stale.set(snapshot.stale)
-        if snapshot.fresh_at is not None and snapshot.stale:
-            self._instruments.snapshot_age_seconds.set(self._clock.now() - snapshot.fresh_at)
-        else:
-            self._instruments.snapshot_age_seconds.set(0)
+        since = snapshot.stale_since
+        age_s = 0.0 if since is None else self._clock.now() - since
+        self._instruments.snapshot_age_seconds.set(age_s)
 
     def _count(self, route: Route, error: BaseException | None) -> None:
         model = self._instruments.models.of(route.model)

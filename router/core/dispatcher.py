@@ -250,8 +250,8 @@ class Dispatcher:
         route.num_candidates = len(candidates)
         route.is_stale = snapshot.stale
         route.waited_s += waited_s
-        if snapshot.fresh_at is not None:
-            route.snapshot_age_s = self._clock.now() - snapshot.fresh_at
+        if snapshot.stale_since is not None:
+            route.snapshot_age_s = self._clock.now() - snapshot.stale_since
 
     @contextmanager
     def _admitted(self) -> Iterator[None]:

@@ -40,10 +40,15 @@ class PoolSnapshot:
 
     models: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
     """By model name: every endpoint, in every state, in order of arrival."""
-    stale: bool = False
-    """The registry is away; membership is what it said last."""
-    fresh_at: float | None = None
-    """When the registry last spoke, router's clock, seconds; None when it never did."""
+    stale_since: float | None = None
+    """Since when the registry is away (router's clock, seconds) and membership is what it said last; None while it is
+    there.
+    """
+
+    @property
+    def stale(self) -> bool:
+        """Whether the registry is away."""
+        return self.stale_since is not None
 
     def __len__(self) -> int:
         return sum(len(endpoints) for endpoints in self.models.values())
@@ -67,13 +72,13 @@ class EndpointPool:
         self._remembered: dict[str, float] = {}
         self._by_model: dict[str, tuple[Endpoint, ...]] = {}
         self._cached: PoolSnapshot | None = None
-        self._stale = False
-        self._fresh_at: float | None = None
+        self._heard = False
+        self._stale_since: float | None = None
         self._change = asyncio.Event()
 
     def __repr__(self) -> str:
         states = ", ".join(f"{e.about.id}={e.state.name}" for e in self._entries.values())
-        return f"EndpointPool({states}{', stale' if self._stale else ''})"
+        return f"EndpointPool({states}{', stale' if self._stale_since is not None else ''})"
 
     # --- what the registry says ---------------------------------------------------------------
 
@@ -94,10 +99,13 @@ class EndpointPool:
             entry.missing_since = None
             entry.draining = entry.draining or about.state is EndpointState.DRAINING
             self._touch(entry)
-        if not stale:
-            self._fresh_at = self._clock.now()
-            self._drop_missing(seen, self._fresh_at)
-        self._stale = stale
+        now = self._clock.now()
+        if stale:
+            self._stale_since = now if self._stale_since is None else self._stale_since
+        else:
+            self._stale_since = None
+            self._drop_missing(seen, now)
+        self._heard = True
         self._cached = None
         self._announce()
 
@@ -195,8 +203,7 @@ class EndpointPool:
                     self._by_model[model] = tuple(e.endpoint() for e in entries.values())
             self._cached = PoolSnapshot(
                 models=MappingProxyType(dict(self._by_model)),
-                stale=self._stale,
-                fresh_at=self._fresh_at,
+                stale_since=self._stale_since,
             )
         return self._cached
 
@@ -207,7 +214,7 @@ class EndpointPool:
     @property
     def has_heard(self) -> bool:
         """Whether any registry snapshot, stale or not, has arrived."""
-        return self._fresh_at is not None or self._stale
+        return self._heard
 
     def remembers(self, model: str) -> bool:
         """Whether `model` is served, or was within the last `remember_s` seconds."""

@@ -28,8 +28,8 @@ class Route:
     """Time spent waiting for a worker to become ready."""
     is_stale: bool = False
     """The registry was away at the last choice."""
-    snapshot_age_s: float | None = None
-    """Time since the registry last spoke; None when it never did."""
+    snapshot_age_s: float = 0.0
+    """Since when the registry was away then; 0 while it is there."""
     first_message_at: float | None = None
     num_messages: int = 0
     """Handed to the client's transport."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common.discovery.api import InstanceState
 from common.discovery.memory import MemoryRegistry
@@ -169,7 +170,6 @@ async def test_burst_of_deletions_is_held_down_while_workers_answer() -> None:
     async with small_cluster(FakeWorker("w1"), FakeWorker("w2"), hold_down_s_max=30.0) as cluster:
         cluster.registry.expire("w1")
         cluster.registry.expire("w2")
-        await until(lambda: cluster.router.pool.snapshot().fresh_at is not None)
         assert [answer.error for answer in await ask_many(cluster, 10)] == [None] * 10
         assert set(cluster.endpoints()) == {"w1", "w2"}
         await cluster.workers["w1"].kill()
@@ -276,6 +276,25 @@ async def test_drain_finishes_running_calls_and_refuses_new_ones() -> None:
         assert running.result().error is None
         assert refused.error is not None
         assert refused.error.reason is Reason.DRAINING
+
+
+async def test_drain_says_so_before_it_refuses() -> None:
+    """Load balancers need a moment to notice; until then calls are still served."""
+    async with small_cluster(FakeWorker("w1"), drain_delay_s=0.3) as cluster:
+        health: Any = health_pb2_grpc.HealthStub(cluster.channel)
+
+        async def status() -> int:
+            response = await health.Check(health_pb2.HealthCheckRequest())
+            return int(response.status)
+
+        assert await status() == health_pb2.HealthCheckResponse.SERVING
+        async with asyncio.TaskGroup() as group:
+            group.create_task(cluster.router.drain())
+            await cluster.router.leaving.wait()
+            while not cluster.router.dispatcher.is_refusing:
+                assert await status() == health_pb2.HealthCheckResponse.NOT_SERVING
+                served = (await cluster.ask()).error
+                assert served is None or cluster.router.dispatcher.is_refusing
 
 
 async def test_drain_is_bounded() -> None:

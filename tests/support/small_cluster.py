@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 from opentelemetry.sdk.trace import TracerProvider
 
+from common.clock import SystemClock
 from common.cluster import ClusterSettings
 from common.discovery.api import Registration
 from common.discovery.memory import MemoryRegistry
@@ -141,13 +142,13 @@ async def small_cluster(
         **settings,
     }
     config = Config(router=RouterSettings(**settings), cluster=cluster or ClusterSettings())
-    telemetry = telemetry or Telemetry(TracerProvider(), None, shutdown_s_max=1.0)
+    tracer = (telemetry or Telemetry(TracerProvider(), None, shutdown_s_max=1.0)).tracer
     async with AsyncExitStack() as stack:
         for worker in workers:
             await worker.start()
             stack.push_async_callback(worker.stop)
         router = await stack.enter_async_context(
-            running(config, env={}, watcher=registry, telemetry=telemetry)
+            running(config, watcher=registry, tracer=tracer, clock=SystemClock())
         )
         channel = await stack.enter_async_context(
             grpc.aio.insecure_channel(f"127.0.0.1:{router.port}")

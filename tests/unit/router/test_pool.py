@@ -133,8 +133,20 @@ def test_stale_snapshot_deletes_nothing_but_may_bring_news(bench: Bench) -> None
     assert bench.pool.snapshot().stale
     bench.registry(W2, stale=True)
     assert bench.states == {"w1": READY, "w2": CONNECTING}
-    assert bench.pool.snapshot().fresh_at is None
     assert bench.pool.has_heard
+
+
+def test_snapshot_says_since_when_the_registry_is_away(bench: Bench) -> None:
+    assert not bench.pool.has_heard
+    bench.registry(W1)
+    assert bench.pool.snapshot().stale_since is None
+    bench.clock.advance(10)
+    for _ in range(2):
+        bench.registry(W1, stale=True)
+        assert bench.pool.snapshot().stale_since == 1010
+        bench.clock.advance(10)
+    bench.registry(W1)
+    assert not bench.pool.snapshot().stale
 
 
 def test_stale_snapshot_does_not_replace_a_living_incarnation(bench: Bench) -> None:
