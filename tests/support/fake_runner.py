@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tests.support.manual_clock import ManualClock
+from worker.engine.chunking import is_lonely
 from worker.engine.ports import Batch, CacheLayout, Sampled, TopLogprob
 from worker.engine.sequence import Sequence
 from worker.engine.stopping import banned_ids
@@ -79,6 +80,8 @@ class FakeRunner:
         self._rows: list[list[int]] = [[] for _ in range(num_slots)]
         """Token ids whose keys and values a real slab would hold."""
         self._seen: set[int] = set()
+        self._computed: dict[int, int] = {}
+        """Sequence id → tokens computed so far, as counted here."""
         self._released: set[int] = set()
         self._errors: list[BaseException] = []
         self._gate = threading.Event()
@@ -159,17 +162,15 @@ class FakeRunner:
 
     def _check_layout(self, batch: Batch) -> None:
         self._require(bool(batch.decode or batch.prefill), "an empty batch")
-        sequences = (*batch.decode, *(chunk.sequence for chunk in batch.prefill))
-        self._require(
-            [sequence.slot for sequence in sequences] == list(range(len(sequences))),
-            f"slots have gaps: {[sequence.slot for sequence in sequences]}",
-        )
+        sequences = dict.fromkeys((*batch.decode, *(chunk.sequence for chunk in batch.prefill)))
+        slots = [sequence.slot for sequence in sequences]
+        self._require(slots == list(range(len(slots))), f"slots have gaps: {slots}")
         for chunk in batch.prefill:
             size, prompt = chunk.end - chunk.start, chunk.sequence.num_prompt_tokens
             self._require(
                 0 <= chunk.start < chunk.end <= prompt, f"a chunk out of its prompt: {chunk}"
             )
-            self._require(size > 1 or prompt == 1, f"a chunk of one token: {chunk}")
+            self._require(prompt == 1 or not is_lonely(size), f"a row alone in its block: {chunk}")
             self._require(chunk.is_last or size % 2 == 0, f"an odd chunk: {chunk}")
 
     def _compute(self, sequence: Sequence, start: int, ids: tuple[int, ...]) -> None:
@@ -179,10 +180,11 @@ class FakeRunner:
             sequence.id not in self._released, f"sequence {sequence.id} runs after its release"
         )
         row = self._rows[slot or 0]
+        computed = self._computed.get(sequence.id, 0)
         self._require(
-            sequence.num_computed_tokens == start,
-            f"sequence {sequence.id} computes from {start}, but has {sequence.num_computed_tokens}",
+            computed == start, f"sequence {sequence.id} computes from {start}, but has {computed}"
         )
+        self._computed[sequence.id] = start + len(ids)
         tokens = [*sequence.prompt_ids, *sequence.generated_ids]
         self._require(
             row[:start] == tokens[:start], f"slot {slot} does not hold sequence {sequence.id}"

@@ -60,9 +60,11 @@ class Batch:
 
     copies: tuple[SlotCopy, ...] = ()
     prefill: tuple[PrefillChunk, ...] = ()
-    """At most one chunk per sequence, in slots len(decode), len(decode) + 1, … in that order, without gaps.
+    """Of sequences in slots len(decode), len(decode) + 1, … in that order, without gaps.
 
-    Every chunk but the last of a prompt has an even number of tokens; a chunk of one token is a prompt of one token.
+    A sequence has one chunk or two, which follow one another: run them in this order. Every chunk but the last of a
+    prompt has an even number of tokens, and none has 1, 17, 33, …, except that of a prompt of one token
+    (`worker.engine.chunking` says why).
     """
     decode: tuple[Sequence, ...] = ()
     """Sequences whose slots are 0, 1, …, len(decode) - 1, in that order."""

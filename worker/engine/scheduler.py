@@ -17,7 +17,7 @@ from collections.abc import Sequence as SequenceOf
 from typing import TypeAlias
 
 from common.errors import Cancelled, DeadlineExceeded, Internal, LeptonError, Reason
-from worker.engine.chunking import CHUNK_TOKENS_MIN, chunk_size
+from worker.engine.chunking import CHUNK_TOKENS_MIN, chunk_sizes
 from worker.engine.config import EngineConfig
 from worker.engine.events import EndEvent, Event, FailedEvent, ScheduledEvent, TokenEvent
 from worker.engine.ports import Batch, CacheLayout, PrefillChunk, Sampled
@@ -228,14 +228,14 @@ def check_answer(batch: Batch, sampled: SequenceOf[Sampled]) -> None:
 
 
 def _extend(chunks: list[PrefillChunk], sequence: Sequence, budget: int) -> int:
-    """Adds the next chunk of a prompt; returns what is left of `budget` for others.
+    """Adds what a prompt may compute in this step; returns what is left of `budget` for others.
 
     That is nothing when this prompt is not finished, whatever the rounding left over: prompts must finish in the order
     of their slots, or the border between decoding and prefilling rows could not simply move.
     """
     start = sequence.num_computed_tokens
-    size = chunk_size(sequence.num_prompt_tokens - start, budget)
-    chunk = PrefillChunk(sequence=sequence, start=start, end=start + size)
-    chunks.append(chunk)
-    left = budget - size
-    return left if chunk.is_last and left >= CHUNK_TOKENS_MIN else 0
+    for size in chunk_sizes(sequence.num_prompt_tokens - start, budget):
+        chunks.append(PrefillChunk(sequence=sequence, start=start, end=start + size))
+        start += size
+        budget -= size
+    return budget if chunks[-1].is_last and budget >= CHUNK_TOKENS_MIN else 0

@@ -17,6 +17,7 @@ def prefilled(runner: FakeRunner, number: int, slot: int, prompt_ids: tuple[int,
     sequence = make_sequence(number, prompt_ids=prompt_ids)
     sequence.slot = slot
     runner._rows[slot] = list(prompt_ids)
+    runner._computed[number] = len(prompt_ids)
     sequence.num_computed_tokens = len(prompt_ids)
     sequence.generated_ids.append(0)
     return sequence
@@ -50,7 +51,7 @@ def test_it_notices_a_wrong_copy(copies: tuple[SlotCopy, ...], complaint: str) -
 
 @pytest.mark.parametrize(
     ("start", "end", "complaint"),
-    [(0, 3, "odd"), (0, 1, "one token"), (2, 6, "computes from"), (4, 8, "out of its prompt")],
+    [(0, 3, "odd"), (0, 1, "alone"), (2, 6, "computes from"), (4, 8, "out of its prompt")],
 )
 def test_it_notices_a_wrong_chunk(start: int, end: int, complaint: str) -> None:
     runner = FakeRunner()
