@@ -28,7 +28,7 @@ class AnswerStats:
     first_s: float | None
     """From sending to the first token, seconds, as we saw it; None when there was none."""
     tokens_per_s: float | None
-    """Tokens after the first by the time they took; None for fewer than two."""
+    """Tokens after the first by the time that they took; None for fewer than two."""
     took_s: float
     """From sending to the end, seconds."""
 
@@ -100,11 +100,6 @@ class _Tally:
 
     def stats(self, answer: Answer) -> AnswerStats:
         usage = self._finished.usage
-        tokens_per_s = None
-        if self._first is not None and self._last > self._first:
-            tokens_per_s = max(0, usage.completion_tokens - self._first_tokens) / (
-                self._last - self._first
-            )
         return AnswerStats(
             texts=tuple("".join(self._texts[index]) for index in sorted(self._texts)),
             worker_id=self._worker_id,
@@ -113,6 +108,16 @@ class _Tally:
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
             first_s=None if self._first is None else self._first - self._began,
-            tokens_per_s=tokens_per_s,
+            tokens_per_s=self._speed(),
             took_s=self._clock.now() - self._began,
         )
+
+    def _speed(self) -> float | None:
+        """By the worker's own time: several messages may reach us at once, above all in short answers."""
+        tokens = self._finished.usage.completion_tokens
+        decode_s = self._finished.timings.decode_us / 1e6
+        if decode_s and tokens > 1:
+            return (tokens - 1) / decode_s
+        if self._first is not None and self._last > self._first and tokens > self._first_tokens:
+            return (tokens - self._first_tokens) / (self._last - self._first)
+        return None

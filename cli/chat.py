@@ -11,7 +11,8 @@ import typer
 
 from cli.options import AddressOption, StateDirOption
 from cli.outcome import reported, show_error
-from cli.screen import err, write
+from cli.screen import err, out, write
+from cli.wrap import WordWrap
 
 if TYPE_CHECKING:
     from cli.answer import AnswerStats
@@ -70,6 +71,7 @@ class _Conversation:
         self._timeout_s = timeout_s
         self._system = system
         self._messages: list[types_pb2.ChatMessage] = []
+        self._wrap = WordWrap(width=out().width)
         self._interactive = sys.stdin.isatty() and sys.stdout.isatty()
 
     def run(self) -> None:
@@ -131,6 +133,7 @@ class _Conversation:
 
         self._messages.append(chat_message("user", line))
         pieces: list[str] = []
+        self._wrap = WordWrap(width=out().width)
         stats: AnswerStats | None = None
         try:
             stats = asyncio.run(self._ask(pieces))
@@ -139,7 +142,7 @@ class _Conversation:
                 raise
         except LeptonError as error:
             if pieces:
-                write("\n")
+                write(self._wrap.end() + "\n")
             show_error(error)
             if not self._interactive:
                 from cli.outcome import exit_code
@@ -147,7 +150,7 @@ class _Conversation:
                 raise typer.Exit(exit_code(error)) from None
             self._messages.pop()  # the turn did not happen
             return
-        write("\n")
+        write(self._wrap.end() + "\n")
         if self._interactive:
             err().print(summary(stats) if stats else "stopped", style="dim")
         self._messages.append(chat_message("assistant", "".join(pieces)))
@@ -160,7 +163,7 @@ class _Conversation:
 
         def on_text(_: int, piece: str) -> None:
             pieces.append(piece)
-            write(piece)
+            write(self._wrap.push(piece) if self._interactive else piece)
 
         async with Client(self._address) as client:
             request = build_request(self._messages, self._options)

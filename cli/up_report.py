@@ -20,6 +20,7 @@ from cli.outcome import error_record, show_error
 from cli.request import GenerateOptions, build_request, chat_message
 from cli.screen import write, write_json
 from cli.traces import wait_trace
+from cli.wrap import WordWrap
 from common.clock import Clock
 from common.errors import LeptonError
 from common.telemetry.waterfall import TraceSpans, render, to_json
@@ -138,24 +139,20 @@ class PrettyReport:
 
     async def first_answer(self, prompt: str, clock: Clock, *, must_work: bool) -> None:
         self._console.print(Text("  > ", style="dim").append(prompt, style="bold"), soft_wrap=True)
-        begun = False
-
-        def on_text(_: int, text: str) -> None:
-            nonlocal begun
-            write(("" if begun else "  ") + text.replace("\n", "\n  "))
-            begun = True
-
+        wrap = WordWrap(width=self._console.width, indent="  ")
         try:
             async with Client(self._plan.address) as client:
                 answer = client.generate(_first_request(self._plan, prompt))
-                stats = await stream_answer(answer, clock, on_text=on_text)
+                stats = await stream_answer(
+                    answer, clock, on_text=lambda _, text: write(wrap.push(text))
+                )
         except LeptonError as error:
-            write("\n" if begun else "")
+            write(wrap.end() + "\n")
             if must_work:
                 raise
             show_error(error)
             return
-        write("\n")
+        write(wrap.end() + "\n")
         self._trace_id = stats.trace_id
         self._console.print(Text(f"  {summary(stats)}", style="dim"))
         self._console.print()

@@ -83,7 +83,7 @@ def test_up_refuses_before_it_starts_anything(
 ) -> None:
     model = tmp_path_factory.mktemp("model")
     (model / "genai_config.json").write_text("{}")
-    done = lepton("up", *(argument.format(model=model) for argument in arguments))
+    done = lepton("up", "--port=0", *(argument.format(model=model) for argument in arguments))
     assert done.exit_code == 2
     assert reason in done.stderr
     assert "Traceback" not in done.output
