@@ -34,8 +34,8 @@ def is_lonely(num_tokens: int) -> bool:
 def chunk_sizes(remaining: int, budget: int) -> tuple[int, ...]:
     """The runs of this step for a prompt that lacks `remaining` tokens (at least 1), `budget` (at least 4) in all.
 
-    One run, or two when the rest of the prompt fits but may not be one run. A single token remains only of a prompt that
-    has no other, and is run as it is.
+    One run, or two when the rest of the prompt fits but may not be one run. A single token remains only of a prompt
+    that has no other, and is run as it is.
     """
     if remaining <= budget:
         if is_lonely(remaining) and remaining > 1:
