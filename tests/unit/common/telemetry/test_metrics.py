@@ -60,6 +60,7 @@ def test_metrics_are_those_of_the_registry(start: Start) -> None:
     }
     assert samples["lepton_requests_total", ("code", "OK"), ("model", "demo")] == 3
     assert samples[("lepton_num_requests_running",)] == 2
+    assert not any(name[0].endswith("_created") for name in samples)
 
 
 def test_ready_follows_the_callback_and_live_does_not(start: Start) -> None:
