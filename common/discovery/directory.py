@@ -9,18 +9,17 @@ local disk, so they are made on the event loop: a thread would outlive a cancell
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Final, final
 
 from common.clock import Clock
 from common.discovery.api import Instance, Snapshot
 from common.discovery.background import Background
-from common.discovery.codec import VALUE_BYTES_MAX, BadValue, check_id, decode, encode
-from common.discovery.lock_file import LockFile, is_held
+from common.discovery.codec import BadValue, check_id, decode, encode
 from common.discovery.picture import Picture
 from common.discovery.problems import ProblemLog
+from common.discovery.worker_files import WorkerFiles, files_in, sweep
 from common.errors import Conflict, Reason
 from common.logs import get_logger
 
@@ -45,13 +44,13 @@ class DirectoryRegistrar:
     async def register(self, instance: Instance) -> _DirectoryRegistration:
         """See `Registrar.register`."""
         encode(instance)
-        files = _Files(self._directory, check_id(instance.id))
+        files = WorkerFiles(self._directory, check_id(instance.id))
         for attempt in range(_CLAIM_TRIES):
             if attempt:
                 await self._clock.sleep(_CLAIM_WAIT_S)
             try:
                 if files.announce(encode(instance)):
-                    _sweep(self._directory)
+                    sweep(self._directory)
                     break
             except OSError as error:
                 log.warning(
@@ -71,7 +70,7 @@ class DirectoryRegistrar:
 class _DirectoryRegistration:
     """See `Registration`."""
 
-    def __init__(self, files: _Files, instance: Instance, clock: Clock, poll_s: float) -> None:
+    def __init__(self, files: WorkerFiles, instance: Instance, clock: Clock, poll_s: float) -> None:
         self._files = files
         self._instance = instance
         self._clock = clock
@@ -154,103 +153,9 @@ class DirectoryWatcher:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return {
             files.worker_id: value
-            for files in _all_files(self._directory)
+            for files in files_in(self._directory)
             if (value := files.value) is not None and (files.held or not files.is_worker(value))
         }
-
-
-@final
-class _Files:
-    """The two files of one worker id. Every method may raise `OSError`, except where it says otherwise."""
-
-    def __init__(self, directory: Path, worker_id: str) -> None:
-        self.worker_id = worker_id
-        self._json = directory / f"{worker_id}.json"
-        self._lock_path = directory / f"{worker_id}.lock"
-        self._temporary = directory / f".{worker_id}.tmp"
-        self._lock: LockFile | None = None
-
-    @property
-    def value(self) -> bytes | None:
-        """What the JSON file holds, at most a byte more than is allowed; b"" when unreadable, None when not there."""
-        try:
-            with self._json.open("rb") as file:
-                return file.read(VALUE_BYTES_MAX + 1)
-        except FileNotFoundError:
-            return None
-        except OSError:
-            return b""
-
-    @property
-    def held(self) -> bool:
-        """Whether a living process holds the id. Never raises."""
-        return is_held(self._lock_path)
-
-    def announce(self, value: bytes) -> bool:
-        """Takes the lock, unless this object has it, and writes the value; False when another holds the lock."""
-        if self._lock is not None and not self._lock.stands():
-            self._lock.release()
-            self._lock = None
-        if self._lock is None:
-            self._json.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = LockFile.take(self._lock_path)
-        if self._lock is None:
-            return False
-        self._temporary.write_bytes(value)
-        self._temporary.replace(self._json)
-        return True
-
-    def stand(self, value: bytes) -> bool:
-        """Whether the lock is ours and the value as given. Never raises."""
-        return self._lock is not None and self._lock.stands() and self.value == value
-
-    def is_worker(self, value: bytes) -> bool:
-        """Whether the value is one that a worker of this id wrote. Never raises."""
-        try:
-            return decode(value).id == self.worker_id
-        except BadValue:
-            return False
-
-    def remove(self) -> None:
-        """Removes both files, when they are ours. Never raises."""
-        if self._lock is None:
-            return
-        lock, self._lock = self._lock, None
-        try:
-            if lock.stands():
-                self._json.unlink(missing_ok=True)
-            lock.remove()
-        except OSError as error:
-            log.warning("discovery.removal_failed", worker_id=self.worker_id, error=str(error))
-
-    def remove_if_dead(self) -> None:
-        """Removes what a dead worker left. Never raises."""
-        try:
-            self._lock = LockFile.take(self._lock_path)
-        except OSError:
-            return
-        self.remove()
-
-
-def _all_files(directory: Path) -> Iterator[_Files]:
-    """Of every regular `<id>.json`; a link, a pipe or a folder of that name is passed over."""
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            worker_id = entry.name.removesuffix(".json")
-            if (
-                worker_id != entry.name
-                and not entry.name.startswith(".")
-                and entry.is_file(follow_symlinks=False)
-            ):
-                yield _Files(directory, worker_id)
-
-
-def _sweep(directory: Path) -> None:
-    """Removes the files of dead workers, so that a directory does not grow with every restart."""
-    for files in list(_all_files(directory)):
-        value = files.value
-        if value is not None and not files.held and files.is_worker(value):
-            files.remove_if_dead()
 
 
 def _whereabouts(value: bytes | None) -> str:

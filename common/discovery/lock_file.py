@@ -16,6 +16,9 @@ __all__ = ["LockFile", "is_held"]
 _TRIES: Final = 8
 """How often a lock file may be removed by its last holder just as we take it."""
 
+_FLAGS: Final = os.O_CLOEXEC | os.O_NONBLOCK
+"""Not for children, which would hold the lock on; and no wait where someone put a pipe."""
+
 
 @final
 class LockFile:
@@ -33,7 +36,7 @@ class LockFile:
     def take(cls, path: Path) -> LockFile | None:
         """The lock, or None when another holds it. Raises `OSError` when the file cannot be made."""
         for _ in range(_TRIES):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o644)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -69,7 +72,7 @@ class LockFile:
 def is_held(path: Path) -> bool:
     """Whether some process holds the lock. Takes a shared lock for an instant, so a `take` at that instant fails."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | _FLAGS)
     except OSError:
         return False
     try:
