@@ -1,4 +1,4 @@
-"""Traces of one process: sampler, resource, bounded queue, exporter. The only user of the SDK's parts.
+"""Traces of one process: sampler, resource, bounded queue, exporter.
 
 Spans go to the OTLP endpoint of `OTEL_EXPORTER_OTLP_ENDPOINT`, else to files in `telemetry.trace_dir`, else
 nowhere. Whatever becomes of the exporter, a call never waits for it: finished spans go into a bounded queue that a
