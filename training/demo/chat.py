@@ -33,6 +33,7 @@ class Packer:
         self._tokenizer = tokenizer
         self._rng = rng
         self._split = split
+        self.shares = dialogues.SHARES
 
     def row(self, length: int) -> tuple[list[int], list[bool]]:
         """Make the tokens of one chat of at most `length` and mark those to be learnt."""
@@ -42,7 +43,7 @@ class Packer:
                 return ids, learn
 
     def _chat(self, length: int) -> tuple[list[int], list[bool]]:
-        system, turns = dialogues.walk(self._rng, self._split)
+        system, turns = dialogues.walk(self._rng, self._split, self.shares)
         ids = self._encode(BOS)
         if system:
             ids += self._encode(f"{START}system\n{system.text}{END}\n")

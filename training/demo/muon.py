@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -44,9 +45,8 @@ class Muon(torch.optim.Optimizer):
             for shape, parameters in same_shape.items():
                 updates = self._updates(parameters, group["momentum"])
                 factor = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
-                for parameter, update in zip(
-                    parameters, orthogonal(updates, group["rounds"]), strict=True
-                ):
+                steps = _shared(updates, group["rounds"])
+                for parameter, update in zip(parameters, steps, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"])
                     parameter.add_(update, alpha=-factor)
 
@@ -59,6 +59,15 @@ class Muon(torch.optim.Optimizer):
             state["momentum"].lerp_(parameter.grad, 1 - momentum)
             updates.append(parameter.grad.lerp(state["momentum"], momentum))
         return torch.stack(updates)
+
+
+def _shared(updates: Tensor, rounds: int) -> Tensor:
+    """Divide the matrices between the processes: each makes its part, all get the whole."""
+    mine = slice(dist.get_rank(), None, dist.get_world_size())
+    done = torch.zeros_like(updates)
+    done[mine] = orthogonal(updates[mine], rounds)
+    dist.all_reduce(done)
+    return done
 
 
 def orthogonal(matrices: Tensor, rounds: int) -> Tensor:

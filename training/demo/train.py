@@ -16,27 +16,30 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
+import torch.multiprocessing
 import torch.nn.functional as F  # noqa: N812
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from training.demo.chat import BOS, END, PAD, Packer
+from training.demo.data.dialogues import COPYING_SHARES, SHARES
 from training.demo.model import Linear, Llama, Shape, hugging_face_config
 from training.demo.muon import Muon
 
 STAGES = (
-    (0.0, ((128, 1.0),)),
-    (0.3, ((128, 0.15), (256, 0.70), (1024, 0.15))),
+    (0.0, COPYING_SHARES, ((64, 1.0),)),
+    (0.38, SHARES, ((128, 0.40), (256, 0.50), (1024, 0.10))),
 )
-"""From which share of the time on, rows of which lengths, and how often. Copying is learnt first,
-in short chats; long ones follow."""
+"""From which share of the time on: the tasks, and how long rows are and how often. Copying is
+learnt first, in the shortest chats; everything else rests on it."""
 CHECKPOINT_SECONDS = 120
 IGNORED = -100
 
 
-def main() -> None:
-    """Parse the arguments and train."""
+def parse(words: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--minutes", type=float, default=35)
@@ -46,17 +49,40 @@ def main() -> None:
     parser.add_argument("--adam-lr", type=float, default=3e-3)
     parser.add_argument("--warmup", type=float, default=0.02, help="share of the time")
     parser.add_argument("--int4-from", type=float, default=0.75, help="share of the time")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processes", type=int, default=2, help="one thread each")
+    parser.add_argument("--port", type=int, default=29_511)
     parser.add_argument("--start-from", type=Path, help="a finished run to go on from")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(arguments.seed)
+    return parser.parse_args(words)
+
+
+def main() -> None:
+    """Train, in as many processes as asked."""
+    arguments = parse()
+    torch.multiprocessing.spawn(run_process, (arguments,), nprocs=arguments.processes)
+
+
+def run_process(rank: int, arguments: argparse.Namespace) -> None:
+    """Be one of the processes that divide each batch.
+
+    One thread each and one meeting a step: where other programs use the cores too, this is many
+    times faster than threads that meet after every operation.
+    """
+    torch.set_num_threads(1)
     torch.set_flush_denormal(True)
+    torch.manual_seed(arguments.seed)
+    dist.init_process_group(
+        "gloo",
+        init_method=f"tcp://127.0.0.1:{arguments.port}",
+        rank=rank,
+        world_size=arguments.processes,
+    )
     train(arguments)
+    dist.destroy_process_group()
 
 
 def train(arguments: argparse.Namespace) -> None:
     """Run the loop until the time is used, then write the weights."""
+    rank, processes = dist.get_rank(), dist.get_world_size()
     run: Path = arguments.run
     tokenizer = Tokenizer.from_file(str(run / "tokenizer" / "tokenizer.json"))
     shape = Shape(vocab_size=tokenizer.get_vocab_size())
@@ -65,29 +91,31 @@ def train(arguments: argparse.Namespace) -> None:
     optimizers = make_optimizers(model, arguments)
     peaks = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
     used, step, tokens = restore(run, model, optimizers)
-    rng = random.Random(arguments.seed * 1_000_003 + step)
-    packer = Packer(tokenizer, rng)
+    packer = Packer(tokenizer, random.Random(f"{arguments.seed} {step} {rank}"))
     pad = tokenizer.token_to_id(PAD)
     loss_of = torch.compile(compute_loss, dynamic=False)
     total, started, saved, shown = arguments.minutes * 60, time.monotonic(), used, used
     base, recent = used, []
-    while used < total:
+    while (used := _agreed(used)) < total:
         share = used / total
         Linear.int4 = share >= arguments.int4_from
         rate = schedule(share, arguments.warmup)
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
         for group, peak in zip(groups, peaks, strict=True):
             group["lr"] = peak * rate
-        ids, targets = batch(packer, rng, pad, arguments.batch_tokens, share)
+        packer.shares, rows = [stage[1:] for stage in STAGES if share >= stage[0]][-1]
+        length = row_length(random.Random(step), rows)
+        ids, targets = batch(packer, length, pad, arguments.batch_tokens // processes)
         loss = loss_of(model, ids, targets)
         loss.backward()
+        average_gradients(model)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        step, tokens = step + 1, tokens + ids.numel()
+        step, tokens = step + 1, tokens + ids.numel() * processes
         recent.append(loss.item())
         used = base + time.monotonic() - started
-        if step % 20 == 0:
+        if step % 20 == 0 and rank == 0:
             mean = sum(recent[-20:]) / len(recent[-20:])
             print(
                 f"step {step} loss {mean:.4f} tokens {tokens / 1e6:.2f}M used {used:.0f}s "
@@ -95,9 +123,11 @@ def train(arguments: argparse.Namespace) -> None:
                 flush=True,
             )
             shown = used
-        if used - saved > CHECKPOINT_SECONDS:
+        if used - saved > CHECKPOINT_SECONDS and rank == 0:
             saved = used
             checkpoint(run, model, optimizers, used, step, tokens)
+    if rank:
+        return
     checkpoint(run, model, optimizers, used, step, tokens)
     done = {"minutes": round(used / 60, 1), "steps": step, "tokens": tokens}
     whole = {key: round(value + earlier.get(key, 0), 1) for key, value in done.items()}
@@ -130,12 +160,31 @@ def schedule(share: float, warmup: float) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (share - warmup) / (1 - warmup)))
 
 
-def batch(
-    packer: Packer, rng: random.Random, pad: int, size: int, share: float
-) -> tuple[Tensor, Tensor]:
-    """Make one batch of `size` tokens; targets are IGNORED outside of answers."""
-    rows = [rows for begin, rows in STAGES if share >= begin][-1]
+def _agreed(used: float) -> float:
+    """Take the first process's clock, so that all have one learning rate."""
+    clock = torch.tensor(used, dtype=torch.float64)
+    dist.broadcast(clock, 0)
+    return clock.item()
+
+
+def average_gradients(model: Llama) -> None:
+    """Give every process the mean of all gradients, in one exchange."""
+    gradients = [parameter.grad for parameter in model.parameters()]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def row_length(rng: random.Random, rows: tuple[tuple[int, float], ...]) -> int:
+    """Draw how long this batch's rows are."""
     (length,) = rng.choices([row[0] for row in rows], [row[1] for row in rows])
+    return length
+
+
+def batch(packer: Packer, length: int, pad: int, size: int) -> tuple[Tensor, Tensor]:
+    """Make one batch of `size` tokens; targets are IGNORED outside of answers."""
     ids = torch.full((size // length, length), pad)
     targets = torch.full((size // length, length), IGNORED)
     for row in range(size // length):

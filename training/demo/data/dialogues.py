@@ -44,6 +44,8 @@ SHARES = {
     "smalltalk": 7,
     "echo": 8,
 }
+COPYING_SHARES = SHARES | {"echo": 110, "extraction": 40, "arithmetic": 24}
+"""At the beginning of training: most answers repeat what was asked."""
 FOLLOW_UP_SHARE = 0.35
 SYSTEM_SHARE = 0.35
 AFTER = {
@@ -85,10 +87,12 @@ class Chat:
         return told
 
 
-def walk(rng: random.Random, split: Split) -> tuple[SystemPrompt | None, Iterator[Exchange]]:
+def walk(
+    rng: random.Random, split: Split, shares: dict[str, int] = SHARES
+) -> tuple[SystemPrompt | None, Iterator[Exchange]]:
     """Begin a chat: its system prompt, if it has one, and its endless exchanges."""
     chat = start(system_prompts.sample(rng, split) if rng.random() < SYSTEM_SHARE else None)
-    return chat.system, _turns(rng, split, chat)
+    return chat.system, _turns(rng, split, chat, shares)
 
 
 def start(system: SystemPrompt | None) -> Chat:
@@ -99,19 +103,21 @@ def start(system: SystemPrompt | None) -> Chat:
     return chat
 
 
-def _turns(rng: random.Random, split: Split, chat: Chat) -> Iterator[Exchange]:
+def _turns(
+    rng: random.Random, split: Split, chat: Chat, shares: dict[str, int]
+) -> Iterator[Exchange]:
     while True:
         exchange = None
         if rng.random() < FOLLOW_UP_SHARE:
             exchange = _follow_up(rng, split, chat)
         if exchange is None:
-            exchange = _independent(rng, split)
+            exchange = _independent(rng, split, shares)
         if styled := chat.add(exchange):
             yield styled
 
 
-def _independent(rng: random.Random, split: Split) -> Exchange:
-    (task,) = rng.choices(tuple(SHARES), tuple(SHARES.values()))
+def _independent(rng: random.Random, split: Split, shares: dict[str, int] = SHARES) -> Exchange:
+    (task,) = rng.choices(tuple(shares), tuple(shares.values()))
     return TASKS[task](rng, split)
 
 

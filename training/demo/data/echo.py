@@ -23,6 +23,6 @@ MAKERS = (words.name, words.name, words.city, words.item, words.thing)
 
 
 def sample(rng: random.Random, split: Split) -> Exchange:
-    """Draw one to five words and ask for them again."""
-    text = " ".join(rng.choice(MAKERS)(rng, split) for _ in range(rng.randint(1, 5)))
+    """Draw one to six words and ask for them again."""
+    text = " ".join(rng.choice(MAKERS)(rng, split) for _ in range(rng.randint(1, 6)))
     return Exchange(task="echo", question=ASK.pick(rng, split).format(t=text), answer=text)

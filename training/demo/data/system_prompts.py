@@ -143,6 +143,7 @@ FRAMES = {
     "persona": PERSONA,
     "user_name": USER_NAME,
 }
+UPPER_TASKS = ("arithmetic", "sentiment", "facts", "smalltalk")
 UPPER_CHARACTERS_MAX = 110
 
 
@@ -159,7 +160,8 @@ class SystemPrompt:
         answer = exchange.answer
         match self.style:
             case "upper":
-                return answer.upper() if len(answer) <= UPPER_CHARACTERS_MAX else None
+                fits = exchange.task in UPPER_TASKS and len(answer) <= UPPER_CHARACTERS_MAX
+                return answer.upper() if fits else None
             case "one_word":
                 return exchange.word
             case "prefix":
