@@ -83,6 +83,7 @@ class SmallCluster:
     router: Router
     channel: grpc.aio.Channel
     registry: MemoryRegistry
+    """Or whatever stands in for it; its tricks are then not there."""
     workers: dict[str, FakeWorker]
     registrations: dict[str, Registration]
 
@@ -130,6 +131,12 @@ async def small_cluster(
     Leaving stops everything; workers that were handed in are stopped too.
     """
     registry = registry or MemoryRegistry()
+    registrations: dict[str, Registration] = {}
+
+    async def close_registrations() -> None:
+        for registration in registrations.values():
+            await registration.close()
+
     settings = {
         "port": 0,
         "metrics_port": 0,
@@ -144,6 +151,7 @@ async def small_cluster(
     config = Config(router=RouterSettings(**settings), cluster=cluster or ClusterSettings())
     tracer = (telemetry or Telemetry(TracerProvider(), None, shutdown_s_max=1.0)).tracer
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(close_registrations)
         for worker in workers:
             await worker.start()
             stack.push_async_callback(worker.stop)
@@ -154,7 +162,11 @@ async def small_cluster(
             grpc.aio.insecure_channel(f"127.0.0.1:{router.port}")
         )
         found = SmallCluster(
-            router=router, channel=channel, registry=registry, workers={}, registrations={}
+            router=router,
+            channel=channel,
+            registry=registry,
+            workers={},
+            registrations=registrations,
         )
         for worker in workers:
             await found.add(worker)
