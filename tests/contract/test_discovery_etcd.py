@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,8 @@ from lepton.etcd.v1 import etcd_pb2 as pb
 from tests.support.etcd import EtcdServer, etcd, free_port  # noqa: F401 - a fixture
 from tests.support.instances import make_instance
 from tests.support.watching import Seen, until_announced, watching
+
+ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.etcd
 
@@ -196,6 +201,71 @@ async def test_history_that_goes_between_list_and_watch(
         await seen.until(fresh(make_instance(state=InstanceState.DRAINING)), within_s=5)
     assert "discovery.compacted" in caplog.messages  # control: it did go between the two
     await registration.close()
+
+
+async def test_a_store_lost_between_list_and_watch(
+    etcd: EtcdServer,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The list is of a store whose revision was higher; a watch from there would wait for a future that never comes
+    (the control in the test of the wiped etcd shows it).
+    """
+    listed, lost = EtcdClient.list_prefix, []
+
+    async def list_of_the_lost_store(self: EtcdClient, prefix: bytes) -> Listing:
+        listing = await listed(self, prefix)
+        if prefix == WORKERS and not lost:
+            lost.append(listing)
+            return replace(listing, revision=listing.revision + 100)
+        return listing
+
+    monkeypatch.setattr(EtcdClient, "list_prefix", list_of_the_lost_store)
+    async with follow(etcd) as seen:
+        await seen.until(fresh())
+        assert lost
+        await prove_it_follows(etcd, seen)
+
+
+async def test_a_worker_that_stood_still_comes_back(etcd: EtcdServer) -> None:  # noqa: F811
+    settings = settings_for(etcd).model_dump_json()
+    async with follow(etcd) as seen:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.support.registrant", settings, "w1", "first"),
+            cwd=ROOT,
+            env={"PYTHONPATH": f"{ROOT}:{ROOT / 'common' / 'gen'}"},
+        )
+        try:
+            await seen.until(fresh(make_instance()), within_s=20)
+            process.send_signal(signal.SIGSTOP)
+            await seen.until(fresh(), within_s=8)  # its lease ended
+            process.send_signal(signal.SIGCONT)
+            await seen.until(fresh(make_instance()), within_s=5)
+        finally:
+            process.kill()
+            await process.wait()
+
+
+async def fill(server: EtcdServer) -> None:
+    for number in range(40):
+        await server.put(b"filler%d" % number, b"x" * (1 << 20))
+
+
+async def test_an_etcd_without_space_refuses_writes_and_serves_reads() -> None:
+    with EtcdServer(options=("--quota-backend-bytes", str(4 << 20))) as server:
+        registration = await register(server)
+        async with follow(server) as seen:
+            await seen.until(fresh(make_instance()))
+            with pytest.raises(Refused, match="space"):
+                await fill(server)
+            # A new worker serves unannounced, the old one stays, and the router still reads.
+            second = await register(server, make_instance("w2"))
+            assert not second.announced
+            await seen.never(lambda s: s.stale or "w1" not in s.instances, for_s=2.5)
+            assert registration.announced
+        async with follow(server) as seen:
+            await seen.until(fresh(make_instance()))
+        await second.close()
+        await registration.close()
 
 
 async def test_a_revoked_lease_is_noticed_and_replaced(etcd: EtcdServer) -> None:  # noqa: F811

@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -63,8 +63,11 @@ def require_etcd() -> Path:
 class EtcdServer:
     """One member; ports are chosen once, so that it comes back at the same address."""
 
-    def __init__(self, folder: Path | None = None) -> None:
-        """`folder` is where its data goes; without one it has a temporary folder, gone after `close`."""
+    def __init__(self, folder: Path | None = None, *, options: Sequence[str] = ()) -> None:
+        """`folder` is where its data goes; without one it has a temporary folder, gone after `close`. `options` are
+        more flags of etcd.
+        """
+        self._options = tuple(options)
         self._temporary = folder is None
         self._home = folder or Path(tempfile.mkdtemp(prefix="lepton-etcd-"))
         self._process: subprocess.Popen[bytes] | None = None
@@ -119,6 +122,7 @@ class EtcdServer:
             *("--initial-cluster", f"default={peer}"),
             *("--heartbeat-interval", "50", "--election-timeout", "500"),
             "--unsafe-no-fsync",  # killed processes lose nothing by it, only killed machines do
+            *self._options,
         ]
         with (self._home / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._home)
