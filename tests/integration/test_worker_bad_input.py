@@ -196,6 +196,8 @@ async def test_a_wrong_request_gets_its_reason_and_field(
         assert answer.error is not None
         assert (answer.error.reason, answer.error.field) == (reason, field)
         assert answer.seqs == []
+        assert answer.initial["lepton-request-id"]
+        assert answer.initial["lepton-trace-id"]
         assert "Traceback" not in answer.error.message
 
 

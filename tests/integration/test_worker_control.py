@@ -165,7 +165,10 @@ async def test_one_call_is_one_trace_with_its_phases() -> None:
             stop={"max_tokens": 6},
             sampling={"temperature": 0.5, "seed": 2**64 - 1},
             request_id="r-9",
-            metadata=[("traceparent", f"00-{trace_id}-b7ad6b7169203331-01")],
+            metadata=[
+                ("traceparent", f"00-{trace_id}-b7ad6b7169203331-01"),
+                ("lepton-router-id", "r1"),
+            ],
         )
         answer.check_whole()
         spans = {span.name: span for span in worker.spans.get_finished_spans()}
@@ -193,6 +196,7 @@ async def test_one_call_is_one_trace_with_its_phases() -> None:
         assert attributes["gen_ai.response.finish_reasons"] == ("length",)
         assert attributes["lepton.request_id"] == "r-9"
         assert attributes["lepton.worker_id"] == "w1"
+        assert attributes["lepton.router_id"] == "r1"
         assert attributes["gen_ai.response.time_to_first_chunk"] > 0  # type: ignore[operator]
 
 

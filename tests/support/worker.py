@@ -142,6 +142,7 @@ class LocalWorker:
             answer.trailing = dict(await call.trailing_metadata() or ())
         except grpc.aio.AioRpcError as error:
             answer.error, answer.code = from_rpc_error(error), error.code()
+            answer.initial = dict(error.initial_metadata() or ())
         return answer
 
     async def registered(self) -> Mapping[str, Instance]:

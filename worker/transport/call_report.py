@@ -25,7 +25,7 @@ from common.telemetry import names
 from common.telemetry.instruments import WorkerInstruments
 from worker.engine.sequence import FinishReason
 from worker.tasks.api import Begun, ChatPrompt, Done, GenerateRequest, ModelFacts, Output, Timeline
-from worker.transport.call_context import ServicerContext
+from worker.transport.call_context import CallFacts, ServicerContext
 
 __all__ = ["CallCount", "CallReport", "CallReporter"]
 
@@ -130,17 +130,19 @@ class CallReporter:
             self._instruments.requests_total.labels(model=label, code=code.name).inc()
 
     @contextmanager
-    def call(self, request: GenerateRequest, timeline: Timeline) -> Iterator[CallReport]:
+    def call(
+        self, request: GenerateRequest, facts: CallFacts, timeline: Timeline
+    ) -> Iterator[CallReport]:
         """Covers a call from the parsed request to whatever its end is."""
         span = trace.get_current_span()
-        self._describe(span, request)
+        self._describe(span, request, facts)
         try:
             yield CallReport(span, timeline, self._instruments)
         finally:
             if span.is_recording():
                 self._add_children(span, timeline)
 
-    def _describe(self, span: trace.Span, request: GenerateRequest) -> None:
+    def _describe(self, span: trace.Span, request: GenerateRequest, facts: CallFacts) -> None:
         if not span.is_recording():
             return
         sampling = request.sampling
@@ -169,6 +171,8 @@ class CallReporter:
                 names.LEPTON_REVISION: self._model.revision,
             }
         )
+        if facts.router_id:
+            span.set_attribute(names.LEPTON_ROUTER_ID, facts.router_id)
         if request.max_tokens is not None:
             span.set_attribute(names.GEN_AI_REQUEST_MAX_TOKENS, request.max_tokens)
 

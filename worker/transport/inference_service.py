@@ -82,11 +82,12 @@ class InferenceService:
             count.model = message.model or count.model
             facts = facts_of(context, request_id=message.request_id)
             annotate(request_id=facts.request_id)
+            # First of all, so that refusals carry the id as well.
+            await context.send_initial_metadata(((REQUEST_ID_KEY, facts.request_id),))
             with self._in_flight.call(facts.router_id):
                 request = self._parse(payload, message, facts, context, timeline)
-                await context.send_initial_metadata(((REQUEST_ID_KEY, facts.request_id),))
                 encoder = self._encoder(message, request, timeline)
-                with self._reporter.call(request, timeline) as report:
+                with self._reporter.call(request, facts, timeline) as report:
                     async with aclosing(self._tasks["generate"].run(request, timeline)) as batches:
                         async for outputs in batches:
                             report.take(outputs)
