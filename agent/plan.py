@@ -21,6 +21,7 @@ __all__ = ["METRICS_PORT", "ClusterPlan", "EtcdPlan", "WorkerPlan", "join", "mak
 METRICS_PORT: Final = 8080
 """Preferred port of the router's `/metrics`; another one is taken when it is in use and nobody asked for it."""
 
+_LOOPBACK: Final = "127.0.0.1"
 _WORKERS_MAX: Final = 256
 
 
@@ -53,7 +54,7 @@ class ClusterPlan:
     port: int
     """Its gRPC port."""
     metrics_port: int
-    """Its `/metrics` port."""
+    """Its `/metrics` port, on loopback."""
     address: str
     """host:port that clients on this machine use."""
     advertise: str
@@ -95,16 +96,16 @@ def make_plan(
     check_port(host, port, flag="--port")
     port = port or free_port(host)
     if metrics_port:
-        check_port(host, metrics_port, flag="--metrics-port")
+        check_port(_LOOPBACK, metrics_port, flag="--metrics-port")
     program = find_etcd(settings.etcd_binary, env)
     threads = share(find_cores().usable, total)
     chosen = [model for model in models for _ in range(workers)]
-    near = host if is_loopback(host) else "127.0.0.1"
+    near = host if is_loopback(host) else _LOOPBACK
     return ClusterPlan(
         state=state,
         host=host,
         port=port,
-        metrics_port=metrics_port or _metrics_port(host, taken=port),
+        metrics_port=metrics_port or _metrics_port(taken=port),
         address=join(near, port),
         advertise=_with_port(advertise, port) if advertise else join(near, port),
         etcd=EtcdPlan(program=program, ports=_etcd_ports()) if program else None,
@@ -130,9 +131,9 @@ def _with_port(address: str, port: int) -> str:
     return address if given else join(address, port)
 
 
-def _metrics_port(host: str, *, taken: int) -> int:
-    preferred_is_free = taken != METRICS_PORT and is_free(host, METRICS_PORT)
-    return METRICS_PORT if preferred_is_free else free_port(host)
+def _metrics_port(*, taken: int) -> int:
+    preferred_is_free = taken != METRICS_PORT and is_free(_LOOPBACK, METRICS_PORT)
+    return METRICS_PORT if preferred_is_free else free_port(_LOOPBACK)
 
 
 def _etcd_ports() -> EtcdPorts:

@@ -16,7 +16,7 @@ from common.clock import Clock
 from common.discovery.api import Instance, Snapshot
 from common.discovery.open import open_watcher
 from common.discovery.settings import DiscoverySettings
-from common.errors import LeptonError
+from common.errors import LeptonError, Reason
 from common.rpc.auth import cluster_token_metadata
 from common.rpc.channel import open_channel
 from lepton.v1 import types_pb2, worker_pb2, worker_pb2_grpc
@@ -38,7 +38,8 @@ class WorkerRow:
     revision: str
     address: str
     state: str
-    """serving, draining, silent (it does not answer), unlisted (it serves, but the registry does not list it)."""
+    """serving, draining, silent (it does not answer), unlisted (it serves, but the registry does not list it), or the
+    reason of its error."""
     running: int | None = None
     """Sequences in the batch; None: not known, as in all fields below."""
     rows_max: int | None = None
@@ -78,11 +79,11 @@ async def take_census(target: Target, discovery: DiscoverySettings, clock: Clock
     )
     models, router_error = router
     known = [_from_registry(one) for one in snapshot.instances.values()] if snapshot else []
-    unlisted = _unlisted(target.state, {row.address for row in known})
+    away = snapshot is None or snapshot.stale
+    unlisted = _unlisted(target.state, {row.address for row in known}, away=away)
     limit = asyncio.Semaphore(_ASKED_AT_ONCE_MAX)
     rows = await asyncio.gather(*(_ask_worker(row, token, limit) for row in (*known, *unlisted)))
     pids = {one.address: one.pid for one in _processes(target.state)}
-    away = snapshot is None or snapshot.stale
     return Census(
         address=target.address,
         router_error=router_error,
@@ -133,8 +134,8 @@ async def _ask_worker(row: WorkerRow, token: SecretStr, limit: asyncio.Semaphore
             )
         except grpc.aio.AioRpcError as error:
             meant = error_from(error, row.address)
-            silent = meant.reason.value.lower().replace("_", " ")
-            return replace(row, state="silent" if silent == "unreachable" else silent)
+            silent = meant.reason is Reason.UNREACHABLE
+            return replace(row, state="silent" if silent else meant.reason.value.lower())
     return _filled(row, info, load)
 
 
@@ -179,10 +180,11 @@ def _from_registry(one: Instance) -> WorkerRow:
     )
 
 
-def _unlisted(state: ClusterState | None, listed: set[str]) -> list[WorkerRow]:
-    """Workers of the local agent that the registry does not list."""
+def _unlisted(state: ClusterState | None, listed: set[str], *, away: bool) -> list[WorkerRow]:
+    """Workers of the local agent that the registry does not list. While it is away that is nobody's fault."""
+    word = "serving" if away else "unlisted"
     return [
-        WorkerRow(id=one.name, model="", revision="", address=one.address, state="unlisted")
+        WorkerRow(id=one.name, model="", revision="", address=one.address, state=word)
         for one in _processes(state)
         if one.address and one.address not in listed
     ]

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["up"]
 
 _GREETING: Final = "What is Lepton?"
+
+T = TypeVar("T")
 
 
 def up(
@@ -43,16 +45,17 @@ def up(
         ),
     ] = None,
     port: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--port",
             "-p",
             min=0,
             max=65535,
             envvar="LEPTON_ROUTER_PORT",
+            show_default="50051",
             help="gRPC port of the router; 0 takes a free one.",
         ),
-    ] = 50051,
+    ] = None,
     metrics_port: Annotated[
         int | None,
         typer.Option(
@@ -65,9 +68,14 @@ def up(
         ),
     ] = None,
     host: Annotated[
-        str,
-        typer.Option("--host", envvar="LEPTON_ROUTER_HOST", help="Where the router listens."),
-    ] = "127.0.0.1",
+        str | None,
+        typer.Option(
+            "--host",
+            envvar="LEPTON_ROUTER_HOST",
+            show_default="127.0.0.1",
+            help="Where the router listens.",
+        ),
+    ] = None,
     advertise: Annotated[
         str,
         typer.Option(
@@ -126,11 +134,13 @@ def up(
     That is etcd, a router and workers. What dies is started again; Ctrl-C ends all of it.
     """
     with reported(as_json=as_json):
+        from agent.listen import listen_of
         from agent.models import choose_models
         from agent.plan import make_plan
         from cli.target import find_state_dir
 
         settings = _settings(config, etcd=etcd, state_dir=state_dir)
+        wanted = listen_of(config)
         state = find_state_dir(settings.state_dir)
         models = choose_models(model or [])
         with state.lock():
@@ -139,9 +149,9 @@ def up(
                 settings=settings,
                 models=models,
                 workers=workers,
-                host=host,
-                port=port,
-                metrics_port=metrics_port,
+                host=_first(host, wanted.host, "127.0.0.1"),
+                port=_first(port, wanted.port, 50051),
+                metrics_port=_first(metrics_port, wanted.metrics_port, None),
                 advertise=advertise,
                 insecure=insecure,
                 config=config.absolute() if config else None,
@@ -151,6 +161,13 @@ def up(
             wish = _Wish(prompt=prompt, ends=demo or once is not None, verbose=verbose)
             code = asyncio.run(_run(plan, settings, wish, as_json=as_json))
     raise typer.Exit(code)
+
+
+def _first(option: T | None, in_file: T | None, otherwise: T) -> T:
+    """An option (or its variable) outweighs the file, which outweighs the default."""
+    if option is not None:
+        return option
+    return in_file if in_file is not None else otherwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
