@@ -36,12 +36,14 @@ ATTRIBUTE_CHARS_MAX: Final = 1024
 
 WARN_EVERY_S: Final = 60.0
 
-# These say the same for each failed attempt and each dropped span; ReportingExporter says it once a minute.
-_CHATTY_LOGGERS: Final = (
+# These say the same for each failed attempt; ReportingExporter says it once a minute.
+_EXPORT_LOGGERS: Final = (
     "opentelemetry.exporter.otlp.proto.grpc.exporter",
     "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
-    "opentelemetry.sdk._shared_internal",
 )
+
+_QUEUE_LOGGER: Final = "opentelemetry.sdk._shared_internal"
+"""Says for each span that a full queue pushed out one."""
 
 log = get_logger(__name__)
 
@@ -91,9 +93,9 @@ def setup_telemetry(
 
     Never waits for a collector. Raises `Conflict(SETTING_INVALID)` when the `OTEL_*` variables make no sense.
     """
-    for name in _CHATTY_LOGGERS:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    exporter = _exporter(settings, service, instance_id, env, clock or SystemClock())
+    clock = clock or SystemClock()
+    _quieten(clock)
+    exporter = _exporter(settings, service, instance_id, env, clock)
     resource = Resource.create(
         {
             "service.name": service,
@@ -151,6 +153,32 @@ def _exporter(
             file_bytes_max=settings.trace_file_bytes_max,
         )
     return None
+
+
+def _quieten(clock: Clock) -> None:
+    for name in _EXPORT_LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    queue_logger = logging.getLogger(_QUEUE_LOGGER)
+    for old in [kept for kept in queue_logger.filters if isinstance(kept, _OnceAMinute)]:
+        queue_logger.removeFilter(old)
+    queue_logger.addFilter(_OnceAMinute(clock))
+
+
+@final
+class _OnceAMinute(logging.Filter):
+    """Lets one record through, then none for a minute."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+        self._passed_at: float | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = self._clock.now()
+        if self._passed_at is not None and now - self._passed_at < WARN_EVERY_S:
+            return False
+        self._passed_at = now
+        return True
 
 
 @final
