@@ -52,7 +52,7 @@ class WorkerSettings(Section):
     """Threads that turn text into tokens, beside the event loop."""
     tokenizer_waiting_max: int = Field(default=256, ge=0)
     """Most prompts that wait for such a thread; beyond it requests are refused with QUEUE_FULL."""
-    load_push_ms_min: int = Field(default=5, ge=1, le=1000)
+    load_push_ms_min: int = Field(default=10, ge=1, le=1000)
     """Shortest time between two load reports to one router, milliseconds."""
     drain_s_max: float = Field(default=30.0, ge=0, le=3600)
     """Longest time that running requests get when the worker is told to end, seconds."""

@@ -171,7 +171,7 @@ BAD = [
 async def beside_a_neighbour() -> AsyncIterator[LocalWorker]:
     """A worker on which a stream runs all the time; in the end that stream is what it would have been alone."""
     runner = FakeRunner(num_slots=4, capacity=CONTEXT)
-    async with worker_of(runner, load_push_ms_min=5) as worker, asyncio.TaskGroup() as group:
+    async with worker_of(runner) as worker, asyncio.TaskGroup() as group:
         neighbour = group.create_task(
             worker.ask("neighbour", stop={"max_tokens": 1500}, sampling={"seed": 7})
         )

@@ -97,15 +97,16 @@ def parse_prompt(
             ),
         )
     assert isinstance(request, inference_pb2.GenerateRequest)  # noqa: S101 - narrows for mypy
-    ids = tuple(request.token_ids.ids)
-    if len(ids) >= model.context_length:
+    num_ids = len(request.token_ids.ids)
+    if num_ids >= model.context_length:
         # Before anything is done per id; the task would say the same.
         raise InvalidRequest(
-            f"the prompt has {len(ids)} tokens; the context of the model holds {model.context_length}, "
+            f"the prompt has {num_ids} tokens; the context of the model holds {model.context_length}, "
             "of which the completion needs at least 1",
             reason=Reason.PROMPT_TOO_LONG,
             field="token_ids.ids",
         )
+    ids = tuple(request.token_ids.ids)
     _check_ids(ids, model, "token_ids.ids")
     return TokenPrompt(ids)
 
