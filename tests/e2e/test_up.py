@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from cli.bench.measure import Sample
+from cli.bench.run import Load, run_load
+from cli.request import GenerateOptions
+from common.clock import SystemClock
 from tests.support.lepton_up import LeptonUp, lepton, lepton_up, marked, start_lepton
 from tests.support.processes import until
 
@@ -109,11 +113,7 @@ async def test_what_is_killed_comes_back(tmp_path: Path) -> None:
         assert up.named("process.ended", "w1")[0]["text"] == "killed by SIGKILL"
         await _until_serving(up, ["w1-r1", "w2"], within_s=10)
 
-        os.kill(up.pid("etcd"), signal.SIGKILL)
-        assert ANSWER in (await up.run("generate", QUESTION)).stdout
-        await until(
-            lambda: len(up.named("process.ready", "etcd")) == 2, within_s=20, what="etcd is back"
-        )
+        await _twenty_streams_do_not_miss_etcd(up)
         await _until_serving(up, ["w1-r1", "w2"], within_s=5)
 
         os.kill(up.pid("router"), signal.SIGKILL)
@@ -126,6 +126,41 @@ async def test_what_is_killed_comes_back(tmp_path: Path) -> None:
 
         assert await up.interrupt(signal.SIGTERM) == 0
         assert marked(up.mark) == []
+
+
+async def _twenty_streams_do_not_miss_etcd(up: LeptonUp) -> None:
+    load = Load(
+        requests=60, concurrency=20, options=GenerateOptions(max_tokens=64, ignore_eos=True)
+    )
+    killed = False
+
+    def on_sample(_: Sample) -> None:
+        nonlocal killed
+        if not killed:  # twenty are on their way, and forty are yet to come
+            killed = True
+            os.kill(up.pid("etcd"), signal.SIGKILL)
+
+    samples, _ = await run_load(up.state.address, load, SystemClock(), on_sample=on_sample)
+    assert [one.error for one in samples] == [""] * 60
+    assert all(one.completion_tokens == 64 for one in samples)
+    await until(
+        lambda: len(up.named("process.ready", "etcd")) == 2, within_s=20, what="etcd is back"
+    )
+
+
+@pytest.mark.etcd
+async def test_ps_says_when_the_registry_does_not_answer(tmp_path: Path) -> None:
+    async with lepton_up(tmp_path, "--workers=1") as up:
+        await up.until_ready()
+        os.kill(up.pid("etcd"), signal.SIGSTOP)
+        try:
+            seen = (await up.run("ps", "--json")).json
+        finally:
+            os.kill(up.pid("etcd"), signal.SIGCONT)
+        assert seen["registry"]["answers"] is False
+        assert seen["router"]["answers"] is True
+        assert [(row["id"], row["state"]) for row in seen["workers"]] == [("w1", "serving")]
+        assert await up.interrupt() == 0
 
 
 async def test_killing_the_agent_takes_everything_with_it(tmp_path: Path) -> None:
