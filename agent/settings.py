@@ -15,7 +15,8 @@ class AgentSettings(Section):
     """Section `agent`."""
 
     state_dir: Path | None = None
-    """Where logs, traces and the facts about the running cluster are kept. Default: see `agent.state_dir`."""
+    """Where logs, traces and the facts about the running cluster are kept. Default: `.lepton/` of the current folder or
+    one above it (a checkout has its own), else `$XDG_STATE_HOME/lepton`."""
     etcd_binary: str = ""
     """Path of the etcd program. Empty: searched in PATH and beside the Python interpreter. "none": no etcd, the
     processes find each other through a directory."""
