@@ -115,6 +115,7 @@ async def _run(spec: ProcessSpec, settings: Mapping[str, Any]) -> int:
     except asyncio.CancelledError:
         log.warning("process.stopped_at_once")
         return CRASHED
+    log.info("process.stopped")
     return OK
 
 

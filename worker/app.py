@@ -1,7 +1,9 @@
 """The composition root: the only file of the worker that names concrete classes; `AsyncExitStack` owns lifetimes.
 
-load, warm up, golden answer ──> engine ──> gRPC ──> registry ──> process.ready
-stop ──> draining (registry, load stream, health) ──> running calls end ──> registry, engine, gRPC, telemetry
+    load, warm up, golden answer ──> engine ──> gRPC ──> registry ──> process.ready
+    stop ──> draining (registry, load stream, health) ──> running calls end ──> registry, engine, gRPC, telemetry
+
+`worker.serving` has the middle of it, from the loaded model to the entry in the registry.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from worker.serving import RunningWorker, WorkerParts, advertised, bracketed, op
 from worker.settings import WorkerSettings
 from worker.tasks.api import ModelFacts
 
-__all__ = ["PROCESS", "serve"]
+__all__ = ["PROCESS", "serve", "until_stopped"]
 
 SERVICE: Final = "lepton-worker"
 
@@ -94,7 +96,7 @@ async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
             worker_id=worker_id,
             model=settings.name,
         )
-        await _until_stopped(running, settings, stop, clock)
+        await until_stopped(running, settings, stop, clock)
         grace_s = settings.drain_s_max if stop.grace_s is None else stop.grace_s
         await running.drain(grace_s)
 
@@ -133,7 +135,7 @@ async def _rehearse_bind(settings: WorkerSettings) -> None:
     await rehearsal.stop(0)
 
 
-async def _until_stopped(
+async def until_stopped(
     worker: RunningWorker, settings: WorkerSettings, stop: StopRequest, clock: Clock
 ) -> None:
     """Returns when the end is asked for. Raises `Internal(ENGINE_FAILED)` when the engine does not work any more."""

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
+from common.clock import SystemClock
 from common.discovery.api import InstanceState
+from common.errors import Internal
 from common.rpc.status import from_rpc_error
 from lepton.v1 import inference_pb2, types_pb2, worker_pb2
 from tests.support.fake_runner import FakeRunner, fake_completion
 from tests.support.processes import until
 from tests.support.worker import LocalWorker, worker_of
+from worker.app import until_stopped
+from worker.settings import WorkerSettings
 
 SERVICE = "/lepton.v1.WorkerService/"
 TOKEN = (("lepton-cluster-token", "secret"),)
@@ -155,6 +160,35 @@ async def test_a_drain_that_is_too_short_ends_calls_with_a_typed_error() -> None
     answer = await call
     assert answer.error is not None
     assert answer.error.reason == "DRAINING"
+
+
+async def test_an_engine_that_only_fails_ends_the_worker() -> None:
+    runner = FakeRunner()
+    async with worker_of(runner, engine_check_s=0.01) as worker:
+        settings = WorkerSettings(model_dir=Path(), engine_check_s=0.01)
+        waiting = asyncio.ensure_future(
+            until_stopped(worker.running, settings, worker.stop, SystemClock())
+        )
+        runner.fail_next(RuntimeError("boom"), steps=3)
+        for _ in range(3):
+            answer = await worker.ask("abc", stop={"max_tokens": 2})
+            assert answer.error is not None
+        with pytest.raises(ExceptionGroup) as caught:
+            await waiting
+        (error,) = caught.value.exceptions
+        assert isinstance(error, Internal)
+        assert error.reason == "ENGINE_FAILED"
+
+
+async def test_waiting_for_the_end_ends_when_it_is_asked_for() -> None:
+    async with worker_of(FakeRunner()) as worker:
+        settings = WorkerSettings(model_dir=Path())
+        waiting = asyncio.ensure_future(
+            until_stopped(worker.running, settings, worker.stop, SystemClock())
+        )
+        worker.stop.request(1.0)
+        async with asyncio.timeout(5):
+            await waiting
 
 
 async def test_one_call_is_one_trace_with_its_phases() -> None:
