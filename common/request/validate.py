@@ -10,10 +10,9 @@ import math
 import re
 from typing import Final, NoReturn
 
-from lepton.v1 import inference_pb2, types_pb2
-
 from common.errors import Forbidden, InvalidRequest, LeptonError, Reason, Unsupported
 from common.limits import Limits
+from lepton.v1 import inference_pb2, types_pb2
 
 __all__ = ["validate_generate", "validate_prompt_input"]
 

@@ -14,7 +14,7 @@ _STARTS = ("make ", ".venv/bin/", ".tools/", "docker ", "lepton ")
 def shell_commands(page: Path) -> list[str]:
     """Every command of the fenced blocks, continuation lines joined, comments cut.
 
-    A block counts as shell when its first line starts like a command of ours; other blocks are output, pictures or code.
+    A block counts as shell when its first line starts like a command of ours; others are output or code.
     """
     commands: list[str] = []
     for _, body in _FENCE.findall(page.read_text("utf-8")):
