@@ -31,13 +31,13 @@ class Entry:
     """Owned by the pool, which calls `forget_picture` after each change."""
 
     __slots__ = (
-        "_picture",
         "about",
         "calls",
         "draining",
         "load",
         "lost_since",
         "missing_since",
+        "picture",
     )
 
     def __init__(self, about: Endpoint) -> None:
@@ -50,7 +50,8 @@ class Entry:
         self.missing_since: float | None = None
         """Since when the registry does not list it although it did not say goodbye."""
         self.calls: set[Tracked] = set()
-        self._picture: Endpoint | None = None
+        self.picture: Endpoint | None = None
+        """What `endpoint` made last; None when it is out of date."""
 
     def __repr__(self) -> str:
         return f"Entry({self.about.id}, {self.state.name}, in_flight={len(self.calls)})"
@@ -70,11 +71,11 @@ class Entry:
 
     def endpoint(self) -> Endpoint:
         """The immutable picture; the same object until `forget_picture`."""
-        if self._picture is None:
-            self._picture = replace(
+        if self.picture is None:
+            self.picture = replace(
                 self.about, state=self.state, load=self.load or Load(), in_flight=len(self.calls)
             )
-        return self._picture
+        return self.picture
 
     def forget_picture(self) -> None:
-        self._picture = None
+        self.picture = None

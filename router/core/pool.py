@@ -200,7 +200,9 @@ class EndpointPool:
         if self._cached is None:
             for model, entries in self._models.items():
                 if model not in self._by_model:
-                    self._by_model[model] = tuple(e.endpoint() for e in entries.values())
+                    self._by_model[model] = tuple(
+                        [e.picture or e.endpoint() for e in entries.values()]
+                    )
             self._cached = PoolSnapshot(
                 models=MappingProxyType(dict(self._by_model)),
                 stale_since=self._stale_since,

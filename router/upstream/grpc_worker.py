@@ -108,7 +108,8 @@ class GrpcStream:
         except grpc.aio.AioRpcError as error:
             raise _meant(error, self._endpoint) from error
         except asyncio.CancelledError:
-            if self._abandoned:
+            task = asyncio.current_task()
+            if self._abandoned and not (task and task.cancelling()):
                 raise _lost(self._endpoint, "stopped answering") from None
             raise
         if message is not _EOF:

@@ -44,6 +44,14 @@ class LoadFeedLimits:
     """The wait before a new attempt doubles from the one to the other, with jitter."""
 
 
+@dataclass(slots=True)
+class _Heard:
+    """What one stream said before it ended."""
+
+    reports: int = 0
+    draining: bool = False
+
+
 @final
 class LoadFeed:
     """Makes one follower per endpoint; who runs and ends them is `Membership`."""
@@ -73,18 +81,19 @@ class LoadFeed:
         """Reports the load of `endpoint` until cancelled; whatever goes wrong is tried again."""
         failures = 0
         while True:
-            reports, problem = await self._listen(endpoint)
+            heard = _Heard()
+            problem = await self._listen(endpoint, heard)
             self._pool.lost(endpoint.id, endpoint.incarnation)
-            failures = 1 if reports else failures + 1
+            failures = 1 if heard.reports else failures + 1
             if failures == 1:
-                log.warning("load.lost", worker_id=endpoint.id, reports=reports, problem=problem)
+                tell = log.info if heard.draining else log.warning
+                tell("load.lost", worker_id=endpoint.id, reports=heard.reports, problem=problem)
             wait = self._limits.reconnect_s_min * 2.0 ** min(failures - 1, 16)
             wait = min(wait, self._limits.reconnect_s_max) * self._random.uniform(0.5, 1.0)
             await self._clock.sleep(wait)
 
-    async def _listen(self, endpoint: Endpoint) -> tuple[int, str]:
-        """One stream to its end: how many reports counted, and why it ended."""
-        reports = 0
+    async def _listen(self, endpoint: Endpoint, heard: _Heard) -> str:
+        """One stream to its end; returns why it ended."""
         channel = self._channels.acquire(endpoint.address)
         watch: _Watch = channel.unary_stream(
             _METHOD,
@@ -97,20 +106,23 @@ class LoadFeed:
                 async with asyncio.timeout(self._limits.silence_s_max):
                     report = await stream.read()
                 if not isinstance(report, worker_pb2.WatchLoadResponse):
-                    return reports, "the stream ended"
+                    return "the stream ended"
                 if report.incarnation != endpoint.incarnation:
-                    return reports, f"another process answers there ({report.incarnation})"
-                self._take(endpoint, report)
-                reports += 1
+                    return f"another process answers there ({report.incarnation})"
+                heard.reports += 1
+                heard.draining = report.state == worker_pb2.WORKER_STATE_DRAINING
+                self._take(endpoint, report, draining=heard.draining)
         except TimeoutError:
-            return reports, f"silent for {self._limits.silence_s_max:g} s"
+            return f"silent for {self._limits.silence_s_max:g} s"
         except grpc.aio.AioRpcError as error:
-            return reports, f"{error.code().name}: {error.details()}"
+            return f"{error.code().name}: {error.details()}"
         finally:
             stream.cancel()
             self._channels.release(endpoint.address)
 
-    def _take(self, endpoint: Endpoint, report: worker_pb2.WatchLoadResponse) -> None:
+    def _take(
+        self, endpoint: Endpoint, report: worker_pb2.WatchLoadResponse, *, draining: bool
+    ) -> None:
         load = Load(
             step=report.step,
             running=report.running,
@@ -121,5 +133,4 @@ class LoadFeed:
             in_flight_of_router=report.in_flight_of_router,
             received_at=self._clock.now(),
         )
-        draining = report.state == worker_pb2.WORKER_STATE_DRAINING
         self._pool.report(endpoint.id, endpoint.incarnation, load, draining=draining)

@@ -29,11 +29,11 @@ class SessionScorer:
     def nominate(self, view: RoutingView, endpoints: Sequence[Endpoint]) -> Endpoint | None:
         if not view.session_key or not endpoints:
             return None
-        key = view.session_key.encode()
-        return max(endpoints, key=lambda endpoint: _hash(key, endpoint.id))
+        keyed = blake2b(view.session_key.encode(), digest_size=8)
 
+        def affinity(endpoint: Endpoint) -> bytes:
+            both = keyed.copy()
+            both.update(b"\0" + endpoint.id.encode())
+            return both.digest()
 
-def _hash(key: bytes, endpoint_id: str) -> bytes:
-    return blake2b(
-        endpoint_id.encode(), key=blake2b(key, digest_size=32).digest(), digest_size=8
-    ).digest()
+        return max(endpoints, key=affinity)

@@ -1,0 +1,73 @@
+"""Small translations at the router's edges: request → view, pool → list of models, instance → endpoint."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.discovery.api import InstanceState
+from lepton.v1 import inference_pb2, types_pb2
+from router.core.call import RoutingView
+from router.core.endpoint import EndpointState
+from router.core.pool import PoolSnapshot
+from router.transport.models_of import models_of
+from router.transport.view_of import view_of_generate, view_of_model
+from router.upstream.membership import endpoint_of
+from tests.support.endpoints import make_endpoint
+from tests.support.fake_worker import FakeWorker
+
+
+@pytest.mark.parametrize(
+    ("priority", "expected"),
+    [
+        (types_pb2.PRIORITY_UNSPECIFIED, 0),
+        (types_pb2.PRIORITY_LOW, -1),
+        (types_pb2.PRIORITY_NORMAL, 0),
+        (types_pb2.PRIORITY_HIGH, 1),
+    ],
+)
+def test_view_holds_what_policies_may_see(priority: types_pb2.Priority, expected: int) -> None:
+    request = inference_pb2.GenerateRequest(
+        model="m", revision="abcdef12", session_key="s", priority=priority, text="secret"
+    )
+    view = view_of_generate(request)
+    assert view == RoutingView(
+        model="m", revision="abcdef12", session_key="s", priority=expected, task="generate"
+    )
+    assert "secret" not in repr(view)
+
+
+def test_view_of_a_model_asks_for_no_task() -> None:
+    assert view_of_model("m") == RoutingView(model="m", task="")
+
+
+def test_models_are_listed_by_name_and_revision_with_what_all_their_workers_can() -> None:
+    endpoints = (
+        make_endpoint("w1", context_length=100, tasks=("embed", "generate")),
+        make_endpoint("w2", context_length=50),
+        make_endpoint("w3", revision="00000000"),
+        make_endpoint("w4", state=EndpointState.LOST),
+    )
+    lost = make_endpoint("w5", model="gone", state=EndpointState.LOST)
+    snapshot = PoolSnapshot(models={"tiny": endpoints, "gone": (lost,)})
+    listed = models_of(snapshot).models
+    assert [(m.model, m.revision[:4], m.num_workers) for m in listed] == [
+        ("tiny", "0000", 1),
+        ("tiny", "aaaa", 2),
+    ]
+    assert (listed[1].context_length, list(listed[1].tasks)) == (50, ["generate"])
+
+
+def test_empty_cluster_lists_nothing() -> None:
+    assert not models_of(PoolSnapshot()).models
+
+
+def test_registered_worker_keeps_every_field_on_its_way_into_the_pool() -> None:
+    instance = FakeWorker("w1").instance(address="10.0.0.1:5", state=InstanceState.DRAINING)
+    endpoint = endpoint_of(instance)
+    shared = (
+        "id", "incarnation", "address", "model", "revision", "tasks", "context_length", "vocab_size", "fingerprint",
+    )  # fmt: skip
+    for name in shared:
+        assert getattr(endpoint, name) == getattr(instance, name)
+    assert endpoint.state is EndpointState.DRAINING
+    assert endpoint.load.rows_max == instance.rows_max
