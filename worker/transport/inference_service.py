@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import Any, Final, final
 
 import grpc
@@ -77,24 +77,26 @@ class InferenceService:
         Errors: `LeptonError`, for the interceptor. Cancellation: stops the compute within a step.
         """
         timeline = Timeline(arrived_at=self._clock.now())
-        with self._reporter.counted(context) as count:
+        async with AsyncExitStack() as stack:
+            count = stack.enter_context(self._reporter.counted(context))
             message = parse_message(inference_pb2.GenerateRequest, payload)
             count.model = message.model or count.model
             facts = facts_of(context, request_id=message.request_id)
             annotate(request_id=facts.request_id)
             # First of all, so that refusals carry the id as well.
             await context.send_initial_metadata(((REQUEST_ID_KEY, facts.request_id),))
-            with self._in_flight.call(facts.router_id):
-                request = self._parse(payload, message, facts, context, timeline)
-                encoder = self._encoder(message, request, timeline)
-                with self._reporter.call(request, facts, timeline) as report:
-                    async with aclosing(self._tasks["generate"].run(request, timeline)) as batches:
-                        async for outputs in batches:
-                            report.take(outputs)
-                            response = encoder.encode(outputs)
-                            if encoder.finished is not None:
-                                context.set_trailing_metadata(((FINISHED_KEY, encoder.finished),))
-                            yield response
+            stack.enter_context(self._in_flight.call(facts.router_id))
+            request = self._parse(payload, message, facts, context, timeline)
+            encoder = self._encoder(message, request, timeline)
+            report = stack.enter_context(self._reporter.call(request, facts, timeline))
+            batches = self._tasks["generate"].run(request, timeline)
+            await stack.enter_async_context(aclosing(batches))
+            async for outputs in batches:
+                report.take(outputs)
+                response = encoder.encode(outputs)
+                if encoder.finished is not None:
+                    context.set_trailing_metadata(((FINISHED_KEY, encoder.finished),))
+                yield response
 
     async def tokenize(self, payload: bytes, context: ServicerContext) -> bytes:
         """The ids that Generate would see, each with its bytes."""
