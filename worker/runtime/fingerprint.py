@@ -11,6 +11,7 @@ from typing import Final
 import onnxruntime as ort
 
 from worker.runtime.providers.spec import ProviderSpec
+from worker.runtime.tiles import level2_cache_bytes
 
 __all__ = ["fingerprint", "instruction_set", "precision_of"]
 
@@ -25,10 +26,9 @@ BLOCK_SIZE: Final = re.compile(rb"\x0a\x0ablock_size\x18([\x80-\xff]?[\x00-\x7f]
 
 
 def fingerprint(*, provider: ProviderSpec, precision: str, threads: int) -> str:
-    """For example "ort-1.32.0/cpu/int4-block32/x86_64+avx2+avx512f/threads-2"."""
-    return (
-        f"ort-{ort.__version__}/{provider.name}/{precision}/{instruction_set()}/threads-{threads}"
-    )
+    """For example "ort-1.32.0/cpu/int4-block32/x86_64+avx2+avx512f/l2-1024k/threads-2"."""
+    machine = f"{instruction_set()}/l2-{level2_cache_bytes() >> 10}k/threads-{threads}"
+    return f"ort-{ort.__version__}/{provider.name}/{precision}/{machine}"
 
 
 def precision_of(graph: Path) -> str:

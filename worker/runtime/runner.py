@@ -2,7 +2,8 @@
 
 Every run covers a contiguous range of KV slots, bound by address, keys and values written in place:
 
-    prefill   one slot, S positions [start, end)   mask [1, end], all ones: its width is the total length, exactly
+    prefill   one slot, S positions [start, end)   mask [1, end], all ones: its width is the total length, exactly;
+              some chunks take two runs (worker.runtime.tiles)
     decode    slots 0 … d-1, S = 1                 mask [d, w], row r begins with T_r ones, w ≥ max T
 
 ONNX Runtime takes a run with S == total for a first prompt, and takes the past from the shapes alone. A wrong number is
@@ -18,11 +19,12 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from worker.engine.ports import Batch, CacheLayout, PrefillChunk, Sampled
+from worker.engine.ports import Batch, CacheLayout, Sampled
 from worker.engine.sequence import Sequence
 from worker.runtime.kv_slab import KvSlab
 from worker.runtime.sampler import Sampler
 from worker.runtime.session import Graph
+from worker.runtime.tiles import level2_cache_bytes, query_tile, runs
 
 __all__ = ["OnnxRunner"]
 
@@ -42,6 +44,7 @@ class OnnxRunner:
             head_size=graph.head_size,
         )
         self._sampler = Sampler()
+        self._tile = query_tile(graph.head_size, level2_cache_bytes())
         self._decode_bindings: dict[int, ort.IOBinding] = {}
         self._prefill_bindings: dict[int, ort.IOBinding] = {}
         # Buffers keep their address for good; what is not written takes no memory.
@@ -79,7 +82,8 @@ class OnnxRunner:
         for copy in batch.copies:
             self._slab.copy(copy.source, copy.target, copy.num_tokens)
         for chunk in batch.prefill:
-            logits = self._run_prefill(chunk)
+            for start, end in runs(chunk.start, chunk.end, self._tile):
+                logits = self._run_prefill(chunk.sequence, start, end)
             if chunk.is_last:
                 yield (chunk.sequence,), logits
         if batch.decode:
@@ -89,9 +93,8 @@ class OnnxRunner:
         """Forgets the penalty counts of a sequence."""
         self._sampler.release(sequence)
 
-    def _run_prefill(self, chunk: PrefillChunk) -> npt.NDArray[np.float32]:
-        """Logits [1, vocab] after the last position of the chunk."""
-        sequence, start, end = chunk.sequence, chunk.start, chunk.end
+    def _run_prefill(self, sequence: Sequence, start: int, end: int) -> npt.NDArray[np.float32]:
+        """Prompt positions [start, end); logits [1, vocab] after the last of them."""
         slot, size = _slot(sequence), end - start
         self._prefill_ids[0, :size] = sequence.prompt_ids[start:end]
         names = self._graph.names

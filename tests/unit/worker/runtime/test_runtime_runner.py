@@ -30,6 +30,7 @@ from worker.engine.sampling_params import SamplingParams
 from worker.engine.sequence import Sequence
 from worker.runtime.model import LoadedModel
 from worker.runtime.runner import OnnxRunner
+from worker.runtime.tiles import level2_cache_bytes, query_tile, runs
 
 FP32 = [TINY_LLAMA, TINY_QWEN2]
 ALL = [*FP32, TINY_LLAMA_INT4]
@@ -99,11 +100,17 @@ def test_computes_what_plain_numpy_computes(folder: Path) -> None:
 @pytest.mark.parametrize("folder", ALL, ids=model_id)
 def test_chunk_borders_change_no_bit(folder: Path) -> None:
     model, rng = load_tiny(folder), random.Random(6)
-    prompt = [rng.randrange(300) for _ in range(40)]
-    whole = generate_alone(model, prompt, 4)
-    for borders in ((20,), (2, 4), (38,), (7, 9, 30), tuple(range(2, 40, 2))):
-        pieces = generate_alone(model, prompt, 4, *borders)
-        assert pieces[0] == whole[0]
+    # With heads of 16 the tiles of attention have 32 rows: lengths around one and two of them are the hard ones.
+    for length in (6, 31, 32, 33, 34, 35, 40, 64, 65, 66, 67, 97, 130):
+        prompt = [rng.randrange(300) for _ in range(length)]
+        whole = generate_alone(model, prompt, 2)
+        for border in {2, 3, 31, 32, 33, 34, 64, 65, 66, length - 33, length - 3, length - 2}:
+            if not 2 <= border <= length - 2:
+                continue
+            pieces = generate_alone(model, prompt, 2, border)
+            assert pieces[0] == whole[0]
+            assert [row.tobytes() for row in pieces[1]] == [row.tobytes() for row in whole[1]]
+        pieces = generate_alone(model, prompt, 2, *range(2, length - 1, 2))
         assert [row.tobytes() for row in pieces[1]] == [row.tobytes() for row in whole[1]]
 
 
@@ -205,7 +212,7 @@ class Company:
             start, length = sequence.num_computed_tokens, sequence.num_prompt_tokens
             if self._rng.random() < 0.2:
                 continue
-            size = self._rng.randint(2, 24)
+            size = self._rng.choice((2, 3, 9, 24, 33, 64, 65, 80))
             end = length if length - (start + size) < 2 else start + size
             chunks.append(PrefillChunk(sequence=sequence, start=start, end=end))
         return tuple(chunks)
@@ -219,7 +226,7 @@ def _common(a: tuple[int, ...], b: tuple[int, ...]) -> int:
 
 prompts = st.lists(
     st.one_of(
-        st.lists(st.integers(0, 299), min_size=1, max_size=50),
+        st.lists(st.integers(0, 299), min_size=1, max_size=110),
         st.integers(0, 40).map(lambda size: [7, 8, 9, 10] * 3 + list(range(size))),
     ),
     min_size=2,
@@ -269,6 +276,31 @@ def test_a_row_may_be_full_to_its_last_token(folder: Path) -> None:
     assert [row.tobytes() for row in tight_rows] == [row.tobytes() for row in rows]
     full = [(at * 17) % 300 for at in range(32)]
     assert generate_alone(tight, full, 1)[0] == generate_alone(roomy, full, 1)[0]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "tile", "expected"),
+    [
+        (0, 1, 32, [(0, 1)]),
+        (0, 2, 32, [(0, 2)]),
+        (0, 32, 32, [(0, 32)]),
+        (0, 33, 32, [(0, 31), (31, 33)]),
+        (5, 70, 32, [(5, 68), (68, 70)]),
+        (5, 70, None, [(5, 70)]),
+        (0, 34, 32, [(0, 34)]),
+    ],
+)
+def test_no_run_ends_in_a_tile_of_one_row(
+    start: int, end: int, tile: int | None, expected: list[tuple[int, int]]
+) -> None:
+    assert runs(start, end, tile) == expected
+
+
+def test_tiles_follow_from_head_and_cache() -> None:
+    assert [query_tile(head, 1 << 20) for head in (16, 32, 64, 96, 128)] == [32, 64, 128, 192, 256]
+    assert query_tile(128, 1 << 18) == 64
+    assert query_tile(64, 0) is None
+    assert level2_cache_bytes() >= 0
 
 
 def test_one_row_more_than_fits_is_refused_before_anything_runs() -> None:
