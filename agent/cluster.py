@@ -147,7 +147,9 @@ class LocalCluster:
             self._judge(notice.name)
         if self._open and notice.stage in _WRITTEN_ON:
             self._write()
-        self._show(notice)
+        # A terminal that was closed, or `| head` that has seen enough, is no reason to lose a process.
+        with contextlib.suppress(OSError):
+            self._show(notice)
 
     def _judge(self, name: str) -> None:
         """Traffic goes on without the registry and with fewer workers, but not without router or any worker."""

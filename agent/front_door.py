@@ -13,7 +13,7 @@ from lepton.v1 import inference_pb2, inference_pb2_grpc
 
 __all__ = ["wait_models"]
 
-_POLL_S: Final = 0.02
+_POLL_S: Final = 0.05
 _CALL_S_MAX: Final = 2.0
 _MESSAGE_BYTES_MAX: Final = 4 << 20
 

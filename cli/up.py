@@ -209,6 +209,7 @@ async def _run(plan: ClusterPlan, settings: AgentSettings, wish: _Wish, *, as_js
         report.title()
         view = PrettyView(plan, out(), clock, verbose=wish.verbose)
     cluster = LocalCluster(plan, settings=settings, clock=clock, notify=view.notice)
+    interrupted = False
     with _signals(cluster):
         try:
             began = clock.now()
@@ -217,17 +218,21 @@ async def _run(plan: ClusterPlan, settings: AgentSettings, wish: _Wish, *, as_js
             finally:
                 view.started()
             report.ready(took_s=clock.now() - began)
-            await report.first_answer(wish.prompt, clock, must_work=wish.ends)
+            with view.quiet():
+                await report.first_answer(wish.prompt, clock, must_work=wish.ends)
             if wish.ends:
                 return 0
             report.next_steps()
             raise await cluster.wait_broken()
         except asyncio.CancelledError:
+            interrupted = True
             return 0 if cluster.started else INTERRUPTED
         finally:
-            view.stopping()
-            report.stopping(by_itself=wish.ends)
-            await cluster.stop()
+            try:
+                view.stopping()
+                report.stopping(patient=interrupted and cluster.started)
+            finally:  # also when there is no terminal left to write to
+                await cluster.stop()
             report.stopped()
 
 

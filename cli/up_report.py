@@ -42,7 +42,9 @@ class Report(Protocol):
 
     def next_steps(self) -> None: ...
 
-    def stopping(self, *, by_itself: bool) -> None: ...
+    def stopping(self, *, patient: bool) -> None:
+        """Everything ends; `patient`: a user asked for it while calls may run."""
+        ...
 
     def stopped(self) -> None: ...
 
@@ -97,7 +99,7 @@ class JsonReport:
     def next_steps(self) -> None:
         pass
 
-    def stopping(self, *, by_itself: bool) -> None:
+    def stopping(self, *, patient: bool) -> None:
         pass
 
     def stopped(self) -> None:
@@ -178,8 +180,8 @@ class PrettyReport:
         self._console.print(Text("  Ctrl-C ends the cluster.", style="dim"))
         self._console.print()
 
-    def stopping(self, *, by_itself: bool) -> None:
-        if not by_itself:
+    def stopping(self, *, patient: bool) -> None:
+        if patient:
             self._console.print(
                 Text("\n  Stopping: calls that run are finished first. ", style="bold").append(
                     "Ctrl-C again stops at once.", style="dim not bold"

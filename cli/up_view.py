@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol, final
 
@@ -22,6 +26,7 @@ from common.clock import Clock
 __all__ = ["JsonView", "PrettyView", "UpView"]
 
 _INDENT: Final = "  "
+_HELD_LINES_MAX: Final = 1000
 
 
 class UpView(Protocol):
@@ -33,6 +38,10 @@ class UpView(Protocol):
 
     def started(self) -> None:
         """The start has ended, well or not; whatever moved on the screen stands still from here on."""
+        ...
+
+    def quiet(self) -> AbstractContextManager[None]:
+        """An answer streams: what happens meanwhile is shown after the block, never between its words."""
         ...
 
     def stopping(self) -> None:
@@ -62,6 +71,9 @@ class JsonView:
     def started(self) -> None:
         pass
 
+    def quiet(self) -> AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
     def stopping(self) -> None:
         write_json({"event": "cluster.stopping"})
 
@@ -86,6 +98,7 @@ class PrettyView:
         self._starting = True
         self._ending = False
         self._spinner = Spinner("dots", style="cyan")
+        self._held: deque[Text] | None = None
         self._done, self._failed, self._waiting = marks(console)
         self._steps = {name: _Step(what) for name, what in _steps(plan)}
         # A terminal gets a picture that changes in place; a file or pipe gets lines. Log lines would tear the picture.
@@ -130,6 +143,16 @@ class PrettyView:
             self._live.stop()
             self._live = None
 
+    @contextlib.contextmanager
+    def quiet(self) -> Iterator[None]:
+        self._held = deque(maxlen=_HELD_LINES_MAX)
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+            for line in held:
+                self._print(line)
+
     def stopping(self) -> None:
         self.started()
         self._ending = True
@@ -169,14 +192,17 @@ class PrettyView:
         self._print(line)
 
     def _print(self, line: Text) -> None:
-        self._console.print(line, soft_wrap=True)
+        if self._held is not None:
+            self._held.append(line)
+        else:
+            self._console.print(line, soft_wrap=True)
 
     def _mark(self, step: _Step) -> RenderableType:
         if step.state is Stage.READY:
             return Text(self._done, style="green")
         if step.state is Stage.GIVEN_UP:
             return Text(self._failed, style="red")
-        if step.state is None:
+        if step.state is None or not self._starting:
             return Text(self._waiting, style="dim")
         return self._spinner
 
