@@ -252,7 +252,7 @@ async def fill(server: EtcdServer) -> None:
 
 async def test_an_etcd_without_space_refuses_writes_and_serves_reads() -> None:
     with EtcdServer(options=("--quota-backend-bytes", str(4 << 20))) as server:
-        registration = await register(server)
+        registration = await register(server, lease_ttl_s=20)
         async with follow(server) as seen:
             await seen.until(fresh(make_instance()))
             with pytest.raises(Refused, match="space"):
@@ -260,7 +260,7 @@ async def test_an_etcd_without_space_refuses_writes_and_serves_reads() -> None:
             # A new worker serves unannounced, the old one stays, and the router still reads.
             second = await register(server, make_instance("w2"))
             assert not second.announced
-            await seen.never(lambda s: s.stale or "w1" not in s.instances, for_s=2.5)
+            await seen.never(lambda s: s.stale or "w1" not in s.instances, for_s=1)
             assert registration.announced
         async with follow(server) as seen:
             await seen.until(fresh(make_instance()))
@@ -398,13 +398,24 @@ async def test_the_snapshot_file_is_whole_at_every_moment(
     await registration.close()
 
 
+def cut_off(registration: EtcdRegistration) -> None:
+    """It cannot reach its etcd, while others can."""
+    registration._client._endpoints = (f"127.0.0.1:{free_port()}",)
+
+
+def connect(registration: EtcdRegistration, server: EtcdServer) -> None:
+    registration._client._endpoints = (server.endpoint,)
+
+
 async def test_an_id_taken_over_during_an_outage_is_left_to_its_new_holder(
     etcd: EtcdServer,  # noqa: F811
 ) -> None:
     first = await register(etcd)
+    cut_off(first)
     second_instance = make_instance(incarnation="second")
     etcd.restart(wipe=True)
     second = await register(etcd, second_instance)
+    connect(first, etcd)
     async with follow(etcd) as seen:
         await seen.until(fresh(second_instance))
         await seen.never(lambda s: s.instances["w1"].incarnation == "first", for_s=1.5)

@@ -164,7 +164,11 @@ class _Follower:
         while True:
             await self._unsaved.wait()
             self._unsaved.clear()
-            await asyncio.to_thread(file.save, self._picture.snapshot())
+            saving = asyncio.ensure_future(asyncio.to_thread(file.save, self._picture.snapshot()))
+            try:
+                await asyncio.shield(saving)
+            finally:
+                await saving  # a thread cannot be cancelled: `close` must not return before it
             await self._clock.sleep(self._settings.snapshot_save_s)
 
     def _publish(self, *, save: bool = False) -> None:

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.discovery.api import Instance, InstanceState
@@ -49,6 +49,7 @@ def fields_of(instance: Instance) -> dict[str, Any]:
     return content
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(instances)
 def test_every_field_comes_back(instance: Instance) -> None:
     assert decode(encode(instance)) == instance
@@ -60,17 +61,20 @@ def test_the_property_covers_every_field() -> None:
     assert written == {field.name for field in fields(Instance)}
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(instances, st.dictionaries(st.text(min_size=1).map("x-{}".format), json_values, max_size=3))
 def test_fields_of_newer_releases_are_ignored(instance: Instance, extra: dict[str, Any]) -> None:
     assert decode(json.dumps({**fields_of(instance), **extra}).encode()) == instance
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.binary(max_size=200))
 def test_bytes_are_refused_typed(value: bytes) -> None:
     with pytest.raises(BadValue):
         decode(value)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.data())
 def test_a_wrong_field_is_refused_or_read_as_its_type(data: st.DataObject) -> None:
     content = fields_of(make_instance())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.discovery.api import Snapshot
@@ -87,6 +87,7 @@ names = st.sampled_from(["w1", "w2", "w3"])
 changes = st.lists(st.tuples(names, st.none() | st.integers(1, 9)), min_size=1, max_size=30)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(changes, st.data())
 def test_a_replayed_history_ends_in_the_same_picture(
     history: list[tuple[str, int | None]], data: st.DataObject
