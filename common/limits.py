@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pydantic import Field
 
 from common.settings import Section
 
 __all__ = ["Limits"]
 
+_READ_AHEAD: Final = 4
+
 
 class Limits(Section):
     """Bounds on requests. The validator reads them, and nobody else."""
 
     message_bytes_max: int = Field(default=4 << 20, ge=1024)
-    """Largest gRPC message, bytes; larger ones are refused while they are read."""
+    """Largest request, bytes. The transport reads four times as much, so that a request somewhat too large is refused
+    with a reason and a field instead of the transport's own bare status."""
     prompt_bytes_max: int = Field(default=1 << 20, ge=1)
     """Largest prompt (text, or all messages together), UTF-8 bytes, checked before it is tokenized."""
     messages_max: int = Field(default=256, ge=1)
@@ -34,3 +39,8 @@ class Limits(Section):
     """Most likely tokens that may be reported per position."""
     deadline_s_max: float = Field(default=600.0, gt=0)
     """Longest a call may take, seconds; also the deadline of calls that bring none."""
+
+    @property
+    def transport_bytes_max(self) -> int:
+        """What servers read of one message before the transport refuses it, bytes."""
+        return self.message_bytes_max * _READ_AHEAD

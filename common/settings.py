@@ -150,6 +150,10 @@ def _fill(name: str, cls: type[SectionT], found: Mapping[str, _Found]) -> Sectio
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = str(first["loc"][0]) if first["loc"] else ""
+        if first["type"] == "missing":
+            raise _invalid(
+                f"setting {name}.{key} is required: give --{key.replace('_', '-')}"
+            ) from error
         where = found[key].where if key in found else "default"
         raise _invalid(f"setting {name}.{key} ({where}): {first['msg']}") from error
 

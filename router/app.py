@@ -51,9 +51,6 @@ __all__ = ["PROCESS", "Config", "Router", "running", "serve"]
 
 SERVICE_NAME: Final = "lepton-router"
 
-_READ_AHEAD: Final = 4
-"""The transport takes requests so many times larger than allowed, so that the refusal can name the field."""
-
 log = get_logger(__name__)
 
 
@@ -259,7 +256,7 @@ def _server(config: Config, tracer: Tracer, clock: Clock) -> RpcServer:
             CallLogInterceptor(clock),
             ErrorInterceptor(),
         ),
-        message_bytes_max=config.limits.message_bytes_max * _READ_AHEAD,
+        message_bytes_max=config.limits.transport_bytes_max,
     )
 
 

@@ -42,9 +42,6 @@ __all__ = ["RunningWorker", "WorkerParts", "advertised", "bracketed", "open_work
 _LAST_MESSAGES_S_MAX: Final = 2.0
 """Longest that the server waits for statuses to leave once every call has ended, seconds."""
 
-_READ_AHEAD: Final = 4
-"""The transport takes requests so many times larger than allowed, so that the refusal can name the field."""
-
 _ANY_ADDRESS: Final = frozenset({"", "0.0.0.0", "::", "[::]"})
 
 log = get_logger(__name__)
@@ -204,7 +201,7 @@ def _server(parts: WorkerParts) -> RpcServer:
             CallLogInterceptor(parts.clock),
             ErrorInterceptor(),
         ),
-        message_bytes_max=parts.limits.message_bytes_max * _READ_AHEAD,
+        message_bytes_max=parts.limits.transport_bytes_max,
     )
 
 

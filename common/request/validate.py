@@ -10,11 +10,13 @@ import math
 import re
 from typing import Final, NoReturn
 
+from google.protobuf.message import Message
+
 from common.errors import Forbidden, InvalidRequest, LeptonError, Reason, Unsupported
 from common.limits import Limits
 from lepton.v1 import inference_pb2, types_pb2
 
-__all__ = ["validate_generate", "validate_prompt_input"]
+__all__ = ["validate_generate", "validate_tokenize"]
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{0,128}")
 _REVISION: Final = re.compile(r"([0-9a-f]{8,64})?")
@@ -44,13 +46,22 @@ def validate_generate(
     """
     _refuse_reserved(request, from_router=from_router)
     _names(request)
-    validate_prompt_input(request, limits)
+    _input(request, limits)
     _sampling(request.sampling, limits)
     _stop(request.stop, limits)
     _output(request.output, limits)
+    _message_size(request, limits)
 
 
-def validate_prompt_input(
+def validate_tokenize(
+    request: inference_pb2.TokenizeRequest | inference_pb2.CountTokensRequest, limits: Limits
+) -> None:
+    """The same for the two methods that only tokenize."""
+    _input(request, limits)
+    _message_size(request, limits)
+
+
+def _input(
     request: inference_pb2.GenerateRequest
     | inference_pb2.TokenizeRequest
     | inference_pb2.CountTokensRequest,
@@ -68,6 +79,17 @@ def validate_prompt_input(
         _chat(request.chat, limits)
     elif isinstance(request, inference_pb2.GenerateRequest) and not request.token_ids.ids:
         _fail("token_ids has no ids; send at least one", Reason.PROMPT_EMPTY, "token_ids.ids")
+
+
+def _message_size(request: Message, limits: Limits) -> None:
+    """Last, since the checks before name the field that is too large; this one catches the sum."""
+    num_bytes = request.ByteSize()
+    if num_bytes > limits.message_bytes_max:
+        raise InvalidRequest(
+            f"the request has {num_bytes} bytes; at most {limits.message_bytes_max} are allowed "
+            "(setting limits.message_bytes_max)",
+            reason=Reason.FIELD_TOO_LARGE,
+        )
 
 
 def _chat(chat: types_pb2.ChatInput, limits: Limits) -> None:

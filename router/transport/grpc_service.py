@@ -10,10 +10,9 @@ from typing import Any, Final, TypeVar, final
 import grpc
 
 from common.clock import Clock
-from common.errors import InvalidRequest, Reason
 from common.limits import Limits
 from common.request.parse import parse_message
-from common.request.validate import validate_generate, validate_prompt_input
+from common.request.validate import validate_generate, validate_tokenize
 from common.rpc.metadata import FINISHED_KEY, REQUEST_ID_KEY
 from lepton.v1 import inference_pb2
 from router.core.call import Call
@@ -72,7 +71,6 @@ class InferenceRelay:
         with self._watched() as route:
             request = parse_message(inference_pb2.GenerateRequest, payload)
             validate_generate(request, self._limits, from_router=False)
-            self._check_size(payload)
             view = view_of_generate(request)
             call = self._call(context, request.request_id, view.model, route)
             await context.send_initial_metadata(call.metadata)
@@ -97,8 +95,7 @@ class InferenceRelay:
     ) -> bytes:
         with self._watched() as route:
             request = parse_message(cls, payload)
-            validate_prompt_input(request, self._limits)
-            self._check_size(payload)
+            validate_tokenize(request, self._limits)
             call = self._call(context, "", request.model, route)
             view = view_of_model(request.model)
             return await self._dispatcher.unary(method, payload, view, call, route)
@@ -127,12 +124,3 @@ class InferenceRelay:
             deadline=route.deadline,
             metadata=((REQUEST_ID_KEY, route.request_id),),
         )
-
-    def _check_size(self, payload: bytes) -> None:
-        """After the validator, which names the field where it can."""
-        if len(payload) > self._limits.message_bytes_max:
-            raise InvalidRequest(
-                f"the request has {len(payload)} bytes; at most {self._limits.message_bytes_max} are allowed "
-                "(setting limits.message_bytes_max)",
-                reason=Reason.FIELD_TOO_LARGE,
-            )

@@ -81,7 +81,7 @@ def parse_prompt(
     | inference_pb2.CountTokensRequest,
     model: ModelFacts,
 ) -> Prompt:
-    """The input of a request that `validate_prompt_input` let pass."""
+    """The input of a request that the validator let pass."""
     kind = request.WhichOneof("input")
     if kind == "text":
         return TextPrompt(request.text)

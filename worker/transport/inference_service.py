@@ -11,10 +11,9 @@ import grpc
 
 from common.clock import Clock
 from common.cluster import ClusterSettings
-from common.errors import InvalidRequest, Reason
 from common.limits import Limits
 from common.request.parse import parse_message
-from common.request.validate import validate_generate, validate_prompt_input
+from common.request.validate import validate_generate, validate_tokenize
 from common.rpc.auth import is_router
 from common.rpc.handlers import raw_unary_stream, raw_unary_unary
 from common.rpc.interceptors import annotate
@@ -126,7 +125,6 @@ class InferenceService:
         timeline: Timeline,
     ) -> GenerateRequest:
         validate_generate(message, self._limits, from_router=is_router(context, self._cluster))
-        self._check_size(payload)
         return parse_generate(
             message,
             model=self._model,
@@ -161,19 +159,9 @@ class InferenceService:
         context: ServicerContext,
     ) -> tuple[int, ...]:
         with self._in_flight.call(facts_of(context).router_id):
-            validate_prompt_input(message, self._limits)
-            self._check_size(payload)
+            validate_tokenize(message, self._limits)
             check_model(self._model, message.model)
             return await self._tokenizers.prompt_ids(parse_prompt(message, self._model))
-
-    def _check_size(self, payload: bytes) -> None:
-        """After the validator, which names the field where it can."""
-        if len(payload) > self._limits.message_bytes_max:
-            raise InvalidRequest(
-                f"the request has {len(payload)} bytes; at most {self._limits.message_bytes_max} are allowed "
-                "(setting limits.message_bytes_max)",
-                reason=Reason.FIELD_TOO_LARGE,
-            )
 
 
 def _new_seed() -> int:
