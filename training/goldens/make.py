@@ -1,7 +1,7 @@
 """Makes tests/goldens: tiny models, their exports, and what transformers answers in fp32.
 
     python -m training.goldens.make tiny
-    python -m training.goldens.make demo --weights models/demo/weights --tokenizer models/demo
+    python -m training.goldens.make demo [--weights models/demo/weights --tokenizer models/demo]
 
 Needs torch, transformers and onnxruntime-genai, which shipped code and tests never import.
 """
@@ -154,7 +154,9 @@ def main() -> None:
     parser.add_argument(
         "--weights", type=Path, help="safetensors and config.json of the demo model"
     )
-    parser.add_argument("--tokenizer", type=Path, help="folder of its tokenizer")
+    parser.add_argument(
+        "--tokenizer", type=Path, default=Path("models/demo"), help="folder of its tokenizer"
+    )
     arguments = parser.parse_args()
     if arguments.what == "tiny":
         for name in TINY_MODELS:
