@@ -210,7 +210,8 @@ async def _run(plan: ClusterPlan, settings: AgentSettings, wish: _Wish, *, as_js
         view = PrettyView(plan, out(), clock, verbose=wish.verbose)
     cluster = LocalCluster(plan, settings=settings, clock=clock, notify=view.notice)
     interrupted = False
-    with _signals(cluster):
+    signals = _Signals(cluster)
+    with signals.heeded():
         try:
             began = clock.now()
             try:
@@ -228,6 +229,7 @@ async def _run(plan: ClusterPlan, settings: AgentSettings, wish: _Wish, *, as_js
             interrupted = True
             return 0 if cluster.started else INTERRUPTED
         finally:
+            signals.ending()
             try:
                 view.stopping()
                 report.stopping(patient=interrupted and cluster.started)
@@ -236,26 +238,34 @@ async def _run(plan: ClusterPlan, settings: AgentSettings, wish: _Wish, *, as_js
             report.stopped()
 
 
-@contextlib.contextmanager
-def _signals(cluster: LocalCluster) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM ends everything in order, the second at once."""
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    asked = False
+class _Signals:
+    """The first Ctrl-C or SIGTERM ends everything in order; the next, or one that comes while it ends, at once."""
 
-    def on_signal() -> None:
-        nonlocal asked
-        if asked:
-            cluster.kill()
-        elif task is not None:
-            asked = True
-            task.cancel()
+    def __init__(self, cluster: LocalCluster) -> None:
+        self._cluster = cluster
+        self._task = asyncio.current_task()
+        self._ending = False
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    for number in numbers:
-        loop.add_signal_handler(number, on_signal)
-    try:
-        yield
-    finally:
+    @contextlib.contextmanager
+    def heeded(self) -> Iterator[None]:
+        """Within the block."""
+        loop = asyncio.get_running_loop()
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         for number in numbers:
-            loop.remove_signal_handler(number)
+            loop.add_signal_handler(number, self._on_signal)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+    def ending(self) -> None:
+        """What has begun to end must not be cancelled half-way."""
+        self._ending = True
+
+    def _on_signal(self) -> None:
+        if self._ending:
+            self._cluster.kill()
+        elif self._task is not None:
+            self._ending = True
+            self._task.cancel()

@@ -125,7 +125,9 @@ async def lepton_up(folder: Path, *arguments: str) -> AsyncIterator[LeptonUp]:
             await up.until_gone()
 
 
-async def start_lepton(*arguments: str, state: Path, mark: str = "") -> asyncio.subprocess.Process:
+async def start_lepton(
+    *arguments: str, state: Path, mark: str = "", module: str = "cli.main"
+) -> asyncio.subprocess.Process:
     """Begins `lepton …`."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("LEPTON_", "OTEL_"))}
     env = {
@@ -136,7 +138,7 @@ async def start_lepton(*arguments: str, state: Path, mark: str = "") -> asyncio.
         **({_MARK: mark} if mark else {}),
     }
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "cli.main", *arguments),
+        *(sys.executable, "-m", module, *arguments),
         cwd=ROOT,
         env=env,
         stdin=asyncio.subprocess.PIPE,
