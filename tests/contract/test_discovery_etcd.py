@@ -9,6 +9,7 @@ import asyncio
 import json
 import signal
 import sys
+import threading
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
@@ -26,6 +27,7 @@ from common.discovery.etcd.keys import WORKERS, key_of
 from common.discovery.etcd.registration import EtcdRegistration
 from common.discovery.open import open_registrar, open_watcher
 from common.discovery.settings import DiscoverySettings
+from common.discovery.snapshot_file import SnapshotFile
 from common.errors import Conflict
 from lepton.etcd.v1 import etcd_pb2 as pb
 from tests.support.etcd import EtcdServer, etcd, free_port  # noqa: F401 - a fixture
@@ -350,6 +352,8 @@ async def test_more_workers_than_fit_a_page(etcd: EtcdServer) -> None:  # noqa: 
             for it in workers[start : start + 100]
         ]
         await client.txn(pb.TxnRequest(success=puts))
+    listing = await client.list_prefix(WORKERS)
+    assert sorted(entry.key for entry in listing.entries) == sorted(key_of(it.id) for it in workers)
     await client.close()
     async with follow(etcd) as seen:
         first = await seen.until(lambda s: True)
@@ -425,6 +429,53 @@ async def test_an_id_taken_over_during_an_outage_is_left_to_its_new_holder(
         await second.close()
         await seen.until(fresh(make_instance()), within_s=3)
     await first.close()
+
+
+async def test_close_waits_for_the_file_that_is_being_written(
+    etcd: EtcdServer,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def slow_save(self: SnapshotFile, snapshot: Snapshot) -> None:
+        begun.set()
+        threading.Event().wait(0.3)  # a slow disk
+        ended.set()
+
+    monkeypatch.setattr(SnapshotFile, "save", slow_save)
+    async with follow(etcd, snapshot_file=tmp_path / "snapshot.json"):
+        await asyncio.to_thread(begun.wait, 5)
+        assert not ended.is_set()
+    assert ended.is_set()
+
+
+async def test_an_update_while_the_key_is_being_claimed_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = EtcdServer()
+    try:
+        registration = await register(server)
+        draining = make_instance(state=InstanceState.DRAINING)
+        done, updated = EtcdClient.txn, []
+
+        async def txn_with_an_update_behind_it(
+            self: EtcdClient, request: pb.TxnRequest
+        ) -> pb.TxnResponse:
+            answer = await done(self, request)
+            if not updated:
+                updated.append(draining)
+                await registration.update(draining)
+            return answer
+
+        monkeypatch.setattr(EtcdClient, "txn", txn_with_an_update_behind_it)
+        server.start()
+        async with follow(server) as seen:
+            await seen.until(fresh(draining), within_s=5)
+        await until_announced(registration)
+        await registration.close()
+    finally:
+        server.close()
 
 
 async def test_an_answer_that_gets_lost_is_looked_up_not_repeated(

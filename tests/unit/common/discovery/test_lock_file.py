@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,26 @@ def test_a_lock_whose_file_was_removed_or_replaced_no_longer_stands(tmp_path: Pa
     first.remove()  # leaves the other's file alone
     assert second.stands()
     second.release()
+
+
+def test_a_file_removed_as_it_is_taken_is_taken_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last holder leaves between our open and our lock: the lock we get is on a file that nobody else will find."""
+    path = tmp_path / "w1.lock"
+    flock, left = fcntl.flock, []
+
+    def flock_as_the_holder_leaves(descriptor: int, operation: int) -> None:
+        if not left:
+            left.append(path.unlink())
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock_as_the_holder_leaves)
+    lock = take(path)
+    assert left
+    assert lock.stands()
+    assert LockFile.take(path) is None
+    lock.release()
 
 
 def test_a_directory_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
