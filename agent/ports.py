@@ -63,16 +63,23 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def owner_of(port: int) -> str | None:
-    """The process that listens on `port`, as "name (pid 12)"; None when it cannot be told (another user's)."""
+    """The process that listens on `port`, as "nginx (pid 12)"; None when it cannot be told (another user's)."""
     inodes = _listeners(port)
     for entry in Path("/proc").glob("[0-9]*") if inodes else ():
         # Processes end while we look, and those of other users do not show their files.
         with contextlib.suppress(OSError):
             for link in (entry / "fd").iterdir():
                 if link.readlink().name in inodes:
-                    name = (entry / "comm").read_text().strip()
-                    return f"{name} (pid {entry.name})"
+                    return f"{_name(entry)} (pid {entry.name})"
     return None
+
+
+def _name(process: Path) -> str:
+    """The program, and the module that Python runs: "python -m router" says more than "python"."""
+    words = (process / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+    module = words[words.index("-m") + 1] if "-m" in words[:-1] else None
+    name = (process / "comm").read_text().strip()
+    return f"{name} -m {module}" if module else name
 
 
 def _bind_error(host: str, port: int) -> int | None:

@@ -83,8 +83,7 @@ class Supervisor:
     def start(self) -> None:
         """Begins; returns at once."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name=self.role.name)
-        # Whatever ends it, nobody waits for a process that will never come.
-        self._task.add_done_callback(lambda _: self._settled.set())
+        self._task.add_done_callback(self._on_end)
 
     async def wait_ready(self) -> Mapping[str, str]:
         """The facts of the first process that became ready.
@@ -101,7 +100,6 @@ class Supervisor:
         if self._given_up is not None:
             raise self._given_up
         if self._task is not None and self._task.done():
-            self._task.result()  # a fault of ours, or it was stopped
             raise self._failed(f"{self.role.name} was stopped before it was ready")
         return self._facts
 
@@ -212,6 +210,15 @@ class Supervisor:
         )
         self._settled.set()
         self._notify(Notice(name=self.role.name, stage=Stage.GIVEN_UP, text=self._given_up.message))
+
+    def _on_end(self, task: asyncio.Task[None]) -> None:
+        """Whatever ends it, nobody waits for a process that will never come, and a fault of ours is told."""
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            self._given_up = self._failed(f"{self.role.name} is not watched any more: {fault!r}")
+            self._notify(
+                Notice(name=self.role.name, stage=Stage.GIVEN_UP, text=self._given_up.message)
+            )
+        self._settled.set()
 
     def _failed(self, message: str) -> Unavailable:
         return Unavailable(message, reason=Reason.PROCESS_FAILED)

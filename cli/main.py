@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import sys
 
 import typer
 
@@ -34,6 +36,10 @@ for command in (up, generate, chat, ps, models, trace, bench, doctor, version):
 
 def main() -> None:
     """Entry point of the console script."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a sign gets a question mark instead of a stack trace.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     # What our libraries log (a registry that is away, say) is told by the commands in their own words.
     logging.getLogger().addHandler(logging.NullHandler())
     app()

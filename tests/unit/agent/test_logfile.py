@@ -24,3 +24,9 @@ def test_a_restart_appends(tmp_path: Path) -> None:
         log.write(word)
         log.close()
     assert (tmp_path / "x.log").read_text() == "one\ntwo\n"
+
+
+def test_a_full_disk_costs_lines_only() -> None:
+    log = LogFile(Path("/dev/full"), bytes_max=4096)
+    log.write(b"lost")
+    log.close()

@@ -160,6 +160,19 @@ async def test_a_log_that_cannot_be_written_fails_the_start(stand: Stand) -> Non
         await one.wait_ready()
 
 
+async def test_a_fault_of_ours_is_told_and_nobody_waits(stand: Stand) -> None:
+    def spec(_: int) -> ProcessSpec:
+        raise RuntimeError("a fault")
+
+    role = Role(name="p", spec=spec, stop_s_max=1)
+    one = Supervisor(role, settings=SETTINGS, clock=SystemClock(), notify=stand.notify)
+    stand.made.append(one)
+    one.start()
+    with pytest.raises(Unavailable, match="a fault"):
+        await one.wait_ready()
+    assert stand.stages() == [Stage.GIVEN_UP]
+
+
 async def test_who_does_not_listen_is_killed(stand: Stand) -> None:
     one = stand.supervise(STUBBORN, stop_s_max=0.2)
     await one.wait_ready()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from typer.testing import Result
@@ -92,3 +94,13 @@ def test_up_refuses_before_it_starts_anything(
 def test_a_refusal_in_json(lepton: Lepton) -> None:
     done = lepton("up", "--model", "/no/such/folder", "--json")
     assert json.loads(done.stdout)["error"]["reason"] == "MODEL_FILE_MISSING"
+
+
+def test_a_terminal_without_unicode_costs_signs_only(tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONIOENCODING": "ascii", "LEPTON_AGENT_STATE_DIR": str(tmp_path)}
+    code = "from cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "generate", "--help"], cwd=ROOT, env=env, capture_output=True
+    )
+    assert done.returncode == 0
+    assert b"Traceback" not in done.stderr
