@@ -560,6 +560,42 @@ async def test_the_next_endpoint_is_tried(etcd: EtcdServer) -> None:  # noqa: F8
     await registration.close()
 
 
+async def leader_of(servers: list[EtcdServer]) -> EtcdServer:
+    for server in servers:
+        client = server.client()
+        status = await client.status()
+        await client.close()
+        if status.leader == status.header.member_id:
+            return server
+    raise AssertionError("no leader")
+
+
+async def test_a_cluster_that_loses_its_leader_loses_nobody() -> None:
+    servers = [EtcdServer() for _ in range(3)]
+    try:
+        for server in servers:
+            server.join(servers)
+            server.start(wait=False)
+        for server in servers:
+            server.wait_until_ready()
+        endpoints = ",".join(server.endpoint for server in servers)
+        everywhere = {"etcd_endpoints": endpoints, "lease_ttl_s": 5}
+        registration = await register(servers[0], **everywhere)
+        async with follow(servers[0], **everywhere) as seen:
+            await seen.until(fresh(make_instance()))
+            for rows in (2, 3):
+                leader = await leader_of(servers)
+                leader.kill()
+                await registration.update(make_instance(rows_max=rows))
+                await seen.until(fresh(make_instance(rows_max=rows)), within_s=10)
+                leader.start()
+        assert not any(map(without_w1, seen.snapshots))
+        await registration.close()
+    finally:
+        for server in servers:
+            server.close()
+
+
 async def test_a_refusal_is_told_apart_from_an_outage(etcd: EtcdServer) -> None:  # noqa: F811
     client = etcd.client()
     with pytest.raises(Refused):

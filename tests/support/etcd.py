@@ -91,6 +91,16 @@ class EtcdServer:
         return f"127.0.0.1:{self._client_port}"
 
     @property
+    def peer_url(self) -> str:
+        """Where other members reach it."""
+        return f"http://127.0.0.1:{self._peer_port}"
+
+    def join(self, members: Sequence[EtcdServer]) -> None:
+        """Makes it a member of a cluster of these, itself included, from its first start on."""
+        urls = ",".join(f"{it._client_port}={it.peer_url}" for it in members)
+        self._options += ("--name", str(self._client_port), "--initial-cluster", urls)
+
+    @property
     def data_dir(self) -> Path:
         """Where its data is."""
         return self._home / "data"
@@ -112,7 +122,7 @@ class EtcdServer:
             return
         binary = require_etcd()
         self._home.mkdir(parents=True, exist_ok=True)
-        client, peer = f"http://{self.endpoint}", f"http://127.0.0.1:{self._peer_port}"
+        client, peer = f"http://{self.endpoint}", self.peer_url
         command = [
             str(binary),
             *("--name", "default"),
