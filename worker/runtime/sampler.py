@@ -21,6 +21,7 @@ distribution, x − max x − ln Σ exp(x − max x), before any of this.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Sequence as SequenceOf
 from typing import Final
 
@@ -40,7 +41,10 @@ BAN_BIAS: Final = -100.0
 """From here down a bias means never."""
 
 HEAD_WIDTHS: Final = (4.0, 8.0, 16.0)
-"""Top-p looks first at tokens within these many nats of the best: sorting a whole vocabulary costs milliseconds."""
+"""Filters look first at tokens within these many nats of the best: sorting a whole vocabulary costs milliseconds."""
+
+TEMPERATURE_MIN: Final = 1e-30
+"""Below it float32 knows only 0; from far above it on only the largest logits have any weight."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -114,8 +118,8 @@ class Sampler:
 def draw(logits: Floats, sampling: SamplingParams, u: float) -> int:
     """The token that `u` in [0, 1) falls on; `logits` [vocab] may hold −inf, temperature is above 0."""
     with np.errstate(over="ignore", under="ignore"):
-        scaled = (logits - logits.max()) / np.float32(sampling.temperature)
-        np.nan_to_num(scaled, copy=False, nan=0.0, neginf=-np.inf)
+        scaled = logits - logits.max()
+        scaled /= np.float32(max(sampling.temperature, TEMPERATURE_MIN))
         ids = _keep(scaled, sampling)
         if ids is not None:
             scaled = scaled[ids]
@@ -143,11 +147,22 @@ def _keep(scaled: Floats, sampling: SamplingParams) -> npt.NDArray[np.intp] | No
 
 
 def _top_k(scaled: Floats, k: int) -> npt.NDArray[np.intp]:
-    """The k largest, the lowest ids among equals."""
-    limit = np.partition(scaled, len(scaled) - k)[len(scaled) - k]
-    above = np.flatnonzero(scaled > limit)
-    equal = np.flatnonzero(scaled == limit)
-    return np.concatenate([above, equal[: k - len(above)]])
+    """The k largest, the lowest ids among equals; `scaled` is at most 0 and has more than k entries."""
+    for head in _heads(scaled):
+        if len(head) < k:
+            continue
+        values = scaled[head]
+        limit = np.partition(values, len(values) - k)[len(values) - k]
+        above, equal = head[values > limit], head[values == limit]
+        return np.concatenate([above, equal[: k - len(above)]])
+    raise AssertionError("unreachable: the last head has all")
+
+
+def _heads(scaled: Floats) -> Iterator[npt.NDArray[np.intp]]:
+    """Longer and longer beginnings of the order by size, as ids in their own order; the last has all."""
+    for width in HEAD_WIDTHS:
+        yield np.flatnonzero(scaled >= -width)
+    yield np.arange(len(scaled))
 
 
 def _top_p(scaled: Floats, ids: npt.NDArray[np.intp] | None, top_p: float) -> npt.NDArray[np.intp]:
@@ -155,26 +170,24 @@ def _top_p(scaled: Floats, ids: npt.NDArray[np.intp] | None, top_p: float) -> np
     ids = np.arange(len(scaled)) if ids is None else np.sort(ids)
     values = scaled[ids]
     goal = top_p * float(np.exp(values).sum(dtype=np.float64))
-    for width in (*HEAD_WIDTHS, np.inf):
-        # The tokens within some distance of the best are the beginning of the sorted order.
-        head = np.flatnonzero(values >= -width)
+    for head in _heads(values):
         weights = np.exp(values[head])
-        if width < np.inf and float(weights.sum(dtype=np.float64)) < goal:
+        if len(head) < len(values) and float(weights.sum(dtype=np.float64)) < goal:
             continue
         order = np.argsort(-weights, kind="stable")
         running = np.cumsum(weights[order], dtype=np.float64)
         count = int(np.searchsorted(running, goal, side="left")) + 1
         return ids[head[order[:count]]]
-    raise AssertionError("unreachable: the last width takes all")
+    raise AssertionError("unreachable: the last head has all")
 
 
 def logprobs(raw: Floats, token_id: int, num_top: int) -> tuple[float, tuple[TopLogprob, ...]]:
     """Log-probability of `token_id` and of the `num_top` most likely tokens: best first, then by id."""
-    shifted = raw - raw.max()
-    with np.errstate(under="ignore"):
+    with np.errstate(over="ignore", under="ignore"):
+        shifted = raw - raw.max()
         log_sum = float(np.log(np.exp(shifted).sum(dtype=np.float64)))
     top_ids = (
-        _top_k(raw, num_top) if 0 < num_top < len(raw) else np.arange(len(raw))[: num_top or 0]
+        _top_k(shifted, num_top) if 0 < num_top < len(raw) else np.arange(len(raw))[: num_top or 0]
     )
     order = np.lexsort((top_ids, -raw[top_ids]))
     top = tuple(TopLogprob(int(t), min(0.0, float(shifted[t]) - log_sum)) for t in top_ids[order])

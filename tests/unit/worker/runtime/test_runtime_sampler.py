@@ -242,7 +242,7 @@ def test_temperature_sharpens() -> None:
         assert abs(ones / 4000 - expected) < 4 * math.sqrt(expected * (1 - expected) / 4000)
 
 
-@pytest.mark.parametrize("temperature", [1e-30, 1e-6, 10.0])
+@pytest.mark.parametrize("temperature", [1e-45, 1e-30, 1e-6, 10.0])
 def test_extreme_temperatures_stay_finite(temperature: float) -> None:
     logits = [-80.0, 30.0, 29.0, -3e38]
     sampling = SamplingParams(temperature=temperature, seed=1)
@@ -340,6 +340,8 @@ def test_log_probabilities_are_those_of_the_raw_distribution() -> None:
     assert sample(logits, make_sequence([0], sampling=SamplingParams(logprobs=0))).top == ()
     everything = sample(logits, make_sequence([0], sampling=SamplingParams(logprobs=9))).top
     assert [t.token_id for t in everything] == [1, 3, 2, 0]
+    extreme = sample([3e38, -3e38], make_sequence([0], sampling=SamplingParams(logprobs=2)))
+    assert [t.logprob for t in extreme.top] == [0.0, -math.inf]
     certain = sample([0.0, 500.0], make_sequence([0], sampling=SamplingParams(logprobs=2)))
     assert certain.logprob == 0.0
     assert certain.top[1].logprob == -500.0
