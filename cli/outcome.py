@@ -52,6 +52,7 @@ _HINTS: Final = {
     Reason.CHAT_TEMPLATE_REFUSED: "a model without a chat template takes plain text: --raw",
     Reason.DEADLINE_EXCEEDED: "allow more time with --timeout, or ask for less with --max-tokens",
     Reason.PROVIDER_UNAVAILABLE: "`lepton doctor` shows what is installed",
+    Reason.TRACE_NOT_FOUND: "spans take a moment; with OTEL_EXPORTER_OTLP_ENDPOINT set they go to the collector",
     Reason.INTERNAL: "the logs of the process have the details",
 }
 
