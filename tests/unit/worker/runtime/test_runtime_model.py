@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,15 @@ def test_what_a_loaded_model_says_of_itself() -> None:
     assert model.chat_template is not None
     assert load_tiny(TINY_LLAMA).info.context_length == 256
     assert load_tiny(TINY_LLAMA, rows_max=1, context_max=9999).info.context_length == 256
+
+
+def test_an_idle_model_uses_no_processor() -> None:
+    """Threads look for work for a millisecond after a run, then sleep."""
+    model = load_model(TINY_LLAMA, name="tiny", threads=2, rows_max=1)
+    generate_greedy(model.runner, [5, 6, 7], max_tokens=5, eos_ids=frozenset())
+    before = time.process_time()
+    threading.Event().wait(0.4)
+    assert time.process_time() - before < 0.1
 
 
 def test_smallest_slab() -> None:

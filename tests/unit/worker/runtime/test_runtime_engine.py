@@ -1,0 +1,93 @@
+"""The real engine on the real runner: what a request gets does not depend on who else is there."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+
+from common.clock import SystemClock
+from tests.support.tiny_models import TINY_LLAMA, TINY_LLAMA_INT4, golden_cases, load_tiny
+from worker.engine.config import EngineConfig
+from worker.engine.events import TokenEvent
+from worker.engine.loop import EngineLoop
+from worker.engine.request import EngineRequest
+from worker.engine.sampling_params import SamplingParams
+from worker.engine.sequence import StopRule
+
+Tokens = dict[int, list[tuple[int, float | None]]]
+CONFIG = EngineConfig(chunk_tokens_min=4, chunk_tokens_first=24, chunk_tokens_max=40)
+
+
+def make_request(rng: random.Random, kind: int) -> EngineRequest:
+    samplings = (
+        SamplingParams(logprobs=0),
+        SamplingParams(temperature=0.9, top_p=0.9, seed=rng.getrandbits(64), logprobs=1),
+        SamplingParams(temperature=1.3, top_k=30, seed=7, repetition_penalty=1.2, logprobs=0),
+        SamplingParams(frequency_penalty=0.8, presence_penalty=0.2, logprobs=0),
+    )
+    return EngineRequest(
+        prompt_ids=tuple(rng.randrange(300) for _ in range(rng.choice((1, 2, 3, 17, 33, 65, 110)))),
+        sampling=samplings[kind % len(samplings)],
+        stop=StopRule(max_tokens=rng.randint(1, 30), min_tokens=2, eos_ids=frozenset({2, 5, 9})),
+        n=rng.choice((1, 1, 3)),
+    )
+
+
+async def collect(
+    engine: EngineLoop, request: EngineRequest, leave_after: int | None = None
+) -> Tokens:
+    stream = engine.submit(request)
+    tokens: Tokens = {choice: [] for choice in range(request.n)}
+    while events := await stream.next():
+        for event in events:
+            if isinstance(event, TokenEvent):
+                tokens[event.choice].append((event.token_id, event.logprob))
+        if leave_after is not None and sum(map(len, tokens.values())) >= leave_after:
+            engine.abort(stream)
+            leave_after = None
+    return tokens
+
+
+@pytest.mark.parametrize("folder", [TINY_LLAMA, TINY_LLAMA_INT4], ids=["fp32", "int4"])
+async def test_company_changes_no_token_and_no_bit_of_a_logprob(folder: Path) -> None:
+    rng = random.Random(17)
+    requests = [make_request(rng, kind) for kind in range(24)]
+    engine = EngineLoop(load_tiny(folder).runner, CONFIG, SystemClock())
+    engine.start()
+    try:
+        alone = [await collect(engine, request) for request in requests]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(collect(engine, request)) for request in requests]
+            for request in requests[::3]:  # some who leave early
+                group.create_task(collect(engine, request, leave_after=2))
+    finally:
+        await engine.stop()
+    assert [task.result() for task in tasks] == alone
+    assert all(tokens for answer in alone for tokens in answer.values())
+
+
+async def test_the_engine_answers_what_transformers_answers() -> None:
+    engine = EngineLoop(load_tiny(TINY_LLAMA).runner, CONFIG, SystemClock())
+    engine.start()
+    cases = golden_cases("tiny-llama")
+    try:
+        answers = await asyncio.gather(
+            *(
+                collect(
+                    engine,
+                    EngineRequest(
+                        prompt_ids=tuple(case["prompt_ids"]),
+                        sampling=SamplingParams(),
+                        stop=StopRule(max_tokens=len(case["greedy_ids"])),
+                    ),
+                )
+                for case in cases
+            )
+        )
+    finally:
+        await engine.stop()
+    for case, answer in zip(cases, answers, strict=True):
+        assert [token_id for token_id, _ in answer[0]] == case["greedy_ids"]
