@@ -68,10 +68,16 @@ def owner_of(port: int) -> str | None:
     for entry in Path("/proc").glob("[0-9]*") if inodes else ():
         # Processes end while we look, and those of other users do not show their files.
         with contextlib.suppress(OSError):
-            for link in (entry / "fd").iterdir():
-                if link.readlink().name in inodes:
-                    return f"{_name(entry)} (pid {entry.name})"
+            if any(_leads_to(link, inodes) for link in (entry / "fd").iterdir()):
+                return f"{_name(entry)} (pid {entry.name})"
     return None
+
+
+def _leads_to(link: Path, names: set[str]) -> bool:
+    try:
+        return link.readlink().name in names
+    except OSError:  # this file was closed in between; the others still count
+        return False
 
 
 def _name(process: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 
 import typer
@@ -40,6 +41,8 @@ def main() -> None:
         # A terminal that cannot show a sign gets a question mark instead of a stack trace.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    # The C core of gRPC writes to stderr by itself, also what is normal: a server that goes away.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     # What our libraries log (a registry that is away, say) is told by the commands in their own words.
     logging.getLogger().addHandler(logging.NullHandler())
     app()

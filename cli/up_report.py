@@ -18,7 +18,7 @@ from cli.answer import AnswerStats, stream_answer, summary
 from cli.client import Client
 from cli.outcome import error_record, show_error
 from cli.request import GenerateOptions, build_request, chat_message
-from cli.screen import write, write_json
+from cli.screen import printable, write, write_json
 from cli.traces import wait_trace
 from cli.wrap import WordWrap
 from common.clock import Clock
@@ -28,6 +28,7 @@ from lepton.v1 import inference_pb2
 
 __all__ = ["JsonReport", "PrettyReport", "Report"]
 
+_PROMPT_CHARS: Final = 200
 _COLLECTOR: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
@@ -140,7 +141,8 @@ class PrettyReport:
         self._console.print(Padding(table, (0, 0, 1, 2), expand=False))
 
     async def first_answer(self, prompt: str, clock: Clock, *, must_work: bool) -> None:
-        self._console.print(Text("  > ", style="dim").append(prompt, style="bold"), soft_wrap=True)
+        shown = printable(prompt if len(prompt) <= _PROMPT_CHARS else prompt[:_PROMPT_CHARS] + " …")
+        self._console.print(Text("  > ", style="dim").append(shown, style="bold"), soft_wrap=True)
         wrap = WordWrap(width=self._console.width, indent="  ")
         try:
             async with Client(self._plan.address) as client:
