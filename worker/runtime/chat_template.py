@@ -32,6 +32,10 @@ RENDERED_CHARS_BASE: Final = 1 << 20
 """A template may repeat and decorate, but the text is at most this factor times the messages plus this base."""
 
 
+ERROR_CHARS_MAX: Final = 200
+"""Of what a template says when it refuses."""
+
+
 class ChatMessage(Protocol):
     """One message; the role is chosen by us, content and name by strangers."""
 
@@ -120,8 +124,9 @@ class ChatTemplate:
         except InvalidRequest:
             raise
         except Exception as error:  # whatever a foreign template may raise
+            said = " ".join(str(error).split())[:ERROR_CHARS_MAX]
             raise _refused(
-                f"the chat template of this model refuses the messages: {error}"
+                f"the chat template of this model refuses the messages: {said}"
             ) from error
         return "".join(parts)
 
