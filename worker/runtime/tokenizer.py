@@ -131,7 +131,7 @@ class Tokenizer:
 
     def _plain(self, text: str) -> list[int]:
         try:
-            ids: list[int] = self._hf.encode(text, add_special_tokens=False).ids
+            ids = self._ids(text)
         except (UnicodeEncodeError, TypeError) as error:
             raise InvalidRequest(
                 "the text is not valid Unicode", reason=Reason.FIELD_MALFORMED
@@ -140,9 +140,14 @@ class Tokenizer:
             ids = self._without_control(text)
         return ids
 
+    def _ids(self, text: str) -> list[int]:
+        """A batch of one: only the batch call lets go of the GIL, and a long prompt must not stop every stream."""
+        ids: list[int] = self._hf.encode_batch_fast([text], add_special_tokens=False)[0].ids
+        return ids
+
     def _without_control(self, text: str) -> list[int]:
         """For vocabularies that spell a control token out of plain text after all: cut until it falls apart."""
-        ids: list[int] = self._hf.encode(text, add_special_tokens=False).ids
+        ids = self._ids(text)
         if self._control_ids.isdisjoint(ids):
             return ids
         if len(text) <= 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from typing import Any
 
 import pytest
@@ -209,6 +210,19 @@ def test_a_begin_token_comes_from_the_post_processor() -> None:
     assert tokenizer.encode_chat(
         [Message("user", "a")], add_generation_prompt=True
     ) == TOKENIZER.encode_chat([Message("user", "a")], add_generation_prompt=True)
+
+
+def test_a_long_text_does_not_hold_up_other_threads() -> None:
+    """While the tokenizer works, this thread goes on. Held up, it would get in a handful of turns at most."""
+    tokenizer = load_tiny(TINY_LLAMA).tokenizer
+    encoding = threading.Thread(target=lambda: tokenizer.encode("hello wörld 😀 " * 40_000))
+    pause = threading.Event()
+    turns = 0
+    encoding.start()
+    while encoding.is_alive():
+        pause.wait(0.001)
+        turns += 1
+    assert turns > 20
 
 
 def test_a_huge_text_and_broken_unicode() -> None:
