@@ -94,7 +94,7 @@ def census_view(census: Census) -> RenderableType:
         table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
         for title in ("worker", "model", "revision", "state"):
             table.add_column(title, no_wrap=True)
-        for title in ("running", "waiting", "kv", "steps"):
+        for title in ("running", "waiting", "kv"):
             table.add_column(title, justify="right", no_wrap=True)
         table.add_column("address", no_wrap=True)
         table.add_column("pid", justify="right", no_wrap=True)
@@ -102,12 +102,11 @@ def census_view(census: Census) -> RenderableType:
             table.add_row(
                 Text(row.id, style="bold"),
                 row.model,
-                row.revision[:12],
+                row.revision[:8],
                 Text(row.state, style=_STATE_STYLES.get(row.state, "red")),
                 "" if row.running is None else f"{row.running}/{row.rows_max}",
                 "" if row.waiting is None else str(row.waiting),
                 "" if row.kv_usage is None else f"{row.kv_usage:.0%}",
-                "" if row.step is None else str(row.step),
                 row.address,
                 "" if row.pid is None else str(row.pid),
             )

@@ -80,11 +80,11 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def report_table(reports: Iterable[Report]) -> Table:
-    """One line per concurrency; times in milliseconds."""
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    """One line per concurrency; times in milliseconds, medians unless the head says p99. Fits 80 columns."""
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
     for title in (
-        *("at once", "requests", "failed", "requests/s", "tokens/s"),
-        *("TTFT p50", "p99", "TPOT p50", "p99", "ITL p50", "p99"),
+        *("at once", "requests", "failed", "req/s", "tok/s"),
+        *("TTFT ms", "p99", "TPOT ms", "p99", "ITL ms", "p99"),
     ):
         table.add_column(title, justify="right", no_wrap=True)
     for one in reports:
