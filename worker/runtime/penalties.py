@@ -21,6 +21,9 @@ __all__ = ["SeenTokens", "wants_counts"]
 
 FIRST_ROOM: Final = 64
 
+LOGIT_MAX: Final = np.finfo(np.float32).max / 4
+"""Penalised logits stay within it, so that they are finite and remain so when the other penalties are taken off."""
+
 
 def wants_counts(sampling: SamplingParams) -> bool:
     """Whether any penalty is on."""
@@ -58,7 +61,9 @@ class SeenTokens:
         seen = logits[ids]
         if sampling.repetition_penalty != 1.0:
             penalty = np.float32(sampling.repetition_penalty)
-            seen = np.where(seen > 0, seen / penalty, seen * penalty)
+            with np.errstate(over="ignore"):  # a penalty near 0 makes any number too large
+                seen = np.where(seen > 0, seen / penalty, seen * penalty)
+            np.clip(seen, -LOGIT_MAX, LOGIT_MAX, out=seen)
         seen -= np.float32(sampling.frequency_penalty) * counts
         seen -= np.float32(sampling.presence_penalty) * (counts > 0)
         logits[ids] = seen

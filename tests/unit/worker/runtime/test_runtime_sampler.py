@@ -394,3 +394,20 @@ def test_the_draw_depends_on_seed_choice_and_position_alone() -> None:
     assert (
         uniform(42, 1, 7) == 0.022253272722070228
     )  # whatever changes this changes what callers get
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize(
+    "filters", [{}, {"top_k": 1}, {"top_p": 0.5}, {"min_p": 0.1}, {"top_k": 3, "top_p": 0.5}]
+)
+def test_a_repetition_penalty_near_zero_breaks_no_row(
+    temperature: float, filters: dict[str, Any]
+) -> None:
+    """It makes seen logits larger than any number; an error here would end everybody in the batch."""
+    logits = np.array([[1.0, 2.0, 3.0, -4.0]], np.float32)
+    sampling = SamplingParams(
+        temperature=temperature, repetition_penalty=float(np.float32(1e-40)), **filters
+    )
+    sequence = make_sequence([1, 3], sampling=sampling)
+    (result,) = Sampler().sample(logits, [sequence])
+    assert result.token_id == 1
