@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import BoundedSemaphore
 from typing import Final, TypeVar, final
 
-from common.errors import Overloaded, Reason
+from common.errors import Overloaded, Reason, Unavailable
 from worker.tasks.api import ChatPrompt, Prompt, TextPrompt, TokenPrompt
 from worker.tasks.ports import Tokenizer
 
@@ -23,14 +23,16 @@ ResultT = TypeVar("ResultT")
 class TokenizerPool:
     """A bounded number of threads and a bounded number of prompts that wait for one.
 
-    Resources: owns the threads until `close`. Errors: `Overloaded(QUEUE_FULL)`, and what the tokenizer raises.
-    Cancellation: the caller goes on at once; a prompt that a thread has begun is finished and dropped.
+    Resources: owns the threads until `close`. Errors: `Overloaded(QUEUE_FULL)`, `Unavailable(DRAINING)` once it is
+    closed, and what the tokenizer raises. Cancellation: the caller goes on at once; a prompt that a thread has begun is
+    finished and dropped, one that waits gives its place and its memory back.
     """
 
     def __init__(self, tokenizer: Tokenizer, *, threads: int, waiting_max: int) -> None:
         self.tokenizer = tokenizer
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="tokenizer")
         self._places = BoundedSemaphore(threads + waiting_max)
+        self._is_closed = False
 
     async def prompt_ids(self, prompt: Prompt) -> tuple[int, ...]:
         """The token ids of a prompt."""
@@ -53,7 +55,8 @@ class TokenizerPool:
         return await self._run(lambda: [self.tokenizer.token_bytes(i) for i in token_ids])
 
     def close(self) -> None:
-        """Waits for the prompts that threads have begun; those that wait are dropped."""
+        """Waits for the prompts that threads have begun; those that wait are dropped, with an error each."""
+        self._is_closed = True
         self._executor.shutdown(cancel_futures=True)
 
     async def _run(self, job: Callable[[], ResultT]) -> ResultT:
@@ -63,6 +66,24 @@ class TokenizerPool:
                 reason=Reason.QUEUE_FULL,
                 retry_after_s=_RETRY_AFTER_S,
             )
-        future: Future[ResultT] = self._executor.submit(job)
+        # The executor keeps what was cancelled until a thread comes by; it must not keep the prompt as well.
+        jobs = [job]
+        del job
+        try:
+            future: Future[ResultT] = self._executor.submit(lambda: jobs.pop()())
+        except RuntimeError as error:
+            self._places.release()
+            raise _closed() from error
+        future.add_done_callback(lambda _: jobs.clear())
         future.add_done_callback(lambda _: self._places.release())
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._is_closed and task is not None and not task.cancelling():
+                raise _closed() from None
+            raise
+
+
+def _closed() -> Unavailable:
+    return Unavailable("this worker is draining; ask another", reason=Reason.DRAINING)

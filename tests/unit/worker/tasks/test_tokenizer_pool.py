@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Iterator
 
 import pytest
 
-from common.errors import InvalidRequest, Overloaded, Reason
+from common.errors import InvalidRequest, Overloaded, Reason, Unavailable
 from tests.support.worker import ByteTokenizer
 from worker.tasks.api import ChatPrompt, ChatTurn, TextPrompt, TokenPrompt
 from worker.tasks.tokenizer_pool import TokenizerPool
@@ -25,6 +27,12 @@ class HeldTokenizer(ByteTokenizer):
         if text == "bad":
             raise InvalidRequest("bad text")
         return super().encode(text)
+
+
+class WeakText(str):
+    """Text that can be watched."""
+
+    __slots__ = ("__weakref__",)
 
 
 @pytest.fixture
@@ -88,3 +96,54 @@ async def test_a_caller_that_leaves_the_queue_frees_its_place(
     waiting = asyncio.ensure_future(pool.prompt_ids(TextPrompt("c")))
     tokenizer.go.set()
     assert [await running, await waiting] == [(97,), (99,)]
+
+
+async def test_a_caller_that_leaves_takes_its_prompt_along(
+    pool: TokenizerPool, tokenizer: HeldTokenizer
+) -> None:
+    """Or whoever asks and leaves, again and again, fills the memory while the threads are busy."""
+    running = asyncio.ensure_future(pool.prompt_ids(TextPrompt("a")))
+    assert await asyncio.to_thread(tokenizer.begun.acquire, timeout=5)
+    text = WeakText("b")
+    watched = weakref.ref(text)
+    leaving = asyncio.ensure_future(pool.prompt_ids(TextPrompt(text)))
+    await asyncio.wait([leaving], timeout=0.01)
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    del text, leaving
+    gc.collect()
+    assert watched() is None
+    tokenizer.go.set()
+    assert await running == (97,)
+
+
+async def test_closing_refuses_those_that_wait_and_those_that_come() -> None:
+    tokenizer = HeldTokenizer()
+    pool = TokenizerPool(tokenizer, threads=1, waiting_max=1)
+    running = asyncio.ensure_future(pool.prompt_ids(TextPrompt("a")))
+    assert await asyncio.to_thread(tokenizer.begun.acquire, timeout=5)
+    waiting = asyncio.ensure_future(pool.prompt_ids(TextPrompt("b")))
+    await asyncio.wait([waiting], timeout=0.01)
+    closing = asyncio.ensure_future(asyncio.to_thread(pool.close))
+    async with asyncio.timeout(5):
+        with pytest.raises(Unavailable) as dropped:
+            await waiting
+        with pytest.raises(Unavailable) as refused:
+            await pool.prompt_ids(TextPrompt("c"))
+    tokenizer.go.set()
+    await closing
+    assert await running == (97,)
+    assert dropped.value.reason is refused.value.reason is Reason.DRAINING
+
+
+async def test_a_caller_that_is_cancelled_while_the_pool_closes_stays_cancelled() -> None:
+    tokenizer = HeldTokenizer()
+    pool = TokenizerPool(tokenizer, threads=1, waiting_max=1)
+    running = asyncio.ensure_future(pool.prompt_ids(TextPrompt("a")))
+    assert await asyncio.to_thread(tokenizer.begun.acquire, timeout=5)
+    running.cancel()
+    closing = asyncio.ensure_future(asyncio.to_thread(pool.close))
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    tokenizer.go.set()
+    await closing
