@@ -35,19 +35,19 @@ class Packer:
         self._split = split
         self.shares = dialogues.SHARES
 
-    def row(self, length: int) -> tuple[list[int], list[bool]]:
-        """Make the tokens of one chat of at most `length` and mark those to be learnt."""
+    def row(self, length: int) -> tuple[list[int], list[float]]:
+        """Make the tokens of one chat of at most `length` and say how much each one counts."""
         while True:
             ids, learn = self._chat(length)
             if ids:
                 return ids, learn
 
-    def _chat(self, length: int) -> tuple[list[int], list[bool]]:
+    def _chat(self, length: int) -> tuple[list[int], list[float]]:
         system, turns = dialogues.walk(self._rng, self._split, self.shares)
         ids = self._encode(BOS)
         if system:
             ids += self._encode(f"{START}system\n{system.text}{END}\n")
-        learn = [False] * len(ids)
+        learn = [0.0] * len(ids)
         empty = True
         for exchange in turns:
             asked = f"{START}user\n{exchange.question.strip()}{END}\n{START}assistant\n"
@@ -56,7 +56,8 @@ class Packer:
             if len(ids) + len(question) + len(answer) + len(after) > length:
                 break
             ids += question + answer + after
-            learn += [False] * len(question) + [True] * len(answer) + [False] * len(after)
+            weight = len(answer) ** -0.5
+            learn += [0.0] * len(question) + [weight] * len(answer) + [0.0] * len(after)
             empty = False
         return ([], []) if empty else (ids, learn)
 

@@ -14,11 +14,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+import onnx
 import torch
 from safetensors.torch import load_file, save_file
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 MODEL_FILES = ("model.onnx", "model.onnx.data", "genai_config.json")
+PADDING = 32
+"""One block of the quantiser."""
 QUANTISED = ("block_size=32", "accuracy_level=4")
 """Block 32 makes a row's result independent of its neighbours; level 4 means int8 activations."""
 
@@ -30,6 +33,7 @@ def export(weights: Path, tokenizer: Path, out: Path, precision: str) -> None:
         source, built = Path(scratch) / "source", Path(scratch) / "built"
         _prepare(weights, tokenizer, source)
         _build(source, built, precision)
+        _rewire_head(built / "model.onnx")
         for name in MODEL_FILES:
             shutil.copyfile(built / name, out / name)
     for name in TOKENIZER_FILES:
@@ -54,13 +58,29 @@ def _prepare(weights: Path, tokenizer: Path, source: Path) -> None:
     source.mkdir()
     tensors = load_file(_tensors(weights))
     rounded = {name: tensor.half().to(torch.float32) for name, tensor in tensors.items()}
-    save_file(rounded, _tensors(source), metadata={"format": "pt"})
     config = json.loads((weights / "config.json").read_text(encoding="utf-8"))
+    if config["intermediate_size"] == config["vocab_size"]:
+        config["intermediate_size"] += PADDING
+        rounded = {name: _pad(name, tensor) for name, tensor in rounded.items()}
+    save_file(rounded, _tensors(source), metadata={"format": "pt"})
     _write(source / "config.json", config | {"dtype": "float32"})
     ids = {key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
     _write(source / "generation_config.json", ids | {"do_sample": False})
     for name in TOKENIZER_FILES:
         shutil.copyfile(tokenizer / name, source / name)
+
+
+def _pad(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """Widen the MLP with zeros, which changes no result.
+
+    The builder takes the first linear layer with as many outputs as there are tokens for the head, so
+    an MLP of that very width would end the network after its first half layer.
+    """
+    if name.endswith(("gate_proj.weight", "up_proj.weight")):
+        return torch.nn.functional.pad(tensor, (0, 0, 0, PADDING))
+    if name.endswith("down_proj.weight"):
+        return torch.nn.functional.pad(tensor, (0, PADDING))
+    return tensor
 
 
 def _build(source: Path, built: Path, precision: str) -> None:
@@ -71,6 +91,25 @@ def _build(source: Path, built: Path, precision: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"the builder failed:\n{done.stdout}\n{done.stderr}")
+
+
+def _rewire_head(file: Path) -> None:
+    """Feed the output product from the final norm.
+
+    The builder takes any product with as many outputs as there are tokens for the last one, so
+    with as many tokens as feed-forward units it wires the head to the first layer.
+    """
+    model = onnx.load(file, load_external_data=False)
+    nodes = model.graph.node
+    last = "final_norm_layernorm/SkipLayerNorm"
+    (norm,) = [node for node in nodes if node.name.endswith(last)]
+    (head,) = [node for node in nodes if node.name.startswith("/lm_head/MatMul")]
+    moved = onnx.NodeProto()
+    moved.CopyFrom(head)
+    moved.input[0] = norm.output[0]
+    nodes.remove(head)
+    nodes.append(moved)
+    onnx.save(model, file)
 
 
 def _write(path: Path, value: object) -> None:

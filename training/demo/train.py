@@ -35,7 +35,6 @@ STAGES = (
 """From which share of the time on: the tasks, and how long rows are and how often. Copying is
 learnt first, in the shortest chats; everything else rests on it."""
 CHECKPOINT_SECONDS = 120
-IGNORED = -100
 
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
@@ -103,10 +102,12 @@ def train(arguments: argparse.Namespace) -> None:
         groups = [group for optimizer in optimizers for group in optimizer.param_groups]
         for group, peak in zip(groups, peaks, strict=True):
             group["lr"] = peak * rate
-        packer.shares, rows = [stage[1:] for stage in STAGES if share >= stage[0]][-1]
+        packer.shares, rows = [
+            stage[1:] for stage in STAGES if arguments.start_from or share >= stage[0]
+        ][-1]
         length = row_length(random.Random(step), rows)
-        ids, targets = batch(packer, length, pad, arguments.batch_tokens // processes)
-        loss = loss_of(model, ids, targets)
+        ids, targets, weights = batch(packer, length, pad, arguments.batch_tokens // processes)
+        loss = loss_of(model, ids, targets, weights)
         loss.backward()
         average_gradients(model)
         for optimizer in optimizers:
@@ -183,23 +184,24 @@ def row_length(rng: random.Random, rows: tuple[tuple[int, float], ...]) -> int:
     return length
 
 
-def batch(packer: Packer, length: int, pad: int, size: int) -> tuple[Tensor, Tensor]:
-    """Make one batch of `size` tokens; targets are IGNORED outside of answers."""
+def batch(packer: Packer, length: int, pad: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Make `size` tokens: ids, the ids that follow, and how much each of those counts."""
     ids = torch.full((size // length, length), pad)
-    targets = torch.full((size // length, length), IGNORED)
+    targets, weights = torch.zeros_like(ids), torch.zeros(ids.shape)
     for row in range(size // length):
-        tokens, learn = packer.row(length)
+        tokens, weight = packer.row(length)
         ids[row, : len(tokens)] = torch.tensor(tokens)
-        wanted = torch.where(torch.tensor(learn), torch.tensor(tokens), IGNORED)
-        targets[row, : len(tokens) - 1] = wanted[1:]
-    return ids, targets
+        targets[row, : len(tokens) - 1] = torch.tensor(tokens[1:])
+        weights[row, : len(tokens) - 1] = torch.tensor(weight[1:])
+    return ids, targets, weights
 
 
-def compute_loss(model: Llama, ids: Tensor, targets: Tensor) -> Tensor:
-    """Give the mean cross-entropy over the answers."""
+def compute_loss(model: Llama, ids: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Give the mean cross-entropy over the answers; a short answer's tokens count for more."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = model(ids)
-    return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+    losses = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
+    return (losses * weights.flatten()).sum() / weights.sum()
 
 
 def checkpoint(
