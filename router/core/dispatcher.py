@@ -113,7 +113,12 @@ class Dispatcher:
         """Relays a call with one response message; raises as `generate` does."""
 
         async def ask(endpoint: Endpoint, tracked: Tracked) -> bytes:
-            return await self._worker.unary(endpoint, method, payload, call)
+            reply = self._worker.unary(endpoint, method, payload, call)
+            tracked.on_abandon = reply.abandon
+            try:
+                return await reply.read()
+            finally:
+                reply.close()
 
         return await self._serve(view, call, route, ask)
 

@@ -10,7 +10,7 @@ from router.core.call import Call
 from router.core.endpoint import Endpoint
 from router.core.route import Route
 
-__all__ = ["RouteObserver", "WorkerClient", "WorkerStream", "Write"]
+__all__ = ["RouteObserver", "WorkerClient", "WorkerReply", "WorkerStream", "Write"]
 
 Write = Callable[[bytes], Awaitable[None]]
 """Sends one serialised response message to the client; returns when the transport took it (backpressure)."""
@@ -42,6 +42,22 @@ class WorkerStream(Protocol):
         ...
 
 
+class WorkerReply(Protocol):
+    """One running call with one response message. Otherwise as `WorkerStream`."""
+
+    async def read(self) -> bytes:
+        """The serialised response; called once. Raises and is cancelled as `WorkerStream.read`."""
+        ...
+
+    def abandon(self) -> None:
+        """See `WorkerStream.abandon`."""
+        ...
+
+    def close(self) -> None:
+        """See `WorkerStream.close`."""
+        ...
+
+
 class WorkerClient(Protocol):
     """Calls workers. No method blocks on another call."""
 
@@ -49,8 +65,8 @@ class WorkerClient(Protocol):
         """Starts a Generate with the remaining time of `call` as its deadline. Errors come from `read`."""
         ...
 
-    async def unary(self, endpoint: Endpoint, method: str, payload: bytes, call: Call) -> bytes:
-        """One message in, one out, of the InferenceService method `method`; raises as `WorkerStream.read` does."""
+    def unary(self, endpoint: Endpoint, method: str, payload: bytes, call: Call) -> WorkerReply:
+        """Starts a call of the InferenceService method `method`, likewise."""
         ...
 
 

@@ -7,7 +7,8 @@ request id; the trace context is added by the channel's interceptors.
 from __future__ import annotations
 
 import asyncio
-from typing import Final, cast, final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, cast, final
 
 import grpc
 
@@ -46,21 +47,16 @@ class GrpcWorker:
             self._metadata + call.metadata,
         )
 
-    async def unary(self, endpoint: Endpoint, method: str, payload: bytes, call: Call) -> bytes:
+    def unary(self, endpoint: Endpoint, method: str, payload: bytes, call: Call) -> GrpcReply:
         """See `WorkerClient.unary`."""
-        channel = self._channels.acquire(endpoint.address)
-        try:
-            ask: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
-                _SERVICE + method
-            )
-            response: bytes = await ask(
-                payload, timeout=self._remaining_s(call), metadata=self._metadata + call.metadata
-            )
-        except grpc.aio.AioRpcError as error:
-            raise _meant(error, endpoint) from error
-        finally:
-            self._channels.release(endpoint.address)
-        return response
+        return GrpcReply(
+            self._channels,
+            endpoint,
+            method,
+            payload,
+            self._remaining_s(call),
+            self._metadata + call.metadata,
+        )
 
     def _remaining_s(self, call: Call) -> float:
         remaining = call.deadline - self._clock.now()
@@ -69,56 +65,20 @@ class GrpcWorker:
         return remaining
 
 
-@final
-class GrpcStream:
-    """The `WorkerStream` of `GrpcWorker.generate`."""
+class _Running:
+    """A call on a worker, which holds its channel until `close`."""
 
-    __slots__ = ("_abandoned", "_call", "_channels", "_endpoint", "_finished")
+    __slots__ = ("_abandoned", "_call", "_channels", "_endpoint")
 
-    def __init__(
-        self,
-        channels: Channels,
-        endpoint: Endpoint,
-        payload: bytes,
-        timeout_s: float,
-        metadata: tuple[tuple[str, str], ...],
-    ) -> None:
-        self._channels: Channels | None = channels
+    def __init__(self, channels: Channels, endpoint: Endpoint, start: Callable[[Any], Any]) -> None:
         self._endpoint = endpoint
-        self._finished = b""
         self._abandoned = False
-        channel = channels.acquire(endpoint.address)
-        start: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(
-            f"{_SERVICE}Generate"
-        )
-        self._call = start(payload, timeout=timeout_s, metadata=metadata)
+        self._call = start(channels.acquire(endpoint.address))
+        self._channels: Channels | None = channels
 
     def __repr__(self) -> str:
-        return f"GrpcStream({self._endpoint.id}, {'done' if self._call.done() else 'running'})"
-
-    @property
-    def finished(self) -> bytes:
-        """See `WorkerStream.finished`."""
-        return self._finished
-
-    async def read(self) -> bytes | None:
-        """See `WorkerStream.read`."""
-        try:
-            message = await self._call.read()
-        except grpc.aio.AioRpcError as error:
-            raise _meant(error, self._endpoint) from error
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self._abandoned and not (task and task.cancelling()):
-                raise _lost(self._endpoint, "stopped answering") from None
-            raise
-        if message is not _EOF:
-            return cast("bytes", message)
-        for key, value in await self._call.trailing_metadata() or ():
-            if key == FINISHED_KEY and isinstance(value, bytes):
-                self._finished = value
-                return None
-        raise _lost(self._endpoint, "ended the stream before its end")
+        state = "done" if self._call.done() else "running"
+        return f"{type(self).__name__}({self._endpoint.id}, {state})"
 
     def abandon(self) -> None:
         """See `WorkerStream.abandon`."""
@@ -131,6 +91,86 @@ class GrpcStream:
             self._call.cancel()  # does nothing to a call that has ended
             self._channels.release(self._endpoint.address)
             self._channels = None
+
+    async def _answer(self, waiting: Awaitable[Any]) -> Any:
+        """What `waiting` gives, its errors as the router's caller should see them."""
+        try:
+            return await waiting
+        except grpc.aio.AioRpcError as error:
+            raise _meant(error, self._endpoint) from error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._abandoned and not (task and task.cancelling()):
+                raise _lost(self._endpoint, "stopped answering") from None
+            raise
+
+
+@final
+class GrpcReply(_Running):
+    """The `WorkerReply` of `GrpcWorker.unary`."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        channels: Channels,
+        endpoint: Endpoint,
+        method: str,
+        payload: bytes,
+        timeout_s: float,
+        metadata: tuple[tuple[str, str], ...],
+    ) -> None:
+        super().__init__(
+            channels,
+            endpoint,
+            lambda channel: channel.unary_unary(_SERVICE + method)(
+                payload, timeout=timeout_s, metadata=metadata
+            ),
+        )
+
+    async def read(self) -> bytes:
+        """See `WorkerReply.read`."""
+        return cast("bytes", await self._answer(self._call))
+
+
+@final
+class GrpcStream(_Running):
+    """The `WorkerStream` of `GrpcWorker.generate`."""
+
+    __slots__ = ("_finished",)
+
+    def __init__(
+        self,
+        channels: Channels,
+        endpoint: Endpoint,
+        payload: bytes,
+        timeout_s: float,
+        metadata: tuple[tuple[str, str], ...],
+    ) -> None:
+        super().__init__(
+            channels,
+            endpoint,
+            lambda channel: channel.unary_stream(f"{_SERVICE}Generate")(
+                payload, timeout=timeout_s, metadata=metadata
+            ),
+        )
+        self._finished = b""
+
+    @property
+    def finished(self) -> bytes:
+        """See `WorkerStream.finished`."""
+        return self._finished
+
+    async def read(self) -> bytes | None:
+        """See `WorkerStream.read`."""
+        message = await self._answer(self._call.read())
+        if message is not _EOF:
+            return cast("bytes", message)
+        for key, value in await self._call.trailing_metadata() or ():
+            if key == FINISHED_KEY and isinstance(value, bytes):
+                self._finished = value
+                return None
+        raise _lost(self._endpoint, "ended the stream before its end")
 
 
 def _meant(error: grpc.aio.AioRpcError, endpoint: Endpoint) -> LeptonError:

@@ -236,6 +236,29 @@ async def test_stream_on_a_worker_that_stays_silent_ends_with_the_loss() -> None
             group.create_task(hung.calls[0].ended.wait())
 
 
+async def test_tokenizing_on_a_worker_that_stays_silent_goes_elsewhere() -> None:
+    """No deadline of the caller's is needed for that."""
+    hung = FakeWorker("w1", script=Script(hang=True))
+    async with small_cluster(hung, load_silence_s_max=0.1, abandon_s=0.2) as cluster:
+        payload = inference_pb2.TokenizeRequest(model="tiny", text="x").SerializeToString()
+        call: Any = cluster.channel.unary_unary("/lepton.v1.InferenceService/Tokenize")
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            waiting = group.create_task(_result(call(payload)))
+            await until(lambda: len(hung.calls) == 1)
+            await cluster.add(FakeWorker("w2"))
+            hung.silence()
+            await hung.calls[0].ended.wait()
+        assert inference_pb2.TokenizeResponse.FromString(waiting.result()).token_ids == [1, 2, 3]
+        assert hung.calls[0].is_cancelled
+        assert [seen.method for seen in cluster.workers["w2"].calls] == ["Tokenize"]
+        await cluster.workers["w2"].stop()
+
+
+async def _result(call: Any) -> bytes:
+    answer: bytes = await call
+    return answer
+
+
 async def test_calls_follow_the_reported_load() -> None:
     async with small_cluster(FakeWorker("w1"), FakeWorker("w2")) as cluster:
         cluster.workers["w1"].report(running=8, waiting=20)

@@ -48,7 +48,7 @@ class Script:
     gate: asyncio.Event | None = None
     """Waited for before the first message."""
     hang: bool = False
-    """After the messages nothing happens any more."""
+    """After the messages nothing happens any more; tokenizing does not even begin to answer."""
     error: LeptonError | None = None
     """After the messages the call fails with it."""
     finished: bool = True
@@ -220,6 +220,8 @@ class FakeWorker:
 
     async def _tokenize(self, payload: bytes, context: Any) -> bytes:
         with self._seen("Tokenize", payload, context):
+            if self.script.hang:
+                await asyncio.Event().wait()
             return inference_pb2.TokenizeResponse(token_ids=[1, 2, 3]).SerializeToString()
 
     async def _count_tokens(self, payload: bytes, context: Any) -> bytes:

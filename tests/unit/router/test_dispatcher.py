@@ -58,6 +58,17 @@ class ScriptedStream:
         self._ended.append("closed")
 
 
+class ScriptedReply:
+    def __init__(self, stream: ScriptedStream) -> None:
+        self._stream = stream
+        self.abandon, self.close = stream.abandon, stream.close
+
+    async def read(self) -> bytes:
+        message = await self._stream.read()
+        assert message is not None
+        return message
+
+
 class ScriptedClient:
     """Workers by id: what their next calls do; without a script they answer b"a", b"b"."""
 
@@ -71,12 +82,10 @@ class ScriptedClient:
         steps = self.scripts.get(endpoint.id, [b"a", b"b"])
         return ScriptedStream(list(steps), self.ended)
 
-    async def unary(self, endpoint: Endpoint, method: str, payload: bytes, call: Call) -> bytes:
+    def unary(self, endpoint: Endpoint, method: str, payload: bytes, call: Call) -> ScriptedReply:
         self.asked.append(endpoint.id)
-        for step in self.scripts.get(endpoint.id, []):
-            if isinstance(step, LeptonError):
-                raise step
-        return method.encode()
+        steps = self.scripts.get(endpoint.id, [method.encode()])
+        return ScriptedReply(ScriptedStream(list(steps), self.ended))
 
 
 class Watching:
@@ -418,4 +427,24 @@ async def test_unary_calls_take_the_same_way() -> None:
     answer = await bench.dispatcher.unary("Tokenize", b"", VIEW, bench.call(), bench.route)
     assert answer == b"Tokenize"
     assert bench.client.asked == ["w1", "w2"]
+    bench.check()
+
+
+async def test_unary_calls_on_an_abandoned_worker_go_elsewhere() -> None:
+    bench = Bench("w1", "w2")
+    gate = asyncio.Event()
+    bench.client.scripts["w1"] = [gate]
+    async with asyncio.TaskGroup() as group:
+        answer = group.create_task(
+            bench.dispatcher.unary("Tokenize", b"", VIEW, bench.call(), bench.route)
+        )
+        await asyncio.sleep(0)  # noqa: TID251 - one turn of the loop
+        bench.pool.lost("w1", "w1-1")
+        bench.clock.advance(5)
+        for tracked in bench.pool.sweep():
+            tracked.abandon()
+        gate.set()
+    assert answer.result() == b"Tokenize"
+    assert bench.client.asked == ["w1", "w2"]
+    assert bench.client.ended == ["closed", "closed"]
     bench.check()
