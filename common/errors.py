@@ -70,6 +70,7 @@ class Reason(StrEnum):
     ROUTER_ONLY_FIELD = "ROUTER_ONLY_FIELD"
     # Overloaded
     QUEUE_FULL = "QUEUE_FULL"
+    QUEUE_TIMEOUT = "QUEUE_TIMEOUT"
     # Unavailable
     NO_WORKER = "NO_WORKER"
     WORKER_LOST = "WORKER_LOST"

@@ -29,6 +29,7 @@ def make_request(
     sampling: SamplingParams | None = None,
     stop: StopRule | None = None,
     deadline: float | None = None,
+    start_by: float | None = None,
 ) -> EngineRequest:
     return EngineRequest(
         prompt_ids=prompt_ids,
@@ -36,6 +37,7 @@ def make_request(
         stop=stop or StopRule(max_tokens=max_tokens),
         n=n,
         deadline=deadline,
+        start_by=start_by,
     )
 
 

@@ -27,6 +27,7 @@ from worker.engine.load import EngineLoad
 from worker.engine.mailbox import Abort, Arrival, Mailbox, Report
 from worker.engine.observer import StepObserver
 from worker.engine.ports import Batch, ModelRunner, Sampled
+from worker.engine.queue import Waiting
 from worker.engine.request import EngineRequest
 from worker.engine.scheduler import Scheduler, SequenceEvent, check_answer
 from worker.engine.sequence import Sequence
@@ -41,8 +42,8 @@ log = get_logger(__name__)
 class EngineLoop:
     """One engine: a thread, a scheduler, a runner.
 
-    `start`, `submit`, `abort`, `drain`, `drained` and `stop` are called on one event loop; `load` and `healthy`
-    anywhere. `submit` and `abort` never block.
+    `start`, `check_room`, `submit`, `abort`, `drain`, `drained` and `stop` are called on one event loop; `load` and
+    `healthy` anywhere. `check_room`, `submit` and `abort` never block.
     """
 
     def __init__(
@@ -100,6 +101,15 @@ class EngineLoop:
         self._event_loop = asyncio.get_running_loop()
         self._refusal = None
         self._thread.start()
+
+    def check_room(self, *, n: int) -> None:
+        """Raises what `submit` would raise now for `n` choices of the shortest prompt.
+
+        For whoever still has to make the prompt: a full queue is told before any work is put into it.
+        """
+        if self._refusal is not None:
+            raise self._refusal()
+        self._mailbox.check_room(Waiting(sequences=n, tokens=n))
 
     def submit(self, request: EngineRequest) -> TokenStream:
         """Takes a request in; its events come through the stream, beginning with the next step.
@@ -176,6 +186,7 @@ class EngineLoop:
         events = self._collect()
         events += self._scheduler.expire(self._clock.now())
         batch = self._scheduler.schedule(self._clock.now())
+        events += self._scheduler.refuse_late(self._clock.now())
         if batch is not None:
             events += self._run(batch)
         self._publish(events)
@@ -327,6 +338,8 @@ class EngineLoop:
                 stop=request.stop,
                 priority=request.priority,
                 deadline=request.deadline,
+                # Choices wait in order: while the first of them waits none has begun.
+                start_by=request.start_by if choice == 0 else None,
                 arrived_at=now,
             )
             for choice in range(request.n)

@@ -71,11 +71,15 @@ class Mailbox:
 
     # --- from the event loop ---
 
+    def check_room(self, added: Waiting) -> None:
+        """What `offer` would say now to an arrival that adds that much."""
+        with self._changed:
+            self._check_room(added)
+
     def offer(self, arrival: Arrival) -> None:
         """Puts a request in. Raises `Overloaded(QUEUE_FULL)` when those that wait are too many."""
         with self._changed:
-            waiting, speed = self._report.waiting + self._on_the_way, self._report.speed
-            check_room(waiting, arrival.waiting, config=self._config, speed=speed)
+            self._check_room(arrival.waiting)
             self._letters.append(arrival)
             self._on_the_way += arrival.waiting
             self._changed.notify()
@@ -97,6 +101,10 @@ class Mailbox:
         with self._changed:
             self._is_closed = True
             self._changed.notify()
+
+    def _check_room(self, added: Waiting) -> None:
+        waiting = self._report.waiting + self._on_the_way
+        check_room(waiting, added, config=self._config, speed=self._report.speed)
 
     # --- from the engine thread ---
 

@@ -15,7 +15,7 @@ from worker.engine.config import EngineConfig
 from worker.engine.sequence import Sequence
 from worker.engine.speed import Speed
 
-__all__ = ["Waiting", "WaitingQueue", "check_room"]
+__all__ = ["Waiting", "WaitingQueue", "check_room", "retry_after_s"]
 
 _RETRY_AFTER_S_MIN: Final = 0.1
 _RETRY_AFTER_S_UNKNOWN: Final = 1.0
@@ -48,17 +48,17 @@ def check_room(waiting: Waiting, added: Waiting, *, config: EngineConfig, speed:
     )
     if not excess.sequences and not excess.tokens:
         return
-    retry_after_s = min(_clear_s(excess, speed), config.retry_after_s_max)
+    hint_s = retry_after_s(excess, config=config, speed=speed)
     raise Overloaded(
         f"the waiting queue is full ({waiting.sequences} sequences with {waiting.tokens} prompt tokens wait); "
-        f"try again in {retry_after_s:.1f} s or elsewhere",
+        f"try again in {hint_s:.1f} s or elsewhere",
         reason=Reason.QUEUE_FULL,
-        retry_after_s=retry_after_s,
+        retry_after_s=hint_s,
     )
 
 
-def _clear_s(excess: Waiting, speed: Speed) -> float:
-    """Seconds until `excess` has left the queue, as fast as sequences and tokens left it lately."""
+def retry_after_s(excess: Waiting, *, config: EngineConfig, speed: Speed) -> float:
+    """Seconds until `excess` has left the queue, as fast as sequences and tokens left it lately, within bounds."""
     estimates = [_RETRY_AFTER_S_MIN]
     for amount, per_s in (
         (excess.sequences, speed.starts_per_s),
@@ -66,7 +66,7 @@ def _clear_s(excess: Waiting, speed: Speed) -> float:
     ):
         if amount:
             estimates.append(amount / per_s if per_s else _RETRY_AFTER_S_UNKNOWN)
-    return max(estimates)
+    return min(max(estimates), config.retry_after_s_max)
 
 
 @dataclass(slots=True)

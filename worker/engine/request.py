@@ -24,3 +24,5 @@ class EngineRequest:
     """Higher goes first; few different values (each is a band of the waiting queue)."""
     deadline: float | None = None
     """On the engine's clock, seconds; None waits for ever."""
+    start_by: float | None = None
+    """On the same clock: refused when none of its choices has a slot by then; None waits until the deadline."""

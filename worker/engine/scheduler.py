@@ -1,7 +1,7 @@
 """Which sequence computes what in the next step. It counts; the runtime stores.
 
     add ──> queue ──> prefilling slot ──> decoding slot ──> EndEvent
-              └────────────┴───────────────────┴──────────> FailedEvent   (abort, expire, fail)
+              └────────────┴───────────────────┴──────────> FailedEvent   (abort, expire, refuse_late, fail)
 
 Every step decodes all running sequences and, within a budget of tokens, computes prompts: first the one that was begun,
 then those that wait, as long as slots and budget last. What is begun is finished first, so a sequence of high
@@ -16,12 +16,12 @@ from __future__ import annotations
 from collections.abc import Sequence as SequenceOf
 from typing import TypeAlias
 
-from common.errors import Cancelled, DeadlineExceeded, Internal, LeptonError, Reason
+from common.errors import Cancelled, DeadlineExceeded, Internal, LeptonError, Overloaded, Reason
 from worker.engine.chunking import CHUNK_TOKENS_MIN, chunk_sizes
 from worker.engine.config import EngineConfig
 from worker.engine.events import EndEvent, Event, FailedEvent, ScheduledEvent, TokenEvent
 from worker.engine.ports import Batch, CacheLayout, PrefillChunk, Sampled
-from worker.engine.queue import Waiting, WaitingQueue
+from worker.engine.queue import Waiting, WaitingQueue, retry_after_s
 from worker.engine.sequence import Sequence, SequenceState
 from worker.engine.slots import SlotTable
 from worker.engine.speed import SpeedMeter
@@ -36,7 +36,7 @@ SequenceEvent: TypeAlias = tuple[Sequence, Event]
 class Scheduler:
     """Every sequence that is added ends in exactly one `EndEvent` or `FailedEvent`.
 
-    One turn is `schedule`, then `update` or `fail`; `add`, `abort` and `expire` come between turns.
+    One turn is `schedule`, `refuse_late`, then `update` or `fail`; `add`, `abort` and `expire` come between turns.
     """
 
     def __init__(self, config: EngineConfig, layout: CacheLayout) -> None:
@@ -112,6 +112,26 @@ class Scheduler:
         if not decode and not chunks:
             return None
         return Batch(copies=copies, prefill=tuple(chunks), decode=decode)
+
+    def refuse_late(self, now: float) -> list[SequenceEvent]:
+        """Ends those that the last `schedule` left waiting although they should have begun by now.
+
+        After `schedule`, so that even a request that will not wait at all gets a slot that is free.
+        """
+        late = [s for s in self._queue.sequences if s.start_by is not None and s.start_by <= now]
+        hint_s = retry_after_s(self.waiting, config=self._config, speed=self._meter.speed)
+        return [
+            self._fail(
+                s,
+                Overloaded(
+                    "no row of the batch became free for as long as the request would wait",
+                    reason=Reason.QUEUE_TIMEOUT,
+                    retry_after_s=hint_s,
+                ),
+                now,
+            )
+            for s in late
+        ]
 
     def observe(self, batch: Batch, duration_s: float) -> None:
         """Learns from the measured length of a step; the next budgets follow."""

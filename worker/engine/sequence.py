@@ -61,6 +61,8 @@ class Sequence:
     """Higher goes first."""
     deadline: float | None = None
     """On the engine's clock, seconds."""
+    start_by: float | None = None
+    """On the engine's clock, seconds: refused when it still waits then."""
     arrived_at: float = 0.0
     """On the engine's clock, seconds."""
     scheduled_at: float | None = None

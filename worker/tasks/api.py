@@ -111,6 +111,8 @@ class GenerateRequest:
     """On the clock of the process, seconds."""
     deadline: float
     """On the same clock."""
+    start_by: float | None = None
+    """On the same clock: refused when nothing of it has begun to compute by then; None waits until the deadline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

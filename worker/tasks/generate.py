@@ -49,10 +49,12 @@ class GenerateTask:
         The outputs of one engine step, or of several when the reader is slow, come as one tuple. `Begun` comes with the
         first piece, not before: until a token is there, whoever relays the stream may still give it to another worker.
         """
+        self._engine.check_room(n=request.n)
         prompt_ids = await self._tokenizers.prompt_ids(request.prompt)
         timeline.tokenized_at = self._clock.now()
         stream = self._engine.submit(self._engine_request(request, prompt_ids))
-        timeline.submitted_at = self._clock.now()
+        # Not asked of the clock again: the engine may have begun before `submit` returned.
+        timeline.submitted_at = timeline.tokenized_at
         try:
             choices = self._choices(request)
             waiting: tuple[Output, ...] = (Begun(num_prompt_tokens=len(prompt_ids)),)
@@ -89,6 +91,7 @@ class GenerateTask:
             n=request.n,
             priority=request.priority,
             deadline=request.deadline,
+            start_by=request.start_by,
         )
 
     def _choices(self, request: GenerateRequest) -> tuple[ChoiceText, ...]:

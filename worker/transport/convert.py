@@ -72,6 +72,7 @@ def parse_generate(
         priority=_PRIORITIES[request.priority],
         arrived_at=arrived_at,
         deadline=deadline,
+        start_by=_start_by(request.service_level, arrived_at),
     )
 
 
@@ -147,6 +148,12 @@ def _sampling(
         seed=sampling.seed if sampling.HasField("seed") else new_seed(),
         logprobs=request.output.logprobs if request.output.HasField("logprobs") else None,
     )
+
+
+def _start_by(level: types_pb2.ServiceLevel, arrived_at: float) -> float | None:
+    if not level.HasField("queue_timeout_ms"):
+        return None
+    return arrived_at + level.queue_timeout_ms / 1000
 
 
 def _check_ids(ids: Iterable[int], model: ModelFacts, field: str, *, indexed: bool = True) -> None:

@@ -317,3 +317,55 @@ async def test_drain_finishes_what_it_has_and_refuses_the_rest() -> None:
             assert stream.has_ended
             assert isinstance((await read_all(stream))[-1], EndEvent)
         assert engine.healthy
+
+
+async def test_who_would_not_wait_that_long_is_refused_and_the_others_go_on() -> None:
+    """Asked between steps: the first has the row, the second stops waiting, the third is patient."""
+    clock = ManualClock()
+    runner = FakeRunner(num_slots=1, clock=clock, step_s=lambda _: 1.0)
+    async with running(runner, clock=clock) as engine:
+        with runner.hold():
+            first = engine.submit(make_request(max_tokens=5))
+            await asyncio.to_thread(runner.wait_entered)
+            hasty = engine.submit(make_request(max_tokens=5, start_by=clock.now() + 2.5))
+            patient = engine.submit(make_request(max_tokens=5, start_by=clock.now() + 100.0))
+        (refusal,) = await read_all(hasty)
+        assert isinstance(refusal, FailedEvent)
+        assert isinstance(refusal.error, Overloaded)
+        assert refusal.error.reason is Reason.QUEUE_TIMEOUT
+        assert refusal.error.retry_after_s is not None
+        for stream in (first, patient):
+            assert ids_of(await read_all(stream)) == fake_completion(PROMPT, num_tokens=5)
+
+
+async def test_who_does_not_wait_at_all_gets_a_row_that_is_free() -> None:
+    clock = ManualClock()
+    async with running(FakeRunner(), clock=clock) as engine:
+        events = await read_all(engine.submit(make_request(start_by=clock.now())))
+    assert isinstance(events[-1], EndEvent)
+
+
+async def test_a_request_of_which_a_choice_has_begun_is_not_refused_any_more() -> None:
+    clock = ManualClock()
+    runner = FakeRunner(num_slots=1, clock=clock, step_s=lambda _: 1.0)
+    async with running(runner, clock=clock) as engine:
+        events = await read_all(engine.submit(make_request(n=3, start_by=clock.now() + 0.5)))
+    assert [event.choice for event in events if isinstance(event, EndEvent)] == [0, 1, 2]
+
+
+async def test_a_full_queue_can_be_seen_before_there_is_a_prompt() -> None:
+    runner = FakeRunner(num_slots=1)
+    async with running(runner, EngineConfig(waiting_sequences_max=2)) as engine:
+        engine.check_room(n=8)
+        with runner.hold():
+            engine.submit(make_request())
+            await asyncio.to_thread(runner.wait_entered)
+            engine.submit(make_request())
+            engine.check_room(n=1)
+            with pytest.raises(Overloaded) as full:
+                engine.check_room(n=2)
+            assert full.value.reason is Reason.QUEUE_FULL
+        engine.drain()
+        with pytest.raises(Unavailable) as draining:
+            engine.check_room(n=1)
+        assert draining.value.reason is Reason.DRAINING

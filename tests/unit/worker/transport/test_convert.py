@@ -176,3 +176,10 @@ def test_lengths_that_do_not_fit_are_refused(
     with pytest.raises(InvalidRequest, match=told) as caught:
         lengths(*arguments)
     assert caught.value.reason is reason
+
+
+def test_the_longest_wait_counts_from_the_arrival() -> None:
+    assert parse().start_by is None
+    assert parse(service_level=types_pb2.ServiceLevel(ttft_ms=5)).start_by is None
+    assert parse(service_level=types_pb2.ServiceLevel(queue_timeout_ms=0)).start_by == 1.0
+    assert parse(service_level=types_pb2.ServiceLevel(queue_timeout_ms=250)).start_by == 1.25
