@@ -6,7 +6,7 @@ from common.errors import Cancelled, Unavailable
 from tests.support.engine import make_sequence
 from worker.engine.events import EndEvent, Event, FailedEvent, TokenEvent
 from worker.engine.sequence import FinishReason
-from worker.engine.stream import TokenStream
+from worker.engine.stream import EVENTS_AT_ONCE, TokenStream
 
 
 def token(choice: int, token_id: int) -> Event:
@@ -62,3 +62,20 @@ def test_each_open_choice_can_be_aborted_once() -> None:
     assert stream.take_abortable(0) == []
     assert [sequence.choice for sequence in stream.take_abortable(None)] == [2]
     assert stream.take_abortable(None) == []
+
+
+async def test_a_reader_far_behind_gets_bounded_parts_and_never_half_a_step() -> None:
+    stream = make_stream(2)
+    num_steps = EVENTS_AT_ONCE
+    for step in range(num_steps):
+        stream.push([token(0, step), token(1, step), token(1, step)])
+    stream.push([end(0), end(1)])
+    parts = []
+    while events := await stream.next():
+        parts.append(events)
+    assert sum(map(len, parts)) == 3 * num_steps + 2
+    assert len(parts) == 3
+    for part in parts:
+        assert len(part) <= EVENTS_AT_ONCE + 2
+        assert part[0].choice == 0  # as every step begins
+        assert part[-1].choice == 1  # as every step ends
