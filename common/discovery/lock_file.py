@@ -34,7 +34,7 @@ class LockFile:
 
     @classmethod
     def take(cls, path: Path) -> LockFile | None:
-        """The lock, or None when another holds it. Raises `OSError` when the file cannot be made."""
+        """The lock, or None when another holds it. Raises `OSError` when the file cannot be made or locked."""
         for _ in range(_TRIES):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o644)
             try:
@@ -42,6 +42,9 @@ class LockFile:
             except BlockingIOError:
                 os.close(descriptor)
                 return None
+            except BaseException:  # a file system without locks
+                os.close(descriptor)
+                raise
             lock = cls(path, descriptor)
             if lock.stands():
                 return lock
@@ -70,7 +73,10 @@ class LockFile:
 
 
 def is_held(path: Path) -> bool:
-    """Whether some process holds the lock. Takes a shared lock for an instant, so a `take` at that instant fails."""
+    """Whether some process holds the lock. Takes a shared lock for an instant, so a `take` at that instant fails.
+
+    Raises `OSError` where the file system has no locks.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | _FLAGS)
     except OSError:

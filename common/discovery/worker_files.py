@@ -40,7 +40,7 @@ class WorkerFiles:
 
     @property
     def held(self) -> bool:
-        """Whether a living process holds the id. Never raises."""
+        """Whether a living process holds the id."""
         return is_held(self._lock_path)
 
     def announce(self, value: bytes) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,21 @@ def test_a_file_removed_as_it_is_taken_is_taken_anew(
 def test_a_directory_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         LockFile.take(tmp_path / "nowhere" / "w1.lock")
+
+
+def test_a_file_system_without_locks_costs_no_descriptors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers try again every half second, for as long as they live."""
+
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        with pytest.raises(OSError, match="no locks here"):
+            LockFile.take(tmp_path / "w1.lock")
+        with pytest.raises(OSError, match="no locks here"):
+            is_held(tmp_path / "w1.lock")
+    assert len(os.listdir("/proc/self/fd")) == before
