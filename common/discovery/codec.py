@@ -25,6 +25,8 @@ VALUE_BYTES_MAX: Final = 64 << 10
 _TEXT_CHARS_MAX: Final = 1024
 _TASKS_MAX: Final = 64
 _INT_MAX: Final = 2**31 - 1
+_HOST: Final = re.compile(r"[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]")
+"""A name, an IPv4 address or an IPv6 address in brackets; never a gRPC target with a scheme ("unix:…")."""
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
 
 
@@ -118,8 +120,9 @@ def _checked_text(text: Any, name: str, *, empty: bool) -> str:
         raise BadValue(f"{name} has {len(text)} characters; at most {_TEXT_CHARS_MAX} are read")
     if not (text or empty):
         raise BadValue(f"{name} is empty")
-    if any("\ud800" <= char <= "\udfff" for char in text):
-        raise BadValue(f"{name} is not Unicode text")
+    if not text.isprintable():
+        # `lepton ps` and logs show them: no entry may drive a terminal.
+        raise BadValue(f"{name} has characters that cannot be shown")
     return text
 
 
@@ -144,7 +147,7 @@ def _int(fields: Mapping[str, Any], name: str) -> int:
 def _address(fields: Mapping[str, Any], name: str) -> str:
     address = _text(fields, name)
     host, _, port = address.rpartition(":")
-    if not host or not (port.isascii() and port.isdigit() and len(port) <= 5):
+    if not _HOST.fullmatch(host) or not (port.isascii() and port.isdigit() and len(port) <= 5):
         raise BadValue(f"{name} is not host:port")
     if not 1 <= int(port) <= 65535:
         raise BadValue(f"{name} has a port outside 1 to 65535")

@@ -15,7 +15,7 @@ from common.discovery.codec import VALUE_BYTES_MAX, BadValue, check_id, decode, 
 from common.errors import Conflict
 from tests.support.instances import make_instance
 
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=64)
+texts = st.text(st.characters(exclude_categories=["C", "Z"]) | st.just(" "), max_size=64)
 full_texts = texts.filter(bool)
 numbers = st.integers(1, 2**31 - 1)
 addresses = st.builds(
@@ -113,10 +113,18 @@ def test_a_missing_field_is_named(name: str) -> None:
         ({"address": "host:65536"}, "port outside"),
         ({"address": "host:²"}, "not host:port"),
         ({"address": "host:" + "1" * 900}, "not host:port"),
+        ({"address": "unix:/run/x:1"}, "not host:port"),
+        ({"address": "unix:x:1"}, "not host:port"),
+        ({"address": "dns://1.1.1.1/h:1"}, "not host:port"),
+        ({"address": "a b:1"}, "not host:port"),
+        ({"address": "[h]:1"}, "not host:port"),
         ({"metrics_address": 5}, "metrics_address is not a string"),
         ({"model": ""}, "model is empty"),
         ({"model": "m" * 1025}, "model has 1025 characters"),
-        ({"model": "\ud800"}, "model is not Unicode"),
+        ({"model": "\ud800"}, "model has characters that cannot be shown"),
+        ({"model": "\x1b[2J"}, "model has characters that cannot be shown"),
+        ({"version": "1\n2"}, "version has characters that cannot be shown"),
+        ({"tasks": ["\u009b"]}, "tasks has characters that cannot be shown"),
         ({"tasks": "generate"}, "tasks is not a list"),
         ({"tasks": ["generate"] * 65}, "tasks has 65 entries"),
         ({"tasks": [1]}, "tasks is not a string"),
