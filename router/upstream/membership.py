@@ -49,7 +49,6 @@ class Membership:
         self._sweep_s = sweep_s
         self._on_tick = on_tick
         self._followers: dict[_Key, asyncio.Task[None]] = {}
-        self._problems: dict[str, str] = {}
         self._stale = False
 
     async def run(self) -> None:
@@ -66,10 +65,6 @@ class Membership:
             self._stale = snapshot.stale
             event = "registry.away" if snapshot.stale else "registry.back"
             log.warning(event, workers=len(snapshot.instances))
-        for key, problem in snapshot.problems.items():
-            if self._problems.get(key) != problem:
-                log.warning("registry.bad_value", key=key, problem=problem)
-        self._problems = dict(snapshot.problems)
         self._pool.apply(map(endpoint_of, snapshot.instances.values()), stale=snapshot.stale)
         self._reconcile(group)
 
