@@ -31,8 +31,9 @@ from common.telemetry.instruments import WorkerInstruments
 from common.telemetry.metrics import MetricsServer
 from common.telemetry.settings import TelemetrySettings
 from common.telemetry.setup import setup_telemetry
+from worker.addresses import advertised, bracketed
 from worker.runtime.model import LoadedModel, load_model
-from worker.serving import RunningWorker, WorkerParts, advertised, bracketed, open_worker
+from worker.serving import RunningWorker, WorkerParts, open_worker
 from worker.settings import WorkerSettings
 from worker.tasks.api import ModelFacts
 

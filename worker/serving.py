@@ -15,7 +15,6 @@ from opentelemetry.trace import Tracer
 from common.clock import Clock
 from common.cluster import ClusterSettings
 from common.discovery.api import Instance, Registrar
-from common.errors import Conflict, Reason
 from common.limits import Limits
 from common.logs import get_logger
 from common.process import StopRequest
@@ -23,6 +22,7 @@ from common.rpc.interceptors import CallLogInterceptor, ErrorInterceptor
 from common.rpc.server import RpcServer
 from common.telemetry.instruments import WorkerInstruments
 from common.telemetry.interceptors import TracingServerInterceptor
+from worker.addresses import advertised
 from worker.engine.loop import EngineLoop
 from worker.engine.ports import ModelRunner
 from worker.registration import Announcement
@@ -37,12 +37,10 @@ from worker.transport.in_flight import InFlight
 from worker.transport.inference_service import InferenceService
 from worker.transport.worker_service import WorkerFacts, WorkerService
 
-__all__ = ["RunningWorker", "WorkerParts", "advertised", "bracketed", "open_worker"]
+__all__ = ["RunningWorker", "WorkerParts", "open_worker"]
 
 _LAST_MESSAGES_S_MAX: Final = 2.0
 """Longest that the server waits for statuses to leave once every call has ended, seconds."""
-
-_ANY_ADDRESS: Final = frozenset({"", "0.0.0.0", "::", "[::]"})
 
 log = get_logger(__name__)
 
@@ -220,25 +218,6 @@ def _instance(facts: WorkerFacts, parts: WorkerParts, address: str) -> Instance:
         version=facts.version,
         metrics_address=parts.metrics_address,
     )
-
-
-def advertised(settings: WorkerSettings, port: int) -> str:
-    """host:port that goes into the registry. Raises `Conflict(SETTING_INVALID)` when nobody could reach it."""
-    advertise = settings.advertise.strip()
-    if advertise and advertise.rpartition(":")[2].isdigit() and not advertise.endswith("]"):
-        return advertise
-    host = advertise or settings.host
-    if host in _ANY_ADDRESS:
-        raise Conflict(
-            f"set worker.advertise: routers cannot reach a worker at {host}",
-            reason=Reason.SETTING_INVALID,
-        )
-    return f"{bracketed(host)}:{port}"
-
-
-def bracketed(host: str) -> str:
-    """A host as it stands before a port."""
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def _version() -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from common.errors import Conflict
-from worker.serving import advertised
+from worker.addresses import advertised
 from worker.settings import WorkerSettings
 
 
@@ -33,6 +33,7 @@ def test_any_chunk_size_makes_a_valid_engine(chunk_tokens_max: int) -> None:
         ({"advertise": "worker-1"}, "worker-1:7"),
         ({"advertise": "[fd00::1]"}, "[fd00::1]:7"),
         ({"advertise": "[fd00::1]:9"}, "[fd00::1]:9"),
+        ({"advertise": "fd00::1"}, "[fd00::1]:7"),
         ({"host": "::1"}, "[::1]:7"),
         ({"host": "0.0.0.0", "advertise": "w"}, "w:7"),
     ],
@@ -43,7 +44,21 @@ def test_routers_are_told_an_address_that_they_can_reach(
     assert advertised(settings(**fields), 7) == expected
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
-def test_an_address_that_nobody_can_reach_is_refused(host: str) -> None:
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"host": "0.0.0.0"},
+        {"host": "::"},
+        {"advertise": "0.0.0.0:50061"},
+        {"advertise": "[::]:50061"},
+        {"advertise": ":50061"},
+        {"advertise": "w:"},
+        {"advertise": "w:0"},
+        {"advertise": "w:65536"},
+        {"advertise": "w:port"},
+    ],
+    ids=lambda fields: next(iter(fields.values())),
+)
+def test_an_address_that_nobody_can_reach_is_refused(fields: dict[str, str]) -> None:
     with pytest.raises(Conflict, match=r"worker\.advertise"):
-        advertised(settings(host=host), 7)
+        advertised(settings(**fields), 7)
