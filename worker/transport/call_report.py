@@ -118,7 +118,8 @@ class CallReporter:
             code = codes_of(error).grpc
             self._instruments.errors_total.labels(reason=error.reason.value).inc()
             raise
-        except (asyncio.CancelledError, GeneratorExit):
+        except (asyncio.CancelledError, GeneratorExit, grpc.aio.BaseError):
+            # The last of them: gRPC found out that the client is gone before it cancelled us.
             code = code_of_cancelled(context)
             raise
         except BaseException:
