@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import os
 from pathlib import Path
 
 import pytest
@@ -87,10 +86,14 @@ def test_a_file_system_without_locks_costs_no_descriptors(
         raise OSError(errno.ENOLCK, "no locks here")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    before = len(os.listdir("/proc/self/fd"))
+    before = _num_open()
     for _ in range(5):
         with pytest.raises(OSError, match="no locks here"):
             LockFile.take(tmp_path / "w1.lock")
         with pytest.raises(OSError, match="no locks here"):
             is_held(tmp_path / "w1.lock")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert _num_open() == before
+
+
+def _num_open() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
