@@ -63,6 +63,18 @@ _CLASS_OF_CODE: Final[dict[grpc.StatusCode, type[LeptonError]]] = {
     codes.grpc: cls for cls, codes in reversed(TABLE.items())
 }
 
+_BAD_MODEL: Final = frozenset(
+    {
+        Reason.MODEL_FILE_MISSING,
+        Reason.MODEL_FILE_INVALID,
+        Reason.MODEL_GRAPH_UNSUPPORTED,
+        Reason.MODEL_TOKENIZER_INVALID,
+        Reason.MODEL_GOLDEN_MISMATCH,
+        Reason.PROVIDER_UNAVAILABLE,
+    }
+)
+"""What tells `BadModel` from `Conflict`: they have one gRPC code."""
+
 
 def codes_of(error: LeptonError) -> Codes:
     """The codes of an error; a subclass that is not in the table has its base's."""
@@ -97,7 +109,8 @@ def details_of(error: LeptonError) -> bytes:
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> LeptonError:
-    """The error that a peer meant: its class by code, its reason and field by the details when they are ours.
+    """The error that a peer meant: its class by code (and reason, where two classes have one code), its reason and
+    field by the details when they are ours.
 
     A status without our details (a proxy, a dead peer) becomes the class of its code with the class's default reason;
     `UNAVAILABLE` without details is a lost peer. Codes that we never send become `Internal`.
@@ -112,6 +125,8 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> LeptonError:
         reason = Reason(info.reason)
     except ValueError:
         reason = None  # a newer peer's reason: the class still holds
+    if cls is Conflict and reason in _BAD_MODEL:
+        cls = BadModel
     return cls(message, reason=reason, field=field, retry_after_s=retry_after_s)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import grpc
+
 from common import errors
 from common.errors import LeptonError, Reason
-from common.rpc.status import TABLE
+from common.rpc.status import DETAILS_KEY, TABLE, details_of, from_rpc_error
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "errors.md"
 ROW = re.compile(r"^\| `([A-Z_]+)` \| (\w+) \| (\w+) \| (.+) \| (.+) \|$", re.MULTILINE)
@@ -39,3 +41,13 @@ def test_default_reasons_stand_under_their_own_class() -> None:
     class_of = {row[0]: row[1] for row in ROW.findall(PAGE.read_text("utf-8"))}
     wrong = [cls.__name__ for cls in TABLE if class_of[cls.default_reason.value] != cls.__name__]
     assert wrong == []
+
+
+def test_every_reason_comes_back_from_a_peer_under_its_class() -> None:
+    for reason, name, *_ in ROW.findall(PAGE.read_text("utf-8")):
+        sent = getattr(errors, name)("what", reason=Reason(reason))
+        details = grpc.aio.Metadata((DETAILS_KEY, details_of(sent)))
+        got = from_rpc_error(
+            grpc.aio.AioRpcError(TABLE[type(sent)].grpc, grpc.aio.Metadata(), details, "what")
+        )
+        assert (type(got), got.reason) == (type(sent), sent.reason)

@@ -12,8 +12,6 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from common.errors import (
-    BadModel,
-    Conflict,
     Internal,
     InvalidRequest,
     LeptonError,
@@ -140,8 +138,7 @@ async def test_every_error_arrives_as_what_it_was(
     for error in (failure, unary.value):
         assert error.code() is TABLE[cls].grpc
         got = from_rpc_error(error)
-        # Both say FAILED_PRECONDITION; only start-ups raise them, and the reason tells them apart.
-        assert type(got) is (Conflict if cls is BadModel else cls)
+        assert type(got) is cls
         assert (got.message, got.reason, got.field, got.retry_after_s) == (
             sent.message,
             sent.reason,
