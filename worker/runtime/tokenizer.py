@@ -75,7 +75,7 @@ class Tokenizer:
 
     @property
     def control_ids(self) -> frozenset[int]:
-        """Tokens that no text becomes and that are never printed."""
+        """Tokens that no text becomes."""
         return self._control_ids
 
     @property

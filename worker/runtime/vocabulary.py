@@ -39,7 +39,9 @@ class Vocabulary:
     token_bytes: tuple[bytes, ...]
     """What each token stands for; empty for ids that do not exist."""
     control: Mapping[str, AddedToken]
-    """Text → token, for those that text from outside must never become and that are never printed."""
+    """Text → token, for those that text from outside must never become."""
+    silent_ids: frozenset[int]
+    """Those of them that are never printed; the others are words of an answer, such as "<tool_call>"."""
     strip_first_space: bool
     """Whether decoded text begins with a space that was never there."""
 
@@ -49,9 +51,9 @@ class Vocabulary:
 
     @property
     def printed_bytes(self) -> tuple[bytes, ...]:
-        """`token_bytes`, with nothing for control tokens."""
-        control = self.control_ids
-        return tuple(b"" if i in control else piece for i, piece in enumerate(self.token_bytes))
+        """`token_bytes`, with nothing for silent ones."""
+        silent = self.silent_ids
+        return tuple(b"" if i in silent else piece for i, piece in enumerate(self.token_bytes))
 
 
 def read_vocabulary(
@@ -64,7 +66,8 @@ def read_vocabulary(
     """From the parsed file and its `tokens` (text → id, added ones included).
 
     A token controls when the file calls it special, when its id is in `control_ids` (begin, end, padding), or when the
-    chat template writes it. Raises `BadModel(MODEL_TOKENIZER_INVALID)` for a decoder that we do not know.
+    chat template writes it; white space does not, templates are full of it. Those of the first two kinds are silent.
+    Raises `BadModel(MODEL_TOKENIZER_INVALID)` for a decoder that we do not know.
     """
     added = [_added(item) for item in data.get("added_tokens", ())]
     decoders = {kind for kind, _ in _decoders(data.get("decoder"))}
@@ -83,13 +86,15 @@ def read_vocabulary(
         )
     for text, token_id in tokens.items():
         token_bytes[token_id] = text.encode() if text in added_texts else to_bytes(text)
+    silent_ids = frozenset(token.id for token in added if token.special or token.id in control_ids)
     return Vocabulary(
         token_bytes=tuple(token_bytes),
         control={
             token.content: token
             for token in added
-            if token.special or token.id in control_ids or token.content in template
+            if token.id in silent_ids or (token.content.strip() and token.content in template)
         },
+        silent_ids=silent_ids,
         strip_first_space=any(
             kind == "Metaspace" or (kind == "Strip" and item.get("start", 0) > 0)
             for kind, item in _decoders(data.get("decoder"))

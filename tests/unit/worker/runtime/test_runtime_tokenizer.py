@@ -181,6 +181,33 @@ def test_a_token_controls_when_the_template_writes_it_or_the_model_ends_by_it() 
     assert told.control_ids.isdisjoint(told.encode("a<|endoftext|>"))
 
 
+def added_token(token_id: int, content: str) -> dict[str, Any]:
+    """One that is not special."""
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
+    return {"id": token_id, "content": content, **flags}
+
+
+def test_words_that_the_template_writes_are_printed_when_the_model_says_them() -> None:
+    """Such as those around a tool call: an answer without them cannot be read."""
+    added, new = json.loads(TOKENIZER_JSON)["added_tokens"], TOKENIZER.num_tokens
+    tokenizer = make_tokenizer(
+        PLAIN_TEMPLATE + "{# <tool_call> #}", added_tokens=[*added, added_token(new, "<tool_call>")]
+    )
+    assert new in tokenizer.control_ids
+    assert new not in tokenizer.encode("<tool_call>")
+    assert tokenizer.decode([new]) == "<tool_call>"
+
+
+def test_a_token_of_white_space_is_text_although_the_template_has_some() -> None:
+    added, new = json.loads(TOKENIZER_JSON)["added_tokens"], TOKENIZER.num_tokens
+    tokenizer = make_tokenizer(
+        PLAIN_TEMPLATE + "{#    #}", added_tokens=[*added, added_token(new, "    ")]
+    )
+    ids = tokenizer.encode("a    b")
+    assert new in ids
+    assert tokenizer.decode(ids) == "a    b"
+
+
 def test_a_vocabulary_that_spells_a_control_token_is_outwitted() -> None:
     """The whole word is in the vocabulary, too, and would be taken from plain text."""
     hf = HfTokenizer(models.BPE({**_byte_vocabulary(), "<eos>": 256}, [], ignore_merges=True))
