@@ -45,7 +45,8 @@ class Process:
     """Runs a `ProcessSpec` once.
 
     Resources: `run` owns the process, its whole group and the pipe; all are gone when it returns or is cancelled.
-    Errors: none for the program's own failures, they are in the `Exit`. Signals may be sent while `run` runs.
+    Errors: none for the program's own failures, they are in the `Exit`. An end may be asked for at any
+    time; before there is a process it takes effect when there is one.
     """
 
     def __init__(
@@ -56,6 +57,8 @@ class Process:
         self._on_line = on_line
         self._last: deque[str] = deque(maxlen=_LAST_LINES)
         self._pid: int | None = None
+        self._wanted: signal.Signals | None = None
+        """An end that was asked for before there was a process to tell."""
 
     @property
     def pid(self) -> int | None:
@@ -84,6 +87,8 @@ class Process:
         finally:
             os.close(write_end)
         self._pid = child.pid
+        if self._wanted is not None:
+            self._signal_group(self._wanted)
         try:
             async with asyncio.TaskGroup() as tasks:
                 output = tasks.create_task(self._read(read_end, log))
@@ -101,12 +106,14 @@ class Process:
 
     def terminate(self) -> None:
         """Asks it to finish (SIGTERM to the process itself)."""
+        self._wanted = self._wanted or signal.SIGTERM
         if self._pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGTERM)
 
     def kill(self) -> None:
         """Ends it and everything it started (SIGKILL)."""
+        self._wanted = signal.SIGKILL
         self._signal_group(signal.SIGKILL)
 
     def _signal_group(self, number: signal.Signals) -> None:

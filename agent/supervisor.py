@@ -134,10 +134,8 @@ class Supervisor:
             began = self._clock.now()
             try:
                 ended = await self._run_once(spec, began)
-            except OSError as error:
-                why = f"could not be started: {error}"
-                self._give_up(GiveUp(why=why, refused=False), spec.log_file)
-                return
+            except OSError as error:  # no process or file to be had; that may pass
+                ended = Exit(code=1, last_lines=(f"error: could not be started: {error}",))
             if self._stopping:
                 return
             decision = self._policy.after(ended, lived_s=self._clock.now() - began)

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,23 @@ async def test_a_log_that_cannot_be_written_fails_the_start(stand: Stand) -> Non
         await one.wait_ready()
 
 
+async def test_a_start_that_fails_for_a_moment_is_tried_again(stand: Stand) -> None:
+    """No process to be had, no file: a machine short of something for a second must not cost a worker."""
+    (stand.folder / "taken").mkdir()
+
+    def spec(start: int) -> ProcessSpec:
+        whole = make_spec(stand.folder, SERVES)
+        return replace(whole, log_file=stand.folder / "taken") if start == 0 else whole
+
+    role = Role(name="p", spec=spec, stop_s_max=10)
+    one = Supervisor(role, settings=SETTINGS, clock=SystemClock(), notify=stand.notify)
+    stand.made.append(one)
+    one.start()
+    await one.wait_ready()
+    assert stand.stages() == [Stage.STARTING, Stage.ENDED, Stage.STARTING, Stage.READY]
+    assert "could not be started" in stand.notices[1].text
+
+
 async def test_a_fault_of_ours_is_told_and_nobody_waits(stand: Stand) -> None:
     def spec(_: int) -> ProcessSpec:
         raise RuntimeError("a fault")
@@ -171,6 +189,17 @@ async def test_a_fault_of_ours_is_told_and_nobody_waits(stand: Stand) -> None:
     with pytest.raises(Unavailable, match="a fault"):
         await one.wait_ready()
     assert stand.stages() == [Stage.GIVEN_UP]
+
+
+@pytest.mark.parametrize(("end", "code"), [("terminate", -15), ("kill", -9)])
+async def test_an_end_asked_for_while_it_is_being_started_is_not_lost(
+    tmp_path: Path, end: str, code: int
+) -> None:
+    """Otherwise an early Ctrl-C waits until the process is killed for not listening."""
+    process = Process(make_spec(tmp_path, SERVES), log_bytes_max=4096, on_line=lambda _: None)
+    getattr(process, end)()
+    async with asyncio.timeout(20):
+        assert (await process.run()).code == code
 
 
 async def test_who_does_not_listen_is_killed(stand: Stand) -> None:
