@@ -14,7 +14,7 @@ _READ_AHEAD: Final = 4
 
 
 class Limits(Section):
-    """Bounds on requests. The validator reads them, and nobody else."""
+    """Bounds on requests, and what holds where a request says nothing. `common.request.validate` checks the bounds."""
 
     message_bytes_max: int = Field(default=4 << 20, ge=1024)
     """Largest request, bytes. The transport reads four times as much, so that a request somewhat too large is refused

@@ -57,6 +57,7 @@ def validate_tokenize(
     request: inference_pb2.TokenizeRequest | inference_pb2.CountTokensRequest, limits: Limits
 ) -> None:
     """The same for the two methods that only tokenize."""
+    _model(request.model)
     _input(request, limits)
     _message_size(request, limits)
 
@@ -158,8 +159,7 @@ def _names(request: inference_pb2.GenerateRequest) -> None:
             Reason.FIELD_MALFORMED,
             "request_id",
         )
-    if len(request.model) > _MODEL_CHARS_MAX:
-        _fail(f"at most {_MODEL_CHARS_MAX} characters", Reason.FIELD_TOO_LARGE, "model")
+    _model(request.model)
     if not _REVISION.fullmatch(request.revision):
         _fail("revision is 8 to 64 hex digits", Reason.FIELD_MALFORMED, "revision")
     if len(request.session_key) > _SESSION_KEY_CHARS_MAX:
@@ -168,6 +168,11 @@ def _names(request: inference_pb2.GenerateRequest) -> None:
         _fail(f"at most {_SALT_BYTES_MAX} bytes", Reason.FIELD_TOO_LARGE, "cache.salt")
     if request.priority not in types_pb2.Priority.values():
         _fail("unknown priority; use LOW, NORMAL or HIGH", Reason.FIELD_MALFORMED, "priority")
+
+
+def _model(name: str) -> None:
+    if len(name) > _MODEL_CHARS_MAX:
+        _fail(f"at most {_MODEL_CHARS_MAX} characters", Reason.FIELD_TOO_LARGE, "model")
 
 
 def _sampling(sampling: types_pb2.SamplingParams, limits: Limits) -> None:

@@ -15,6 +15,7 @@ import pytest
 from common.errors import Forbidden, InvalidRequest, NotFound, Unsupported
 from lepton.v1 import inference_pb2, types_pb2
 from tests.support.fake_runner import FakeRunner, fake_completion
+from tests.support.processes import until
 from tests.support.worker import LocalWorker, worker_of
 
 Request = inference_pb2.GenerateRequest
@@ -272,6 +273,30 @@ async def test_a_full_queue_is_refused_with_a_hint_and_running_calls_finish() ->
             assert answer.ids() in [
                 fake_completion((97, 98, 99), num_tokens=5, seed=i) for i in range(8)
             ]
+
+
+async def test_who_would_not_wait_is_refused_while_no_row_is_free() -> None:
+    runner = FakeRunner(num_slots=1, capacity=64)
+    async with worker_of(runner) as worker:
+        with runner.hold():
+            first = asyncio.ensure_future(worker.ask("abc", stop={"max_tokens": 20}))
+            await asyncio.to_thread(runner.wait_entered)
+            hasty = asyncio.ensure_future(
+                worker.ask("abc", service_level={"queue_timeout_ms": 0}, stop={"max_tokens": 5})
+            )
+            await until(
+                lambda: worker.running.engine.load().waiting == 1, within_s=5, what="a full row"
+            )
+        refused = await hasty
+        (await first).check_whole()
+        assert refused.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert refused.error is not None
+        assert refused.error.reason == "QUEUE_TIMEOUT"
+        assert refused.error.retry_after_s is not None
+        alone = await worker.ask(
+            "abc", service_level={"queue_timeout_ms": 0}, stop={"max_tokens": 5}
+        )
+        alone.check_whole()
 
 
 async def test_request_ids_from_metadata_are_used_only_when_they_are_clean() -> None:

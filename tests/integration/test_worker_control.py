@@ -149,6 +149,17 @@ async def test_drain_finishes_what_runs_and_refuses_what_is_new() -> None:
     assert "w1" not in await worker.registered()
 
 
+async def test_a_drain_of_more_than_an_hour_is_refused_and_nothing_begins() -> None:
+    async with worker_of(FakeRunner(), token="secret") as worker:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await worker.channel.unary_unary(SERVICE + "Drain")(
+                worker_pb2.DrainRequest(grace_ms=3_600_001).SerializeToString(), metadata=TOKEN
+            )
+        error = from_rpc_error(caught.value)
+        assert (error.reason, error.field) == ("FIELD_OUT_OF_RANGE", "grace_ms")
+        assert not worker.stop.requested.is_set()
+
+
 async def test_a_drain_that_is_too_short_ends_calls_with_a_typed_error() -> None:
     runner = FakeRunner(capacity=1_000_000)
     async with worker_of(runner) as worker:

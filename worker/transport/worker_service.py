@@ -28,6 +28,8 @@ SERVICE_NAME: Final = "lepton.v1.WorkerService"
 _INTERVAL_MS_DEFAULT: Final = 50
 _INTERVAL_MS: Final = (10, 10_000)
 _ROUTER_ID_CHARS_MAX: Final = 128
+_GRACE_MS_MAX: Final = 3_600_000
+"""An hour, as for the setting `worker.drain_s_max`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,9 +117,15 @@ class WorkerService:
         ).SerializeToString()
 
     async def drain(self, payload: bytes, context: ServicerContext) -> bytes:
-        """Begins the end of the process and returns at once."""
+        """Begins the end of the process and returns at once. Errors: `Forbidden`, `InvalidRequest`."""
         self._check_router(context)
         request = parse_message(worker_pb2.DrainRequest, payload)
+        if request.grace_ms > _GRACE_MS_MAX:
+            raise InvalidRequest(
+                f"grace_ms is {request.grace_ms}; at most {_GRACE_MS_MAX}",
+                reason=Reason.FIELD_OUT_OF_RANGE,
+                field="grace_ms",
+            )
         self._drain(request.grace_ms / 1000 if request.HasField("grace_ms") else None)
         return worker_pb2.DrainResponse(num_running=self._in_flight.num_calls).SerializeToString()
 

@@ -12,8 +12,14 @@ from hypothesis import strategies as st
 from common.errors import Forbidden, InvalidRequest, LeptonError, Reason, Unsupported
 from common.limits import Limits
 from common.request.parse import parse_message
-from common.request.validate import validate_generate
-from lepton.v1.inference_pb2 import Continuation, GenerateRequest, ResumeFrom
+from common.request.validate import validate_generate, validate_tokenize
+from lepton.v1.inference_pb2 import (
+    Continuation,
+    CountTokensRequest,
+    GenerateRequest,
+    ResumeFrom,
+    TokenizeRequest,
+)
 from lepton.v1.types_pb2 import ChatMessage, Role
 
 LIMITS = Limits()
@@ -250,3 +256,13 @@ def test_invalid_utf8_is_a_malformed_message() -> None:
     with pytest.raises(InvalidRequest) as caught:
         parse_message(GenerateRequest, payload)
     assert caught.value.reason is Reason.MALFORMED_MESSAGE
+
+
+@pytest.mark.parametrize("cls", [TokenizeRequest, CountTokensRequest])
+def test_a_name_that_is_too_long_is_refused_by_every_method(
+    cls: type[TokenizeRequest | CountTokensRequest],
+) -> None:
+    validate_tokenize(cls(text="x", model="m" * 128), LIMITS)
+    with pytest.raises(InvalidRequest) as caught:
+        validate_tokenize(cls(text="x", model="m" * 129), LIMITS)
+    assert (caught.value.reason, caught.value.field) == (Reason.FIELD_TOO_LARGE, "model")

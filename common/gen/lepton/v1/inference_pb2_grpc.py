@@ -70,8 +70,8 @@ class InferenceServiceServicer:
     """
 
     def Generate(self, request, context):
-        """Generates tokens and streams them. The total deadline is the gRPC deadline; without one the
-        setting `limits.deadline_s_max` holds. A client that goes away stops the compute.
+        """Generates tokens and streams them. The total deadline is the gRPC deadline, at most (and without
+        one) the setting `limits.deadline_s_max`. A client that goes away stops the compute.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
