@@ -30,7 +30,6 @@ from common.errors import LeptonError, Reason, Unavailable
 __all__ = ["LocalCluster"]
 
 _TOKEN_BYTES: Final = 32
-_TOKEN_VARIABLE: Final = "LEPTON_CLUSTER_TOKEN"  # noqa: S105 - the name, not the token
 _WRITTEN_ON: Final = frozenset({Stage.READY, Stage.ENDED, Stage.GIVEN_UP, Stage.STARTING})
 
 
@@ -49,8 +48,11 @@ class LocalCluster:
         self._settings = settings
         self._clock = clock
         self._show = notify
-        given = plan.env.get(_TOKEN_VARIABLE)
-        self._token = SecretStr(given or secrets.token_urlsafe(_TOKEN_BYTES))
+        self._token = (
+            plan.cluster.token
+            if plan.cluster.token.get_secret_value()
+            else SecretStr(secrets.token_urlsafe(_TOKEN_BYTES))
+        )
         self._registry: Supervisor | None = None
         self._workers: list[Supervisor] = []
         self._router: Supervisor | None = None

@@ -13,8 +13,9 @@ from agent.models import ModelChoice
 from agent.ports import check_port, free_port, is_free
 from agent.settings import AgentSettings
 from agent.state import StateDir
+from common.cluster import ClusterSettings
 from common.errors import Conflict, Reason
-from common.rpc.bind import check_bind, is_loopback
+from common.rpc.bind import check_bind
 
 __all__ = ["METRICS_PORT", "ClusterPlan", "EtcdPlan", "WorkerPlan", "join", "make_plan"]
 
@@ -22,6 +23,8 @@ METRICS_PORT: Final = 8080
 """Preferred port of the router's `/metrics`; another one is taken when it is in use and nobody asked for it."""
 
 _LOOPBACK: Final = "127.0.0.1"
+"""Where everything listens unless told otherwise."""
+
 _WORKERS_MAX: Final = 256
 
 
@@ -62,11 +65,17 @@ class ClusterPlan:
     etcd: EtcdPlan | None
     """None: the registry is a directory."""
     workers: tuple[WorkerPlan, ...]
-    insecure: bool
+    cluster: ClusterSettings
+    """With the token, where the settings name one; else the agent makes one."""
     config: Path | None
     """Settings file for all processes."""
     env: Mapping[str, str]
     """Environment of all processes."""
+
+    @property
+    def metrics_address(self) -> str:
+        """host:port of the router's `/metrics` for people on this machine."""
+        return join(_LOOPBACK, self.metrics_port)
 
 
 def make_plan(
@@ -79,7 +88,7 @@ def make_plan(
     port: int,
     metrics_port: int | None,
     advertise: str,
-    insecure: bool,
+    cluster: ClusterSettings,
     config: Path | None,
     env: Mapping[str, str],
 ) -> ClusterPlan:
@@ -92,7 +101,7 @@ def make_plan(
         raise Conflict(
             f"{total} workers; the range is 1 to {_WORKERS_MAX}", reason=Reason.SETTING_INVALID
         )
-    check_bind(host, insecure=insecure)
+    check_bind(host, insecure=cluster.insecure)
     check_port(host, port, flag="--port")
     port = port or free_port(host)
     if metrics_port:
@@ -100,7 +109,7 @@ def make_plan(
     program = find_etcd(settings.etcd_binary, env)
     threads = share(find_cores().usable, total)
     chosen = [model for model in models for _ in range(workers)]
-    near = host if is_loopback(host) else _LOOPBACK
+    near = _LOOPBACK if _is_every_address(host) else host
     return ClusterPlan(
         state=state,
         host=host,
@@ -113,7 +122,7 @@ def make_plan(
             WorkerPlan(name=f"w{index + 1}", model=model, threads=threads[index])
             for index, model in enumerate(chosen)
         ),
-        insecure=insecure,
+        cluster=cluster,
         config=config,
         env=env,
     )
@@ -123,6 +132,10 @@ def join(host: str, port: int) -> str:
     """host:port, with brackets around an IPv6 address."""
     bare = host.strip("[]")
     return f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"
+
+
+def _is_every_address(host: str) -> bool:
+    return host.strip("[]") in {"0.0.0.0", "::"}
 
 
 def _with_port(address: str, port: int) -> str:

@@ -68,7 +68,7 @@ def router_role(plan: ClusterPlan, settings: AgentSettings, token: SecretStr) ->
         "discovery.snapshot-file": str(plan.state.snapshot),
         "drain-delay-s": "0",  # no load balancer in front of it has to notice first
     }
-    if plan.insecure:
+    if plan.cluster.insecure:
         flags["cluster.insecure"] = "true"
     spec = _lepton("router", ROUTER, plan, token, flags)
     return Role(name=ROUTER, spec=lambda _: spec, stop_s_max=settings.drain_s_max)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from agent.plan import ClusterPlan
     from agent.settings import AgentSettings
     from cli.up_view import UpView
+    from common.cluster import ClusterSettings
 
 __all__ = ["up"]
 
@@ -139,7 +140,7 @@ def up(
         from agent.plan import make_plan
         from cli.target import find_state_dir
 
-        settings = _settings(config, etcd=etcd, state_dir=state_dir)
+        settings, cluster = _settings(config, etcd=etcd, state_dir=state_dir, insecure=insecure)
         wanted = listen_of(config)
         state = find_state_dir(settings.state_dir)
         models = choose_models(model or [])
@@ -153,7 +154,7 @@ def up(
                 port=_first(port, wanted.port, 50051),
                 metrics_port=_first(metrics_port, wanted.metrics_port, None),
                 advertise=advertise,
-                insecure=insecure,
+                cluster=cluster,
                 config=config.absolute() if config else None,
                 env=dict(os.environ),
             )
@@ -178,8 +179,11 @@ class _Wish:
     verbose: bool
 
 
-def _settings(config: Path | None, *, etcd: str, state_dir: Path | None) -> AgentSettings:
+def _settings(
+    config: Path | None, *, etcd: str, state_dir: Path | None, insecure: bool
+) -> tuple[AgentSettings, ClusterSettings]:
     from agent.settings import AgentSettings
+    from common.cluster import ClusterSettings
     from common.settings import load
 
     flags: dict[tuple[str, str], str] = {}
@@ -187,9 +191,15 @@ def _settings(config: Path | None, *, etcd: str, state_dir: Path | None) -> Agen
         flags["agent", "etcd_binary"] = etcd
     if state_dir:
         flags["agent", "state_dir"] = str(state_dir)
-    sections = load({"agent": AgentSettings}, file=config, env=os.environ, flags=flags)
-    settings: AgentSettings = sections["agent"]
-    return settings
+    if insecure:
+        flags["cluster", "insecure"] = "true"
+    sections = load(
+        {"agent": AgentSettings, "cluster": ClusterSettings},
+        file=config,
+        env=os.environ,
+        flags=flags,
+    )
+    return sections["agent"], sections["cluster"]
 
 
 async def _run(plan: ClusterPlan, settings: AgentSettings, wish: _Wish, *, as_json: bool) -> int:

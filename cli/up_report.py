@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from agent.plan import ClusterPlan, join
+from agent.plan import ClusterPlan
 from agent.release import release
 from agent.state import default_state_dir
 from cli.answer import AnswerStats, stream_answer, summary
@@ -64,7 +64,7 @@ class JsonReport:
                 "event": "cluster.ready",
                 "address": plan.address,
                 "advertise": plan.advertise,
-                "metrics_address": join(plan.host, plan.metrics_port),
+                "metrics_address": plan.metrics_address,
                 "registry": plan.etcd.ports.endpoint if plan.etcd else str(plan.state.registry),
                 "models": sorted({worker.model.name for worker in plan.workers}),
                 "workers": len(plan.workers),
@@ -132,8 +132,7 @@ class PrettyReport:
         table.add_row("gRPC", Text(plan.address, style="cyan"))
         if plan.advertise != plan.address:
             table.add_row("", Text(f"{plan.advertise} for others", style="cyan"))
-        metrics = join(plan.address.rpartition(":")[0], plan.metrics_port)
-        table.add_row("metrics", Text(f"http://{metrics}/metrics", style="cyan"))
+        table.add_row("metrics", Text(f"http://{plan.metrics_address}/metrics", style="cyan"))
         table.add_row("logs", Text(_short(plan.state.logs), style="cyan"))
         self._console.print()
         self._console.print(Text(f"  Ready in {took_s:.1f} s", style="bold green"))

@@ -13,6 +13,7 @@ from agent.plan import make_plan
 from agent.settings import AgentSettings
 from agent.state import StateDir
 from common.clock import SystemClock
+from common.cluster import ClusterSettings
 
 __all__ = ["own_cluster"]
 
@@ -35,7 +36,7 @@ async def own_cluster(folder: Path, *, models: Sequence[str], workers: int) -> A
             port=0,
             metrics_port=None,
             advertise="",
-            insecure=False,
+            cluster=ClusterSettings(),
             config=None,
             env=dict(os.environ),
         )

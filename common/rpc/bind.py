@@ -28,6 +28,7 @@ def check_bind(host: str, *, insecure: bool) -> None:
         return
     raise Conflict(
         f"refusing to listen on {host!r}: everyone who reaches it could use the cluster, and there is no TLS. "
-        "Listen on 127.0.0.1, or set cluster.insecure (--cluster.insecure) if the network itself is trusted",
+        "Listen on 127.0.0.1, or set cluster.insecure (`lepton up --insecure`, "
+        "`lepton-router --cluster.insecure`) if the network itself is trusted",
         reason=Reason.BIND_NOT_ALLOWED,
     )

@@ -14,9 +14,11 @@ from agent.plan import ClusterPlan, make_plan
 from agent.roles import router_role, worker_role
 from agent.settings import AgentSettings
 from agent.state import StateDir
+from common.cluster import ClusterSettings
 from common.errors import Conflict, Reason
 
 SETTINGS = AgentSettings(etcd_binary="none")
+INSECURE = ClusterSettings(insecure=True)
 
 
 def _plan(tmp_path: Path, **changes: Any) -> ClusterPlan:
@@ -29,7 +31,7 @@ def _plan(tmp_path: Path, **changes: Any) -> ClusterPlan:
         "port": 0,
         "metrics_port": None,
         "advertise": "",
-        "insecure": False,
+        "cluster": ClusterSettings(),
         "config": None,
         "env": {"PATH": ""},
         **changes,
@@ -113,9 +115,26 @@ def test_a_bind_beyond_loopback_needs_insecure(tmp_path: Path) -> None:
     with pytest.raises(Conflict) as refused:
         _plan(tmp_path, host="0.0.0.0")
     assert refused.value.reason is Reason.BIND_NOT_ALLOWED
-    plan = _plan(tmp_path, host="0.0.0.0", insecure=True, advertise="gpu-box.example")
+    plan = _plan(tmp_path, host="0.0.0.0", cluster=INSECURE, advertise="gpu-box.example")
     assert plan.address == f"127.0.0.1:{plan.port}"
     assert plan.advertise == f"gpu-box.example:{plan.port}"
+
+
+def test_the_cluster_is_asked_where_it_listens(tmp_path: Path) -> None:
+    """A router on one address of this machine does not answer on another."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        host = probe.getsockname()[0]
+    plan = _plan(tmp_path, host=host, cluster=INSECURE)
+    assert plan.address == plan.advertise == f"{host}:{plan.port}"
+
+
+def test_metrics_are_told_where_they_are(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, host="0.0.0.0", cluster=INSECURE)
+    assert plan.metrics_address == f"127.0.0.1:{plan.metrics_port}"
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,20 @@ def test_up_refuses_before_it_starts_anything(
     assert "Traceback" not in done.output
 
 
+def test_the_settings_of_the_cluster_hold_for_up(
+    lepton: Lepton, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refusal names `cluster.insecure`: so setting it must help, in the file as in the environment."""
+    (tmp_path / "genai_config.json").write_text("{}")
+    up = ["up", "--port=0", f"--model={tmp_path}", "--host=203.0.113.9"]
+    assert "BIND_NOT_ALLOWED" in lepton(*up).stderr
+    file = tmp_path / "lepton.toml"
+    file.write_text("[cluster]\ninsecure = true\n")
+    assert "PORT_IN_USE" in lepton(*up, f"--config={file}").stderr  # so far it came
+    monkeypatch.setenv("LEPTON_CLUSTER_INSECURE", "true")
+    assert "PORT_IN_USE" in lepton(*up).stderr
+
+
 def test_a_refusal_in_json(lepton: Lepton) -> None:
     done = lepton("up", "--model", "/no/such/folder", "--json")
     assert json.loads(done.stdout)["error"]["reason"] == "MODEL_FILE_MISSING"

@@ -16,6 +16,7 @@ from agent.plan import ClusterPlan, EtcdPlan, WorkerPlan
 from agent.state import StateDir
 from cli.logline import pretty_log_line
 from cli.up_view import JsonView, PrettyView
+from common.cluster import ClusterSettings
 from tests.support.manual_clock import ManualClock
 
 
@@ -31,7 +32,7 @@ def plan(tmp_path: Path) -> ClusterPlan:
         advertise="127.0.0.1:50051",
         etcd=EtcdPlan(program=tmp_path / "etcd", ports=EtcdPorts(client=1, peer=2)),
         workers=(WorkerPlan(name="w1", model=model, threads=2),),
-        insecure=False,
+        cluster=ClusterSettings(),
         config=None,
         env={},
     )
