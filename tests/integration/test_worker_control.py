@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from common.rpc.status import from_rpc_error
 from lepton.v1 import inference_pb2, types_pb2, worker_pb2
 from tests.support.fake_runner import FakeRunner, fake_completion
 from tests.support.processes import until
-from tests.support.worker import LocalWorker, worker_of
+from tests.support.worker import ByteTokenizer, LocalWorker, worker_of
 from worker.app import until_stopped
 from worker.settings import WorkerSettings
 
@@ -147,6 +148,35 @@ async def test_drain_finishes_what_runs_and_refuses_what_is_new() -> None:
             while await watch.call.read() is not grpc.aio.EOF:
                 pass
     assert "w1" not in await worker.registered()
+
+
+class SlowToTell(ByteTokenizer):
+    """Waits before it says what a token stands for."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.go = threading.Event()
+
+    def token_bytes(self, token_id: int) -> bytes:
+        self.asked.set()
+        assert self.go.wait(10)
+        return super().token_bytes(token_id)
+
+
+async def test_a_drain_waits_for_tokenize_to_its_last_byte() -> None:
+    tokenizer = SlowToTell()
+    async with worker_of(FakeRunner(), tokenizer=tokenizer) as worker:
+        call = asyncio.ensure_future(
+            worker.channel.unary_unary("/lepton.v1.InferenceService/Tokenize")(
+                inference_pb2.TokenizeRequest(text="ab").SerializeToString()
+            )
+        )
+        try:
+            assert await asyncio.to_thread(tokenizer.asked.wait, 5)
+            assert worker.running.in_flight.num_calls == 1
+        finally:
+            tokenizer.go.set()
+        assert inference_pb2.TokenizeResponse.FromString(await call).tokens == [b"a", b"b"]
 
 
 async def test_a_drain_of_more_than_an_hour_is_refused_and_nothing_begins() -> None:

@@ -85,7 +85,7 @@ class InferenceService:
             # First of all, so that refusals carry the id as well.
             await context.send_initial_metadata(((REQUEST_ID_KEY, facts.request_id),))
             stack.enter_context(self._in_flight.call(facts.router_id))
-            request = self._parse(payload, message, facts, context, timeline)
+            request = self._parse(message, facts, context, timeline)
             encoder = self._encoder(message, request, timeline)
             report = stack.enter_context(self._reporter.call(request, facts, timeline))
             batches = self._tasks["generate"].run(request, timeline)
@@ -100,14 +100,16 @@ class InferenceService:
     async def tokenize(self, payload: bytes, context: ServicerContext) -> bytes:
         """The ids that Generate would see, each with its bytes."""
         message = parse_message(inference_pb2.TokenizeRequest, payload)
-        ids = await self._prompt_ids(payload, message, context)
-        tokens = await self._tokenizers.token_bytes(ids)
+        with self._in_flight.call(facts_of(context).router_id):
+            ids = await self._prompt_ids(message)
+            tokens = await self._tokenizers.token_bytes(ids)
         return inference_pb2.TokenizeResponse(token_ids=ids, tokens=tokens).SerializeToString()
 
     async def count_tokens(self, payload: bytes, context: ServicerContext) -> bytes:
         """How many tokens Generate would see."""
         message = parse_message(inference_pb2.CountTokensRequest, payload)
-        ids = await self._prompt_ids(payload, message, context)
+        with self._in_flight.call(facts_of(context).router_id):
+            ids = await self._prompt_ids(message)
         return inference_pb2.CountTokensResponse(num_tokens=len(ids)).SerializeToString()
 
     async def list_models(self, payload: bytes, _context: ServicerContext) -> bytes:
@@ -118,7 +120,6 @@ class InferenceService:
 
     def _parse(
         self,
-        payload: bytes,
         message: inference_pb2.GenerateRequest,
         facts: CallFacts,
         context: ServicerContext,
@@ -153,15 +154,11 @@ class InferenceService:
         )
 
     async def _prompt_ids(
-        self,
-        payload: bytes,
-        message: inference_pb2.TokenizeRequest | inference_pb2.CountTokensRequest,
-        context: ServicerContext,
+        self, message: inference_pb2.TokenizeRequest | inference_pb2.CountTokensRequest
     ) -> tuple[int, ...]:
-        with self._in_flight.call(facts_of(context).router_id):
-            validate_tokenize(message, self._limits)
-            check_model(self._model, message.model)
-            return await self._tokenizers.prompt_ids(parse_prompt(message, self._model))
+        validate_tokenize(message, self._limits)
+        check_model(self._model, message.model)
+        return await self._tokenizers.prompt_ids(parse_prompt(message, self._model))
 
 
 def _new_seed() -> int:
