@@ -96,11 +96,18 @@ class StateDir:
         """Held while a cluster runs from here; the kernel lets go of it when we die.
 
         Raises `Conflict(CLUSTER_RUNNING)` when somebody else has it, `Conflict(SETTING_INVALID)` when the folder cannot
-        be written.
+        be written, or is not ours and `prepare` would clear something in it.
         """
+        lock = self.path / "lock"
+        if not lock.exists() and (self.etcd.exists() or self.registry.exists()):
+            raise Conflict(
+                f"{self.path} is no state folder of Lepton, and holds an etcd/ or registry/ that would be cleared; "
+                "choose another with --state-dir",
+                reason=Reason.SETTING_INVALID,
+            )
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = (self.path / "lock").open("a")
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = lock.open("a")
         except OSError as error:
             raise Conflict(
                 f"cannot write the state folder {self.path}: {error.strerror}; choose another with --state-dir",
@@ -123,7 +130,7 @@ class StateDir:
         self.snapshot.unlink(missing_ok=True)
         self.cluster_file.unlink(missing_ok=True)
         for folder in (self.logs, self.traces, self.registry):
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def write(self, state: ClusterState) -> None:
         """Replaces cluster.json at once: a reader sees the old or the new, never a part."""
@@ -156,13 +163,17 @@ class StateDir:
 
 
 def default_state_dir(env: Mapping[str, str], cwd: Path) -> Path:
-    """The nearest `.lepton/` of the current folder and those above it; in a checkout of Lepton its own; else
+    """The nearest `.lepton/` of ours in the current folder and those above it; in a checkout of Lepton its own; else
     `$XDG_STATE_HOME/lepton` (`~/.local/state/lepton`).
     """
     for folder in (cwd, *cwd.parents):
         checkout = (folder / "protos" / "lepton").is_dir() and (folder / "pyproject.toml").is_file()
-        if checkout or (folder / _NAME).is_dir():
-            return folder / _NAME
+        found = folder / _NAME
+        if found.is_dir():
+            if found.stat().st_uid == os.geteuid():  # another user's would say which cluster we ask
+                return found
+        elif checkout:
+            return found
     home = env.get("XDG_STATE_HOME", "")
     base = Path(home) if home.startswith("/") else Path.home() / ".local" / "state"
     return base / "lepton"

@@ -74,6 +74,28 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
         pass
 
 
+def test_the_folder_is_for_the_owner_only(tmp_path: Path) -> None:
+    """Who could write into the registry of a cluster could have its requests."""
+    folder = StateDir(tmp_path / "new")
+    with folder.lock():
+        folder.prepare()
+        for made in (folder.path, folder.registry):
+            assert stat.S_IMODE(made.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("name", ["etcd", "registry"])
+def test_a_folder_of_something_else_is_not_cleared(tmp_path: Path, name: str) -> None:
+    precious = tmp_path / name / "precious"
+    precious.parent.mkdir()
+    precious.write_text("x")
+    folder = StateDir(tmp_path)
+    with pytest.raises(Conflict, match="--state-dir") as refused, folder.lock():
+        folder.prepare()
+    assert refused.value.reason is Reason.SETTING_INVALID
+    assert precious.exists()
+    assert not (tmp_path / "lock").exists()
+
+
 def test_preparing_clears_the_old_registry_and_keeps_logs_and_traces(tmp_path: Path) -> None:
     folder = StateDir(tmp_path)
     folder.prepare()
@@ -105,6 +127,17 @@ def test_the_default_is_the_nearest_folder_then_the_checkout_then_home(tmp_path:
 
     (checkout / "docs" / ".lepton").mkdir()
     assert default_state_dir(env, checkout / "docs") == checkout / "docs" / ".lepton"
+
+
+def test_a_folder_of_another_user_is_not_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever may write to /tmp could tell everyone below it which cluster to ask."""
+    (tmp_path / ".lepton").mkdir()
+    env = {"XDG_STATE_HOME": str(tmp_path / "xdg")}
+    assert default_state_dir(env, tmp_path) == tmp_path / ".lepton"
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert default_state_dir(env, tmp_path) == tmp_path / "xdg" / "lepton"
 
 
 def test_a_relative_xdg_folder_is_ignored(tmp_path: Path) -> None:
