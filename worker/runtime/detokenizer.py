@@ -31,6 +31,11 @@ class Detokenizer:
         self._decoder = _NewDecoder("replace")
         self._strip = strip_first_space
 
+    @property
+    def is_inside_character(self) -> bool:
+        """Whether the last bytes are the beginning of a character that the next token may complete."""
+        return bool(self._decoder.getstate()[0])
+
     def push(self, token_id: int) -> str:
         """The text that became complete with this token; an id that is not in the vocabulary prints nothing."""
         known = 0 <= token_id < len(self._token_bytes)

@@ -1,7 +1,8 @@
 """The text of one choice: ids in, pieces of text with their ids out. No I/O.
 
 An id leaves only together with the text that it releases: ids whose text is still part of an unfinished character, or
-might be the start of a stop string, wait. So whoever has the ids that were sent can rebuild everything else.
+might be the start of a stop string, wait. So whoever has the ids that were sent can rebuild everything else. An id that
+stands for no text at all (a control token) waits for nothing but its turn.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ class _HeldToken:
     """Characters of the completion before it."""
     end: int
     """Characters of the completion with it."""
+    is_inside_character: bool
+    """Whether it leaves a character unfinished."""
 
 
 @final
@@ -64,7 +67,8 @@ class ChoiceText:
         start = self._num_released + len(self._text)
         match = None if is_end else self._take_text(self._detokenizer.push(token_id))
         end = self._num_released + len(self._text)
-        self._held.append(_HeldToken(token_id, logprobs, start, end))
+        inside = self._detokenizer.is_inside_character
+        self._held.append(_HeldToken(token_id, logprobs, start, end, inside))
         return self._stop(match)
 
     def finish(self, end: ChoiceEnd) -> None:
@@ -104,12 +108,15 @@ class ChoiceText:
         return True
 
     def _num_free_tokens(self) -> int:
-        """How many held tokens, from the first, may go: up to the last one with text that no match can reach."""
+        """How many held tokens, from the first, may go.
+
+        Up to the last one, of those that no match can reach, that completed something or left nothing unfinished.
+        """
         num_free_characters = self._matcher.num_free
         num_tokens = 0
         for index, token in enumerate(self._held, start=1):
             if token.end > num_free_characters:
                 break
-            if token.end > token.start:
+            if token.end > token.start or not token.is_inside_character:
                 num_tokens = index
         return num_tokens

@@ -13,6 +13,11 @@ __all__ = ["Detokenizer", "Tokenizer"]
 class Detokenizer(Protocol):
     """Token ids of one choice → text, one at a time."""
 
+    @property
+    def is_inside_character(self) -> bool:
+        """Whether the last bytes are the beginning of a character that the next token may complete."""
+        ...
+
     def push(self, token_id: int) -> str:
         """The text that became complete with this token; empty inside a character and for control tokens."""
         ...

@@ -325,7 +325,10 @@ def test_broken_tokenizers_and_templates_are_bad_models() -> None:
 def test_pieces_join_to_the_whole(ids: list[int]) -> None:
     """Any ids: broken UTF-8, control tokens in between, characters cut anywhere."""
     detokenizer = TOKENIZER.new_detokenizer()
-    pieces = [detokenizer.push(token_id) for token_id in ids] + [detokenizer.flush()]
+    pieces = [detokenizer.push(token_id) for token_id in ids]
+    inside = detokenizer.is_inside_character
+    pieces.append(detokenizer.flush())
+    assert inside == bool(pieces[-1])
     hf = HfTokenizer.from_str(TOKENIZER_JSON)
     assert "".join(pieces) == hf.decode(ids, skip_special_tokens=True) == TOKENIZER.decode(ids)
 

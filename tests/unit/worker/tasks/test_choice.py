@@ -16,6 +16,10 @@ class TableDetokenizer:
         self._table = table
         self._rest = b""
 
+    @property
+    def is_inside_character(self) -> bool:
+        return bool(self._rest)
+
     def push(self, token_id: int) -> str:
         self._rest += self._table[token_id]
         for cut in range(len(self._rest), -1, -1):
@@ -78,6 +82,23 @@ def test_the_end_releases_what_was_held() -> None:
     assert piece is not None
     assert (piece.text, piece.token_ids) == ("Hi <�", (0, 1))
     assert piece.end == ChoiceEnd(reason=FinishReason.LENGTH)
+
+
+def test_a_token_without_text_goes_at_once_unless_text_before_it_waits() -> None:
+    """As after an end of sequence that is ignored: the stream must not fall silent, nor hold every token."""
+    choice = choice_of([b"", b"a", "é".encode()[:1], "é".encode()[1:], b"<"], "</s>")
+    pieces = push_all(choice, [0, 1, 0, 2, 0, 3, 4, 0, 1])
+    assert shape(pieces) == [
+        ("", (0,)),
+        ("a", (1,)),
+        ("", (0,)),
+        None,
+        None,
+        ("é", (2, 0, 3)),
+        None,
+        None,
+        ("<a", (4, 0, 1)),
+    ]
 
 
 def test_an_end_token_has_no_text_and_is_counted() -> None:
