@@ -9,7 +9,7 @@ from typing import Final
 
 from common.clock import Clock
 from common.errors import NotFound
-from common.telemetry.files import SPAN_FILE_GLOB
+from common.telemetry.files import read_lines
 from common.telemetry.waterfall import TraceSpans, read_spans
 
 __all__ = ["last_generation", "wait_trace"]
@@ -55,15 +55,14 @@ def last_generation(folder: Path) -> str | None:
     Other calls (a list of models, tokenizing) are traced too, and are not what people look for.
     """
     latest, found = -1, None
-    for path in folder.glob(SPAN_FILE_GLOB):
-        for line in path.read_text("utf-8", "replace").splitlines():
-            if '"name":"lepton.v1.InferenceService/Generate"' not in line:
-                continue
-            try:
-                span = json.loads(line)
-                began, trace_id = int(span["start_unix_ns"]), str(span["trace_id"])
-            except (ValueError, TypeError, KeyError):
-                continue  # the process was killed while it wrote
-            if began > latest:
-                latest, found = began, trace_id
+    for line in read_lines(folder):
+        if '"name":"lepton.v1.InferenceService/Generate"' not in line:
+            continue
+        try:
+            span = json.loads(line)
+            began, trace_id = int(span["start_unix_ns"]), str(span["trace_id"])
+        except (ValueError, TypeError, KeyError):
+            continue  # the process was killed while it wrote
+        if began > latest:
+            latest, found = began, trace_id
     return found

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import FileIO
 from pathlib import Path
 from typing import Any, Final, final
@@ -23,7 +23,7 @@ from opentelemetry.trace import format_span_id, format_trace_id
 
 from common.logs import get_logger
 
-__all__ = ["SPAN_FILE_GLOB", "FileSpanExporter", "prune_span_files", "span_line"]
+__all__ = ["SPAN_FILE_GLOB", "FileSpanExporter", "prune_span_files", "read_lines", "span_line"]
 
 SPAN_FILE_GLOB: Final = "spans-*.jsonl*"
 """What belongs to us in the folder; a `.1` is the older part of a file."""
@@ -115,6 +115,16 @@ def prune_span_files(folder: Path, *, bytes_max: int) -> None:
             log.warning("telemetry.prune_failed", path=str(path), error=error.strerror)
             return
         excess -= size
+
+
+def read_lines(folder: Path) -> Iterator[str]:
+    """Every line of every span file, file by file; what cannot be read is passed over."""
+    for path in sorted(folder.glob(SPAN_FILE_GLOB)):
+        try:
+            with path.open(encoding="utf-8", errors="replace") as file:
+                yield from (line for line in file if line.strip())
+        except OSError:  # rotated or removed while we read
+            continue
 
 
 def span_line(span: ReadableSpan, *, service: str, instance_id: str) -> str:

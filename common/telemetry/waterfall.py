@@ -18,7 +18,7 @@ from rich.text import Text
 
 from common.errors import InvalidRequest, NotFound, Reason
 from common.telemetry import names
-from common.telemetry.files import SPAN_FILE_GLOB
+from common.telemetry.files import read_lines
 
 __all__ = ["SpanRecord", "TraceSpans", "read_spans", "render", "to_json"]
 
@@ -77,7 +77,7 @@ def read_spans(trace_dir: Path, trace_id_prefix: str | None = None) -> TraceSpan
     begun: dict[str, int] = {}
     traces: dict[str, list[SpanRecord]] = {}
     skipped = 0
-    for line in _lines(trace_dir):
+    for line in read_lines(trace_dir):
         if prefix and f'"trace_id":"{prefix}' not in line:
             continue
         span = _parse(line)
@@ -166,15 +166,6 @@ def _walk(spans: Iterable[SpanRecord]) -> Iterator[tuple[SpanRecord, int]]:
             seen.add(id(span))
             yield span, depth
             stack.extend((child, depth + 1) for child in reversed(children.get(span.span_id, ())))
-
-
-def _lines(folder: Path) -> Iterator[str]:
-    for path in sorted(folder.glob(SPAN_FILE_GLOB)):
-        try:
-            with path.open(encoding="utf-8", errors="replace") as file:
-                yield from (line for line in file if line.strip())
-        except OSError:  # rotated or removed while we read
-            continue
 
 
 def _parse(line: str) -> SpanRecord | None:

@@ -63,6 +63,14 @@ def test_the_default_is_the_last_generation_not_the_last_call(lepton: Lepton, tr
     assert "lepton-worker" in done.stdout
 
 
+def test_a_file_that_cannot_be_read_costs_its_lines_only(lepton: Lepton, traces: Path) -> None:
+    """One that is rotated away while we read looks the same."""
+    (traces / "spans-gone.jsonl").mkdir()
+    done = lepton("trace")
+    assert done.exit_code == 0, done.stderr
+    assert "b" * 32 in done.stdout
+
+
 def test_a_trace_by_the_beginning_of_its_id(lepton: Lepton, traces: Path) -> None:
     done = lepton("trace", "aaaa", "--json")
     data = json.loads(done.stdout)
