@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.options import AddressOption, JsonOption, StateDirOption
-from cli.outcome import FAILED, WRONG, reported
+from cli.outcome import FAILED, reported
 from cli.screen import err, out, write_json
+from common.errors import InvalidRequest, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,6 +121,9 @@ def _numbers(text: str) -> list[int]:
     except ValueError:
         numbers = []
     if not numbers or min(numbers) < 1 or max(numbers) > 10_000:
-        err().print(f"error: --concurrency {text!r}: write numbers from 1, for example 1,4,8")
-        raise typer.Exit(WRONG)
+        raise InvalidRequest(
+            f"--concurrency {text!r}: write numbers from 1, for example 1,4,8",
+            reason=Reason.FIELD_MALFORMED,
+            field="concurrency",
+        )
     return numbers

@@ -79,6 +79,9 @@ def test_a_failed_request_is_counted_and_ends_it_with_1(
 @pytest.mark.parametrize("text", ["", "0", "a", "1,,2", "-3"])
 def test_wrong_concurrency(lepton: Lepton, text: str) -> None:
     assert lepton("bench", f"--concurrency={text}").exit_code == 2
+    done = lepton("bench", f"--concurrency={text}", "--json")
+    assert done.exit_code == 2
+    assert json.loads(done.stdout)["error"]["field"] == "concurrency"
 
 
 def test_nothing_to_measure(lepton: Lepton, server: ScriptedServer) -> None:
