@@ -136,20 +136,23 @@ async def _ask_worker(row: WorkerRow, token: SecretStr, limit: asyncio.Semaphore
             meant = error_from(error, row.address)
             silent = meant.reason is Reason.UNREACHABLE
             return replace(row, state="silent" if silent else meant.reason.value.lower())
+    if load is None:
+        return replace(row, state="silent")
     return _filled(row, info, load)
 
 
 async def _first_load(
     stub: worker_pb2_grpc.WorkerServiceStub, metadata: tuple[tuple[str, str], ...]
-) -> worker_pb2.WatchLoadResponse:
+) -> worker_pb2.WatchLoadResponse | None:
+    """None when the worker ends the stream unasked: it is about to stop."""
     call = stub.WatchLoad(
         worker_pb2.WatchLoadRequest(router_id="lepton-ps"), timeout=_WORKER_S_MAX, metadata=metadata
     )
     try:
-        load: worker_pb2.WatchLoadResponse = await call.read()
+        load = await call.read()
     finally:
         call.cancel()
-    return load
+    return load if isinstance(load, worker_pb2.WatchLoadResponse) else None
 
 
 def _filled(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cli.options import AddressOption, JsonOption, StateDirOption
 from cli.outcome import reported
-from cli.screen import out, write_json
+from cli.screen import cell, out, write_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,9 +45,9 @@ def models_table(found: list[types_pb2.ModelInfo]) -> Table:
         table.add_column(title, justify="right", no_wrap=True)
     for one in found:
         table.add_row(
-            one.model,
-            one.revision[:12],
-            ", ".join(one.tasks),
+            cell(one.model),
+            cell(one.revision[:12]),
+            cell(", ".join(one.tasks)),
             str(one.context_length),
             str(one.vocab_size),
             str(one.num_workers),

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import typer
 
-from cli.screen import err, write_json
+from cli.screen import err, printable, write_json
 from common.errors import (
     BadModel,
     Conflict,
@@ -110,6 +110,7 @@ def show_error(error: LeptonError) -> None:
 def _line(message: str, reason: str, what_to_do: str | None) -> None:
     # json.dumps escapes whatever a peer put into its message; the quotes around are dropped.
     safe = json.dumps(message, ensure_ascii=False)[1:-1].replace('\\"', '"').replace("\\\\", "\\")
+    safe = printable(safe)  # the other half of the control characters
     console = err()
     console.print(f"[bold red]error:[/] {_plain(safe)} [dim]({reason})[/]", soft_wrap=True)
     if what_to_do:

@@ -11,7 +11,7 @@ import typer
 
 from cli.options import AddressOption, JsonOption, StateDirOption
 from cli.outcome import FAILED, reported
-from cli.screen import out, write_json
+from cli.screen import cell, out, write_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -100,14 +100,14 @@ def census_view(census: Census) -> RenderableType:
         table.add_column("pid", justify="right", no_wrap=True)
         for row in census.workers:
             table.add_row(
-                Text(row.id, style="bold"),
-                row.model,
-                row.revision[:8],
-                Text(row.state, style=_STATE_STYLES.get(row.state, "red")),
+                cell(row.id, "bold"),
+                cell(row.model),
+                cell(row.revision[:8]),
+                cell(row.state, _STATE_STYLES.get(row.state, "red")),
                 "" if row.running is None else f"{row.running}/{row.rows_max}",
                 "" if row.waiting is None else str(row.waiting),
                 "" if row.kv_usage is None else f"{row.kv_usage:.0%}",
-                row.address,
+                cell(row.address),
                 "" if row.pid is None else str(row.pid),
             )
         parts.append(table)
@@ -118,7 +118,7 @@ def census_view(census: Census) -> RenderableType:
         parts.append(models_table(list(census.models)))
     else:
         parts.append(Text("no worker", style="yellow"))
-    parts.extend(Text(f"unreadable entry {problem}", style="yellow") for problem in census.problems)
+    parts.extend(cell(f"unreadable entry {problem}", "yellow") for problem in census.problems)
     return Group(*parts)
 
 

@@ -9,8 +9,9 @@ from functools import cache
 from typing import Any, Final
 
 from rich.console import Console
+from rich.text import Text
 
-__all__ = ["err", "marks", "out", "printable", "write", "write_json"]
+__all__ = ["cell", "err", "marks", "out", "printable", "write", "write_json"]
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -42,6 +43,11 @@ def write_json(value: Any) -> None:
 def printable(text: str) -> str:
     """`text` without control characters other than tab and newline."""
     return _CONTROL.sub("", text)
+
+
+def cell(text: str, style: str = "") -> Text:
+    """What a peer, a file or a process said, to be shown: neither escape codes nor markup in it mean anything."""
+    return Text(printable(text), style=style)
 
 
 def marks(console: Console) -> tuple[str, str, str]:

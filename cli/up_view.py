@@ -20,7 +20,7 @@ from agent.notices import Notice, Stage
 from agent.plan import ClusterPlan
 from agent.roles import ETCD, ROUTER
 from cli.logline import pretty_log_line
-from cli.screen import marks, write_json
+from cli.screen import marks, printable, write_json
 from common.clock import Clock
 
 __all__ = ["JsonView", "PrettyView", "UpView"]
@@ -171,7 +171,7 @@ class PrettyView:
                     )
                 )
         elif notice.stage is Stage.ENDED:
-            step.note = f"{notice.text}; starting again"
+            step.note = f"{printable(notice.text)}; starting again"
             if self._live is None:
                 self._print(Text(f"{_INDENT}{self._failed}  {notice.name:<6}  {step.note}"))
 
@@ -181,9 +181,9 @@ class PrettyView:
             self._event(notice.name, f"serves again at {where}", "green")
         elif notice.stage is Stage.ENDED:
             delay = f"{notice.delay_s:.1f} s" if notice.delay_s is not None else "a moment"
-            self._event(notice.name, f"{notice.text}; starts again in {delay}", "yellow")
+            self._event(notice.name, f"{printable(notice.text)}; starts again in {delay}", "yellow")
         elif notice.stage is Stage.GIVEN_UP:
-            self._event(notice.name, f"given up: {notice.text}", "red")
+            self._event(notice.name, f"given up: {printable(notice.text)}", "red")
 
     def _event(self, name: str, text: str, style: str) -> None:
         at = time.strftime("%H:%M:%S", time.localtime(self._clock.wall()))

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from cli import screen
+from cli.outcome import show_error
+from common.errors import Unavailable
 from tests.support.processes import ROOT
 
 Lepton = Callable[..., Result]
@@ -103,6 +106,12 @@ def test_the_settings_of_the_cluster_hold_for_up(
     assert "PORT_IN_USE" in lepton(*up, f"--config={file}").stderr  # so far it came
     monkeypatch.setenv("LEPTON_CLUSTER_INSECURE", "true")
     assert "PORT_IN_USE" in lepton(*up).stderr
+
+
+def test_an_error_message_drives_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    screen.err.cache_clear()
+    show_error(Unavailable("a\x1b[2J\x9b2J[bold]b"))
+    assert capsys.readouterr().err.startswith(r"error: a\u001b[2J2J[bold]b (NO_WORKER)")
 
 
 def test_a_refusal_in_json(lepton: Lepton) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
-from collections.abc import Callable
+import re
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 
+import grpc
+from pydantic import SecretStr
 from rich.console import Console
 from typer.testing import Result
 
-from cli.census import Census, WorkerRow
+from cli.census import Census, WorkerRow, _ask_worker
 from cli.ps import census_json, census_view
+from lepton.v1 import types_pb2
 from tests.support.scripted_server import MODEL, ScriptedServer
 
 Lepton = Callable[..., Result]
@@ -69,6 +75,48 @@ def test_the_table_says_who_is_there_and_how_busy() -> None:
     )
     assert second.split() == ["w2", "tiny", "unreachable", "127.0.0.1:4002"]
     assert problem == "unreadable entry /lepton/v1/workers/x: not JSON"
+
+
+def test_what_peers_say_of_themselves_drives_no_terminal() -> None:
+    """Neither with escape codes nor with the markup of our own tables."""
+    evil = "[bold]\x1b[2J\x9b2J"
+    row = replace(CENSUS.workers[0], id=evil, model=evil, revision=evil, address=evil, state=evil)
+    model = types_pb2.ModelInfo(model=evil, revision=evil, tasks=[evil])
+    everything = replace(CENSUS, workers=(row,), problems=(evil,))
+    for shown in (
+        _text(everything),
+        _text(replace(everything, workers=(), models=(model,))),
+    ):
+        text = "\n".join(shown)
+        assert "[bold]" in text
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", text)
+
+
+async def test_a_worker_that_ends_its_load_stream_is_silent() -> None:
+    """As one does that stops just now."""
+
+    async def nothing(request: bytes, context: object) -> AsyncGenerator[bytes, None]:
+        return
+        yield b""
+
+    async def info(request: bytes, context: object) -> bytes:
+        return b""
+
+    server = grpc.aio.server()
+    methods = {
+        "GetInfo": grpc.unary_unary_rpc_method_handler(info),
+        "WatchLoad": grpc.unary_stream_rpc_method_handler(nothing),
+    }
+    service = grpc.method_handlers_generic_handler("lepton.v1.WorkerService", methods)
+    server.add_generic_rpc_handlers((service,))
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    try:
+        row = WorkerRow(id="w1", model="", revision="", address=address, state="serving")
+        asked = await _ask_worker(row, SecretStr(""), asyncio.Semaphore(1))
+    finally:
+        await server.stop(0)
+    assert (asked.id, asked.state, asked.running) == ("w1", "silent", None)
 
 
 def test_json_holds_the_same() -> None:
