@@ -33,7 +33,7 @@ class WorkerSettings(Section):
     metrics_port: int = Field(default=0, ge=0, le=65535)
     """Port of /metrics, /livez and /readyz; 0 takes any free one."""
     provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
-    """Execution provider of ONNX Runtime."""
+    """Execution provider of ONNX Runtime. This release serves `cpu` alone and refuses to start with another."""
     threads: int = Field(default=0, ge=0, le=1024)
     """Compute threads; 0 takes what the machine and its limits (cgroup, affinity) give."""
     rows_max: int = Field(default=16, ge=1, le=4096)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,11 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 from pydantic import ValidationError
+
+from common.errors import Conflict
+from common.settings import load
+from router.app import PROCESS as ROUTER
+from worker.app import PROCESS as WORKER
 
 ROOT = Path(__file__).resolve().parents[3]
 COMPOSE = ROOT / "deploy" / "compose" / "compose.yaml"
@@ -79,6 +85,50 @@ def test_the_linter_check_can_fail(tmp_path: Path) -> None:
     bad = tmp_path / "Dockerfile"
     bad.write_text("FROM python:latest\nRUN cd /tmp && apt-get install curl\n")
     assert _hadolint(bad).returncode != 0
+
+
+def _image_env(target: str) -> dict[str, str]:
+    """`ENV NAME=VALUE …` of a stage of the Dockerfile."""
+    _, _, stage = DOCKERFILE.read_text("utf-8").partition(f" AS {target}\n")
+    stage = stage.partition("\nFROM ")[0]
+    pairs = [line.removeprefix("ENV ") for line in stage.splitlines() if line.startswith("ENV ")]
+    return dict(pair.split("=", 1) for line in pairs for pair in line.split())
+
+
+def _settings(target: str, env: dict[str, str]) -> dict[str, Any]:
+    process = ROUTER if target == "router" else WORKER
+    return load(process.sections, env={"LEPTON_WORKER_MODEL_DIR": "/model", **env})
+
+
+@pytest.mark.parametrize("target", ["router", "worker-cpu", "worker-gpu"])
+def test_the_health_check_asks_the_port_where_the_image_tells_its_metrics(target: str) -> None:
+    section = target.partition("-")[0]
+    port = _settings(target, _image_env(target))[section].metrics_port
+    assert f"http://127.0.0.1:{port}/livez" in DOCKERFILE.read_text("utf-8")
+
+
+def test_the_variables_of_the_compose_file_are_settings(spec: dict[str, Any]) -> None:
+    """A name that is none is refused: the container would never start."""
+    for name in ("router", "worker-1", "worker-2"):
+        service = spec["services"][name]
+        target = service["build"]["target"]
+        settings = _settings(target, {**_image_env(target), **service["environment"]})
+        section = settings[target.partition("-")[0]]
+        assert section.metrics_port == 8080
+        assert settings["discovery"].etcd_endpoints == ("etcd:2379",)
+        assert settings["cluster"].token.get_secret_value()
+    with pytest.raises(Conflict):
+        _settings("router", {"LEPTON_ROUTER_NO_SUCH": "1"})
+
+
+def test_the_model_of_the_compose_file_is_where_the_wheel_puts_it(spec: dict[str, Any]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    ((place, files),) = project["tool"]["setuptools"]["data-files"].items()
+    assert spec["services"]["worker-1"]["command"] == ["--model-dir", f"/opt/lepton/{place}"]
+    listed = subprocess.run(
+        ["git", "ls-files", "models/demo"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert sorted(files) == sorted(name for name in listed if name.count("/") == 2)
 
 
 def test_every_image_has_its_target() -> None:
