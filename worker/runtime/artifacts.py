@@ -118,12 +118,14 @@ def read_artifact(folder: Path) -> Artifact:
     tokenizer_config = _read_json(folder / TOKENIZER_CONFIG)
     tokenizer_json = _read_text(folder / TOKENIZER)
     graph = config.model.decoder.filename
-    hashes = {
-        name: _sha256(folder / name)
-        for name in (CONFIG, graph, f"{graph}.data", TOKENIZER, TOKENIZER_CONFIG, CHAT_TEMPLATE)
-        if (folder / name).exists() or name in (graph, TOKENIZER)
+    required = {CONFIG, TOKENIZER, TOKENIZER_CONFIG, graph}
+    found = {
+        path.name
+        for path in folder.iterdir()
+        if path.name == CHAT_TEMPLATE or _holds_weights(path.name, graph)
     }
-    _check_manifest(folder, hashes)
+    hashes = {name: _sha256(folder / name) for name in required | found}
+    _check_manifest(folder, hashes, graph)
     golden = folder / GOLDEN
     return Artifact(
         folder=folder,
@@ -134,6 +136,11 @@ def read_artifact(folder: Path) -> Artifact:
         golden=_parse(Golden, _read_json(golden), GOLDEN) if golden.exists() else None,
         revision=_revision(hashes),
     )
+
+
+def _holds_weights(name: str, graph: str) -> bool:
+    """Whether it lies beside `graph`: model.onnx.data, model.onnx_data, model.onnx_data_1, as exporters call it."""
+    return name.startswith((f"{graph}.data", f"{graph}_data"))
 
 
 def _chat_template(folder: Path, tokenizer_config: dict[str, Any]) -> str | None:
@@ -162,13 +169,13 @@ def _named_tokens(tokenizer_config: dict[str, Any]) -> dict[str, str]:
     return tokens
 
 
-def _check_manifest(folder: Path, hashes: dict[str, str]) -> None:
+def _check_manifest(folder: Path, hashes: dict[str, str], graph: str) -> None:
     """Every file that we read must be what the manifest says; those that we do not read (a card) may have changed."""
     if not (folder / MANIFEST).exists():
         return
     manifest = _parse(_Manifest, _read_json(folder / MANIFEST), MANIFEST)
     for name, expected in sorted(manifest.files.items()):
-        if name not in {*hashes, *READ_WHEN_THERE} and not name.endswith(".onnx.data"):
+        if name not in {*hashes, *READ_WHEN_THERE} and not _holds_weights(name, graph):
             continue
         actual = hashes.get(name) or _sha256(folder / name)
         if actual != expected.sha256:

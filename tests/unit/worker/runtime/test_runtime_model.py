@@ -293,6 +293,15 @@ def test_the_revision_follows_what_decides_the_output(folder: Path) -> None:
     assert len(seen) == 6
 
 
+@pytest.mark.parametrize("name", ["model.onnx_data", "model.onnx_data_1", "model.onnx.data.1"])
+def test_weights_count_whatever_their_exporter_calls_them(folder: Path, name: str) -> None:
+    revisions = {read_artifact(folder).revision}
+    for content in (b"one", b"two"):
+        (folder / name).write_bytes(content)
+        revisions.add(read_artifact(folder).revision)
+    assert len(revisions) == 3
+
+
 def test_a_card_may_differ_from_the_manifest(folder: Path) -> None:
     files = {"README.md": {"bytes": 1, "sha256": "0" * 64}}
     (folder / "manifest.json").write_text(json.dumps({"name": "x", "files": files}))
