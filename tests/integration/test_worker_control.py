@@ -77,6 +77,23 @@ async def test_load_is_pushed_at_once_and_follows_the_work() -> None:
         other.call.cancel()
 
 
+async def test_a_row_that_a_cancelled_call_leaves_is_reported_free_at_once() -> None:
+    """Not at the end of the interval, for which routers would take the worker for busy."""
+    runner = FakeRunner(num_slots=2, capacity=64)
+    async with worker_of(runner, token="secret") as worker:
+        watch = LoadWatch(worker, interval_ms=10_000)
+        with runner.hold():
+            request = inference_pb2.GenerateRequest(text="abc")
+            call = worker.call(request.SerializeToString())
+            await watch.until(lambda r: r.running == 1)
+            call.cancel()
+            await until(lambda: worker.running.in_flight.num_calls == 0, within_s=5, what="no call")
+            # Long enough that the load is looked at while the step still runs.
+            await worker.running.in_flight.changed(0.1)
+        await watch.until(lambda r: r.running == 0)
+        watch.call.cancel()
+
+
 async def test_silence_is_no_longer_than_the_interval() -> None:
     async with worker_of(FakeRunner(), token="secret") as worker:
         watch = LoadWatch(worker, interval_ms=10)

@@ -100,7 +100,7 @@ class WorkerService:
                 yield report.SerializeToString()
                 await self._clock.sleep(self._push_s_min)
             else:
-                await self._in_flight.changed(self._wait_s(sent_at + interval_s - now))
+                await self._in_flight.changed(self._wait_s(report, sent_at + interval_s - now))
 
     async def get_info(self, payload: bytes, context: ServicerContext) -> bytes:
         """What this worker is."""
@@ -129,9 +129,12 @@ class WorkerService:
         self._drain(request.grace_ms / 1000 if request.HasField("grace_ms") else None)
         return worker_pb2.DrainResponse(num_running=self._in_flight.num_calls).SerializeToString()
 
-    def _wait_s(self, until_interval_s: float) -> float:
-        """Steps tell nobody that they happened, so while calls run the load is looked at every `push_ms_min`."""
-        if self._in_flight.num_calls:
+    def _wait_s(self, report: worker_pb2.WatchLoadResponse, until_interval_s: float) -> float:
+        """Steps tell nobody that they happened, so while there is work the load is looked at every `push_ms_min`.
+
+        A call that was cancelled leaves work behind until the step ends.
+        """
+        if self._in_flight.num_calls or report.running or report.waiting:
             return min(self._push_s_min, until_interval_s)
         return until_interval_s
 
