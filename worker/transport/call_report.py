@@ -109,24 +109,27 @@ class CallReporter:
 
     @contextmanager
     def counted(self, context: ServicerContext) -> Iterator[CallCount]:
-        """Counts a call under the code with which it ends."""
-        code = grpc.StatusCode.OK
+        """Counts a call under the code with which it ends and, unless that is OK, the reason."""
+        code, reason = grpc.StatusCode.OK, None
         count = CallCount(model=self._model.name)
         try:
             yield count
         except LeptonError as error:
-            code = codes_of(error).grpc
-            self._instruments.errors_total.labels(reason=error.reason.value).inc()
+            code, reason = codes_of(error).grpc, error.reason
             raise
         except (asyncio.CancelledError, GeneratorExit, grpc.aio.BaseError):
             # The last of them: gRPC found out that the client is gone before it cancelled us.
             code = code_of_cancelled(context)
+            # The same two that the engine would have raised, had it been quicker than gRPC.
+            late = code is grpc.StatusCode.DEADLINE_EXCEEDED
+            reason = Reason.DEADLINE_EXCEEDED if late else Reason.CLIENT_GONE
             raise
         except BaseException:
-            code = grpc.StatusCode.INTERNAL
-            self._instruments.errors_total.labels(reason=Reason.INTERNAL.value).inc()
+            code, reason = grpc.StatusCode.INTERNAL, Reason.INTERNAL
             raise
         finally:
+            if reason is not None:
+                self._instruments.errors_total.labels(reason=reason.value).inc()
             label = self._instruments.models.of(count.model)
             self._instruments.requests_total.labels(model=label, code=code.name).inc()
 

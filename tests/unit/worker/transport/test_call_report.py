@@ -17,7 +17,10 @@ from worker.transport.call_report import CallReporter
 
 
 class Context:
-    """A call without a deadline."""
+    """A call with so many seconds left; None: as many as it likes."""
+
+    def __init__(self, remaining_s: float | None = None) -> None:
+        self._remaining_s = remaining_s
 
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
         return ()
@@ -26,7 +29,7 @@ class Context:
         return ""
 
     def time_remaining(self) -> float | None:
-        return None
+        return self._remaining_s
 
     async def send_initial_metadata(self, metadata: object) -> None:
         raise AssertionError
@@ -36,18 +39,20 @@ class Context:
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "reason"),
+    ("error", "remaining_s", "code", "reason"),
     [
-        (Overloaded("full"), "RESOURCE_EXHAUSTED", "QUEUE_FULL"),
-        (RuntimeError("a bug"), "INTERNAL", "INTERNAL"),
-        (asyncio.CancelledError(), "CANCELLED", None),
-        (GeneratorExit(), "CANCELLED", None),
-        (grpc.aio.UsageError("the client is gone"), "CANCELLED", None),
+        (Overloaded("full"), None, "RESOURCE_EXHAUSTED", "QUEUE_FULL"),
+        (RuntimeError("a bug"), None, "INTERNAL", "INTERNAL"),
+        (asyncio.CancelledError(), None, "CANCELLED", "CLIENT_GONE"),
+        (asyncio.CancelledError(), 9.0, "CANCELLED", "CLIENT_GONE"),
+        (asyncio.CancelledError(), 0.0, "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED"),
+        (GeneratorExit(), None, "CANCELLED", "CLIENT_GONE"),
+        (grpc.aio.UsageError("the client is gone"), None, "CANCELLED", "CLIENT_GONE"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
 )
 def test_a_call_is_counted_once_under_its_code(
-    error: BaseException, code: str, reason: str | None
+    error: BaseException, remaining_s: float | None, code: str, reason: str
 ) -> None:
     registry = CollectorRegistry()
     reporter = CallReporter(
@@ -64,7 +69,7 @@ def test_a_call_is_counted_once_under_its_code(
         worker_id="w",
         clock=SystemClock(),
     )
-    with pytest.raises(type(error)), reporter.counted(Context()):
+    with pytest.raises(type(error)), reporter.counted(Context(remaining_s)):
         raise error
     counted = {
         (sample.name, *sample.labels.values()): sample.value
@@ -72,5 +77,7 @@ def test_a_call_is_counted_once_under_its_code(
         for sample in metric.samples
         if sample.name in {"lepton_requests_total", "lepton_errors_total"}
     }
-    expected = {("lepton_requests_total", "fake", code): 1.0}
-    assert counted == expected | ({("lepton_errors_total", reason): 1.0} if reason else {})
+    assert counted == {
+        ("lepton_requests_total", "fake", code): 1.0,
+        ("lepton_errors_total", reason): 1.0,
+    }
