@@ -82,7 +82,12 @@ class LoadFeed:
         failures = 0
         while True:
             heard = _Heard()
-            problem = await self._listen(endpoint, heard)
+            try:
+                problem = await self._listen(endpoint, heard)
+            except Exception:
+                # A fault of ours. One worker that cannot be followed must not end the router.
+                log.exception("load.failed", worker_id=endpoint.id)
+                problem = "a fault of ours"
             self._pool.lost(endpoint.id, endpoint.incarnation)
             failures = 1 if heard.reports else failures + 1
             if failures == 1:
