@@ -45,6 +45,23 @@ def _get(port: int, path: str, method: str = "GET") -> tuple[HTTPResponse, bytes
         connection.close()
 
 
+def test_a_machine_short_of_threads_gets_its_metrics_back(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = start()
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as short:
+        short.setattr("socketserver.ThreadingMixIn.process_request", refuse)
+        for _ in range(CONNECTIONS_MAX):
+            with pytest.raises(OSError):  # noqa: PT011 - how a connection ends is the kernel's choice
+                _get(port, "/livez")
+    response, _ = _get(port, "/livez")
+    assert response.status == 200
+
+
 def test_metrics_are_those_of_the_registry(start: Start) -> None:
     registry = CollectorRegistry()
     instruments = WorkerInstruments(registry)
