@@ -30,6 +30,7 @@ __all__ = [
     "EventLogger",
     "JsonFormatter",
     "PrettyFormatter",
+    "escape",
     "get_logger",
     "setup_logs",
 ]
@@ -162,17 +163,17 @@ class PrettyFormatter(logging.Formatter):
         parts = [
             self._paint(at, "2"),
             self._paint(f"{level:<7}", self._COLORS.get(level, "0")),
-            _escape(_text(_message_of(record), VALUE_CHARS_MAX)),
+            escape(_text(_message_of(record), VALUE_CHARS_MAX)),
         ]
         for key, value in _fields_of(record).items():
-            parts.append(f"{self._paint(_escape(key) + '=', '2')}{_readable(value)}")
+            parts.append(f"{self._paint(escape(key) + '=', '2')}{_readable(value)}")
         span = get_current_span().get_span_context()
         if span.is_valid:
             parts.append(self._paint(f"trace_id={span.trace_id:032x}", "2"))
         line = " ".join(parts)
         if record.exc_info:
             line += "\n" + "\n".join(
-                f"    {_escape(stack_line)}" for stack_line in _stack_of(record).splitlines()
+                f"    {escape(stack_line)}" for stack_line in _stack_of(record).splitlines()
             )
         return line
 
@@ -223,8 +224,8 @@ def _readable(value: object) -> str:
     plain = _plain(value, _DEPTH_MAX)
     if isinstance(plain, str):
         bare = plain.isprintable() and plain and not any(c in plain for c in ' "=')
-        return plain if bare else _escape(json.dumps(plain, ensure_ascii=False))
-    return _escape(json.dumps(plain, ensure_ascii=False, separators=(",", ":")))
+        return plain if bare else escape(json.dumps(plain, ensure_ascii=False))
+    return escape(json.dumps(plain, ensure_ascii=False, separators=(",", ":")))
 
 
 def _str(value: object) -> str:
@@ -240,7 +241,7 @@ def _text(value: str, chars_max: int) -> str:
     return f"{value[:chars_max]}… (+{len(value) - chars_max})"
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """Everything that is not printable as an escape, so that a value cannot end a line or move the cursor."""
     if text.isprintable():
         return text

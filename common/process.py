@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from common.errors import BadModel, Conflict, LeptonError, Reason
-from common.logs import get_logger
+from common.logs import escape, get_logger
 from common.settings import ENV_PREFIX, Section, load, parse_flags
 
 __all__ = ["CRASHED", "OK", "REFUSED", "ProcessSpec", "StopRequest", "run_process"]
@@ -127,15 +127,19 @@ def _load(spec: ProcessSpec, arguments: Sequence[str], env: Mapping[str, str]) -
 
 def _failed(error: BaseException) -> int:
     if isinstance(error, Conflict | BadModel):
-        sys.stderr.write(f"error: {' '.join(error.message.split())} ({error.reason})\n")
+        sys.stderr.write(f"error: {_one_line(error.message)} ({error.reason})\n")
         return REFUSED
     reason = error.reason if isinstance(error, LeptonError) else Reason.INTERNAL
     try:
         raise error
     except BaseException:
         log.exception("process.crashed", reason=reason.value)
-    sys.stderr.write(f"error: {type(error).__name__}: {' '.join(str(error).split())}\n")
+    sys.stderr.write(f"error: {type(error).__name__}: {_one_line(str(error))}\n")
     return CRASHED
+
+
+def _one_line(text: str) -> str:
+    return escape(" ".join(text.split()))
 
 
 def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:

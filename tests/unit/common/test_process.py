@@ -112,3 +112,16 @@ def test_help_shows_what_the_docstrings_say(capsys: pytest.CaptureFixture[str]) 
     text = capsys.readouterr().out
     assert "--size  (default 1)" in text
     assert "How large, metres." in text
+
+
+def test_what_a_refusal_repeats_drives_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """It may repeat words of a model folder, which come from elsewhere."""
+
+    async def serve(settings: Mapping[str, Any], stop: StopRequest) -> None:
+        raise BadModel(
+            "family \x1b[2J\nerror: \x9bx is not served", reason=Reason.MODEL_FILE_INVALID
+        )
+
+    assert run_process(spec(serve), [], {}) == 2
+    told = "error: family \\x1b[2J error: \\x9bx is not served (MODEL_FILE_INVALID)\n"
+    assert capsys.readouterr().err == told
