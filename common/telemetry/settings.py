@@ -36,4 +36,4 @@ class TelemetrySettings(Section):
     trace_file_bytes_max: int = Field(default=16 << 20, ge=4096)
     """A span file that reaches this is put aside once (`.1`, replacing the older one) and begun anew. Bytes."""
     trace_dir_bytes_max: int = Field(default=256 << 20, ge=4096)
-    """At start span files are removed until the folder is below this, first those that were written longest ago. Bytes."""
+    """At start span files are removed until the folder is below this; written longest ago goes first. Bytes."""
