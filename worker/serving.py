@@ -162,6 +162,8 @@ async def open_worker(parts: WorkerParts, stop: StopRequest) -> AsyncGenerator[R
         announcement = await stack.enter_async_context(
             Announcement(parts.registrar, _instance(facts, parts, address))
         )
+        # First of all on the way out, also after a failure: nothing new, and no stream that waits for the end.
+        stack.callback(in_flight.close)
         yield RunningWorker(
             address=address,
             engine=engine,

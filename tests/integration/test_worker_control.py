@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from common.clock import SystemClock
 from common.discovery.api import InstanceState
 from common.errors import Internal
+from common.rpc.channel import open_channel
 from common.rpc.status import from_rpc_error
 from lepton.v1 import inference_pb2, types_pb2, worker_pb2
 from tests.support.fake_runner import FakeRunner, fake_completion
@@ -236,6 +238,20 @@ async def test_an_engine_that_only_fails_ends_the_worker() -> None:
         (error,) = caught.value.exceptions
         assert isinstance(error, Internal)
         assert error.reason == "ENGINE_FAILED"
+
+
+async def test_a_worker_that_leaves_without_a_drain_ends_its_load_streams_itself() -> None:
+    """Or it would wait for them, and then cut them off."""
+    async with AsyncExitStack() as channels:
+        async with worker_of(FakeRunner(), token="secret") as worker:
+            channel = await channels.enter_async_context(
+                open_channel(worker.running.address, message_bytes_max=1 << 20)
+            )
+            call: Any = channel.unary_stream(SERVICE + "WatchLoad")(b"", metadata=TOKEN)
+            await call.read()
+        while await call.read() is not grpc.aio.EOF:
+            pass
+        assert await call.code() is grpc.StatusCode.OK
 
 
 async def test_waiting_for_the_end_ends_when_it_is_asked_for() -> None:
