@@ -14,11 +14,11 @@ from google.protobuf.message import Message
 
 from common.errors import Forbidden, InvalidRequest, LeptonError, Reason, Unsupported
 from common.limits import Limits
+from common.request.request_id import is_request_id
 from lepton.v1 import inference_pb2, types_pb2
 
 __all__ = ["validate_generate", "validate_tokenize"]
 
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{0,128}")
 _REVISION: Final = re.compile(r"([0-9a-f]{8,64})?")
 _SESSION_KEY_CHARS_MAX: Final = 128
 _MODEL_CHARS_MAX: Final = 128
@@ -153,7 +153,7 @@ def _unsupported(field: str, reason: Reason) -> LeptonError:
 
 
 def _names(request: inference_pb2.GenerateRequest) -> None:
-    if not _REQUEST_ID.fullmatch(request.request_id):
+    if request.request_id and not is_request_id(request.request_id):
         _fail(
             "request_id may have at most 128 characters of A-Z a-z 0-9 . _ : -",
             Reason.FIELD_MALFORMED,

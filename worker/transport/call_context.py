@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
+from common.request.request_id import is_request_id
 from common.rpc.metadata import REQUEST_ID_KEY, ROUTER_ID_KEY
 
 __all__ = ["CallFacts", "ServicerContext", "deadline_of", "facts_of"]
-
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class ServicerContext(Protocol):
@@ -48,7 +46,7 @@ def facts_of(context: ServicerContext, *, request_id: str = "") -> CallFacts:
     }
     named = (metadata.get(REQUEST_ID_KEY, ""), request_id, f"req-{secrets.token_hex(8)}")
     return CallFacts(
-        request_id=next(name for name in named if _REQUEST_ID.fullmatch(name)),
+        request_id=next(filter(is_request_id, named)),
         router_id=metadata.get(ROUTER_ID_KEY, "")[:128],
     )
 
