@@ -108,7 +108,7 @@ def _load_error(artifact: Artifact, error: Exception) -> BadModel:
     """Names the file that is at fault: the graph, or the weights that it points to."""
     text = " ".join(str(error).split())
     graph = artifact.graph
-    data = re.search(r"[\w.\-]+\.data\b", text)
+    data = re.search(r"[\w.\-]+[._]data(_\d+)?\b", text)
     name = data.group() if data else graph.name
     if data and not (graph.parent / name).exists():
         return BadModel(

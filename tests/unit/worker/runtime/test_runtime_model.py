@@ -97,6 +97,16 @@ def cut(name: str, share: float) -> Callable[[Path], None]:
     return apply
 
 
+def point_to(name: str) -> Callable[[Path], None]:
+    """Weights under another name, of the same length, that are not there."""
+
+    def apply(folder: Path) -> None:
+        graph = folder / "model.onnx"
+        graph.write_bytes(graph.read_bytes().replace(b"model.onnx.data", name.encode()))
+
+    return apply
+
+
 def config(**changes: Any) -> Callable[[Path], None]:
     dotted = {key.replace("__", "."): value for key, value in changes.items()}
     return lambda folder: edit_json(folder / "genai_config.json", dotted)
@@ -114,6 +124,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], Reason, str, str]] = {
     "no config": (remove(CONFIG), MISSING, CONFIG, "not found"),
     "no graph": (remove("model.onnx"), MISSING, "model.onnx", "not found"),
     "no weights": (remove("model.onnx.data"), MISSING, "model.onnx.data", "not found"),
+    "no weights of another name": (point_to("model.onnx_data"), MISSING, "model.onnx_data", "not found"),
     "no tokenizer": (remove("tokenizer.json"), MISSING, "tokenizer.json", "not found"),
     "no tokenizer config": (remove("tokenizer_config.json"), MISSING, "tokenizer_config.json", "not found"),
     "config cut": (cut(CONFIG, 0.5), INVALID, CONFIG, "not JSON"),
