@@ -69,7 +69,11 @@ class Process:
         """Starts it, hands every line of stdout and stderr to `on_line`, and returns how it ended."""
         log = LogFile(self._spec.log_file, bytes_max=self._log_bytes_max)
         # A pipe of our own: asyncio's Process.wait() would wait for the end of its pipes, which a grandchild can hold.
-        read_end, write_end = os.pipe()
+        try:
+            read_end, write_end = os.pipe()
+        except OSError:
+            log.close()
+            raise
         try:
             child = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", str(_LIFELINE), str(os.getpid())),

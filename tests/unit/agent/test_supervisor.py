@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import gc
 import os
 import signal
 import sys
@@ -251,6 +253,22 @@ async def test_output_is_split_into_lines_whatever_it_is(tmp_path: Path) -> None
     assert lines[1] == "\ufffd\ufffd two"
     assert lines[-1] == "no end"
     assert sum(len(line) for line in lines[2:-1]) == 200_000
+
+
+async def test_a_start_without_a_pipe_closes_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is short of descriptors as it is, and will be tried again."""
+
+    def refuse() -> tuple[int, int]:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    process = Process(make_spec(tmp_path, SERVES), log_bytes_max=4096, on_line=lambda _: None)
+    with monkeypatch.context() as short:
+        short.setattr(os, "pipe", refuse)
+        with pytest.raises(OSError, match="too many open files"):
+            await process.run()
+    gc.collect()  # what is still open warns, which fails the test
 
 
 async def test_a_cancelled_run_leaves_nothing(tmp_path: Path) -> None:
