@@ -236,13 +236,13 @@ WORKER_METRICS: Final = (
         name="lepton_prompt_tokens_total",
         kind="counter",
         unit="tokens",
-        help="Prompt tokens of accepted requests.",
+        help="Prompt tokens of requests that got a first token.",
     ),
     MetricSpec(
         name="lepton_generation_tokens_total",
         kind="counter",
         unit="tokens",
-        help="Tokens generated.",
+        help="Tokens sent to callers.",
     ),
     MetricSpec(
         name="lepton_time_to_first_token_seconds",
@@ -263,7 +263,7 @@ WORKER_METRICS: Final = (
         kind="histogram",
         unit="s",
         buckets=FINE_SECONDS,
-        help="One step of the engine: schedule, run, sample, publish.",
+        help="One step of the engine: model runs and sampling.",
     ),
     MetricSpec(
         name="lepton_queue_seconds",
