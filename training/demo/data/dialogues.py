@@ -37,12 +37,12 @@ TASKS: dict[str, Sampler] = {
 }
 SHARES = {
     "arithmetic": 36,
-    "sentiment": 9,
-    "extraction": 20,
-    "summary": 8,
-    "facts": 16,
-    "smalltalk": 7,
-    "echo": 8,
+    "sentiment": 20,
+    "extraction": 22,
+    "summary": 12,
+    "facts": 9,
+    "smalltalk": 5,
+    "echo": 6,
 }
 COPYING_SHARES = SHARES | {"echo": 110, "extraction": 40, "arithmetic": 24}
 """At the beginning of training: most answers repeat what was asked."""
