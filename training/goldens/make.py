@@ -152,7 +152,10 @@ def main() -> None:
     )
     parser.add_argument("what", choices=("tiny", "demo"))
     parser.add_argument(
-        "--weights", type=Path, help="safetensors and config.json of the demo model"
+        "--weights",
+        type=Path,
+        default=Path("models/demo/weights"),
+        help="safetensors and config.json of the demo model",
     )
     parser.add_argument(
         "--tokenizer", type=Path, default=Path("models/demo"), help="folder of its tokenizer"
