@@ -12,6 +12,9 @@ __all__ = ["KEEPALIVE_MS", "channel_options", "open_channel"]
 KEEPALIVE_MS: Final = 10_000
 """Between pings on an idle or silent connection. Servers must allow half of it (see `common.rpc.server`)."""
 
+CONNECT_MS_MAX: Final = 5_000
+"""Longest try to connect, milliseconds. Who does not want to wait that long has a deadline of its own."""
+
 
 def channel_options(*, message_bytes_max: int) -> list[tuple[str, int]]:
     """Options of a channel inside the cluster."""
@@ -26,7 +29,9 @@ def channel_options(*, message_bytes_max: int) -> list[tuple[str, int]]:
         ("grpc.http2.max_pings_without_data", 0),
         # A restarted worker is found again within a second, not after gRPC's two minutes.
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
+        # Despite its name this is how long one try to connect may take. A dead process refuses at once; a busy machine
+        # needs its time, and a try cut short would look like a dead one.
+        ("grpc.min_reconnect_backoff_ms", CONNECT_MS_MAX),
         ("grpc.max_reconnect_backoff_ms", 1_000),
         # Retrying is the dispatcher's decision: it knows what was sent and who is full.
         ("grpc.enable_retries", 0),
