@@ -28,7 +28,8 @@ _MESSAGE_BYTES_MAX: Final = 512 << 20
 _CHANNEL_OPTIONS: Final = (
     # etcd is near: come back to it in a second, not in gRPC's two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # How long one try to connect may take (its name says something else): a busy member is not a dead one.
+    ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 1000),
     # A restarted container has a new address behind the same name; gRPC would ask again after 30 s only.
     ("grpc.dns_min_time_between_resolutions_ms", 1000),
