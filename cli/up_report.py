@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Protocol, final
 
@@ -165,19 +168,25 @@ class PrettyReport:
         plan = self._plan
         usual = plan.state.path == default_state_dir(os.environ, Path.cwd())
         where = "" if usual else f" --state-dir {_short(plan.state.path)}"
+        lepton = own_command(sys.argv[0], Path.cwd(), os.environ)
         commands = [
-            (f'lepton generate "What is 17 + 25?"{where}', "one answer, streamed"),
-            (f"lepton chat{where}", "a conversation"),
-            (f"lepton ps{where}", "workers, models, load"),
-            (f"lepton trace {self._trace_id[:12]}".rstrip() + where, "where its time went"),
+            (f'{lepton} generate "What is 17 + 25?"{where}', "one answer, streamed"),
+            (f"{lepton} chat{where}", "a conversation"),
+            (f"{lepton} ps{where}", "workers, models, load"),
+            (f"{lepton} trace {self._trace_id[:12]}".rstrip() + where, "where its time went"),
             (f"grpcurl -plaintext {plan.address} list", "the interface"),
         ]
-        table = _grid()
-        for command, what in commands:
-            table.add_row(Text(command, style="cyan"), Text(what, style="dim"))
         self._console.print(Text("  In another terminal", style="bold"))
         self._console.print()
-        self._console.print(Padding(table, (0, 0, 1, 2), expand=False))
+        width = max(len(command) for command, _ in commands)
+        for command, what in commands:
+            line = (
+                Text("  ")
+                .append(command.ljust(width), style="cyan")
+                .append(f"  {what}", style="dim")
+            )
+            self._console.print(line, soft_wrap=True)  # a command is to be pasted: never cut
+        self._console.print()
         self._console.print(Text("  Ctrl-C ends the cluster.", style="dim"))
         self._console.print()
 
@@ -217,6 +226,17 @@ async def _spans(folder: Path, stats: AnswerStats, clock: Clock) -> TraceSpans |
     if not stats.trace_id or _COLLECTOR in os.environ:
         return None
     return await wait_trace(folder, stats.trace_id, clock)
+
+
+def own_command(program: str, folder: Path, env: Mapping[str, str]) -> str:
+    """What to type to call this very program from `folder`: its name when PATH leads to it, else its path."""
+    path = Path(program).absolute()
+    if path.name != "lepton":
+        return "lepton"  # started as a module; the installed command is what people have
+    found = shutil.which("lepton", path=env.get("PATH", ""))
+    if found and Path(found).resolve() == path.resolve():
+        return "lepton"
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 
 
 def _short(path: Path) -> str:
