@@ -47,7 +47,9 @@ SHARES = {
 COPYING_SHARES = SHARES | {"echo": 110, "extraction": 40, "arithmetic": 24}
 """At the beginning of training: most answers repeat what was asked."""
 FOLLOW_UP_SHARE = 0.35
-SYSTEM_SHARE = 0.35
+SYSTEM_SHARE = 0.45
+ASKED_BACK_SHARE = 0.25
+"""Of the turns of a chat whose system prompt names the model or the user, how many ask for that name."""
 AFTER = {
     "arithmetic": follow_ups.calculate_on,
     "extraction": follow_ups.one_field,
@@ -108,7 +110,9 @@ def _turns(
 ) -> Iterator[Exchange]:
     while True:
         exchange = None
-        if rng.random() < FOLLOW_UP_SHARE:
+        if rng.random() < ASKED_BACK_SHARE:
+            exchange = _asked_back(rng, split, chat)
+        elif rng.random() < FOLLOW_UP_SHARE:
             exchange = _follow_up(rng, split, chat)
         if exchange is None:
             exchange = _independent(rng, split, shares)
@@ -119,6 +123,17 @@ def _turns(
 def _independent(rng: random.Random, split: Split, shares: dict[str, int] = SHARES) -> Exchange:
     (task,) = rng.choices(tuple(shares), tuple(shares.values()))
     return TASKS[task](rng, split)
+
+
+def _asked_back(rng: random.Random, split: Split, chat: Chat) -> Exchange | None:
+    """Ask for what the system prompt told about a name, where it told one."""
+    match chat.system.style if chat.system else None:
+        case "persona":
+            return _who_are_you(rng, split)
+        case "user_name":
+            return follow_ups.recall_name(rng, split, chat.known["name"])
+        case _:
+            return None
 
 
 def _follow_up(rng: random.Random, split: Split, chat: Chat) -> Exchange | None:
