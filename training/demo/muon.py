@@ -1,7 +1,7 @@
 """Muon: momentum whose matrices are made orthogonal before each step.
 
-Needs about half the tokens of AdamW here. Matrices of one shape are handled together, in float32:
-on a CPU that is many times faster than `torch.optim.Muon`, which takes them one at a time.
+Needs about half the tokens of AdamW here. Matrices of one shape are handled together: on a CPU that is
+many times faster than `torch.optim.Muon`, which takes them one at a time.
 """
 
 from collections import defaultdict
@@ -71,12 +71,15 @@ def _shared(updates: Tensor, rounds: int) -> Tensor:
 
 
 def orthogonal(matrices: Tensor, rounds: int) -> Tensor:
-    """Bring the singular values of every matrix near one, by Newton-Schulz iteration."""
+    """Bring the singular values of every matrix near one, by Newton-Schulz iteration.
+
+    In bfloat16, which the iteration bears and a processor with AVX512_BF16 does almost four times faster.
+    """
     a, b, c = COEFFICIENTS
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    x = (x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).bfloat16()
     for _ in range(rounds):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+    return (x.mT if tall else x).to(matrices.dtype)

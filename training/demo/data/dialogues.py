@@ -42,7 +42,7 @@ SHARES = {
     "summary": 12,
     "facts": 9,
     "smalltalk": 5,
-    "echo": 6,
+    "echo": 12,
 }
 COPYING_SHARES = SHARES | {"echo": 110, "extraction": 40, "arithmetic": 24}
 """At the beginning of training: most answers repeat what was asked."""
@@ -142,9 +142,9 @@ def _follow_up(rng: random.Random, split: Split, chat: Chat) -> Exchange | None:
     if roll < 0.30 or not chat.exchanges:
         return _memory(rng, split, chat)
     last = chat.exchanges[-1]
-    if roll < 0.76:
+    if roll < 0.72:
         return AFTER[last.task](rng, split, last) if last.task in AFTER else None
-    if roll < 0.88:
+    if roll < 0.84:
         return _again(rng, split, chat)
     return _first(rng, split, chat)
 

@@ -54,9 +54,14 @@ class Frames:
     test: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if shared := set(self.train) & set(self.test):
-            raise ValueError(f"frames in both splits: {shared}")
+        if shared := {_bare(frame) for frame in self.train} & {_bare(frame) for frame in self.test}:
+            raise ValueError(f"frames in both splits, but for case and punctuation: {shared}")
 
     def pick(self, rng: random.Random, split: Split) -> str:
         """Pick one frame of the split."""
         return rng.choice(self.train if split == "train" else self.test)
+
+
+def _bare(frame: str) -> str:
+    """Write a frame without what people leave out: capitals and the marks at its end."""
+    return frame.casefold().rstrip("?.! ")
