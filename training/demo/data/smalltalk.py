@@ -32,7 +32,12 @@ TALK: dict[str, tuple[Frames, str | None]] = {
                 "Hello, how are you?",
                 "How are you?",
             ),
-            test=("Good morning to you", "Hey you", "How are you, my friend?", "Good evening to you!"),
+            test=(
+                "Good morning to you",
+                "Hey you",
+                "How are you, my friend?",
+                "Good evening to you!",
+            ),
         ),
         "Hello",
     ),
