@@ -1,19 +1,20 @@
 """Batch → tokens: copy rows, run each prompt chunk, run all decoding rows at once, draw.
 
-Every run covers a contiguous range of KV slots, bound by address, keys and values written in place:
+Every run covers a contiguous range of KV slots, bound by address, keys and values written in place. Inputs are those of
+`worker.runtime.graphs.edit`; T_r is the number of tokens of row r after the run:
 
-    prefill   one slot, S positions [start, end)   mask [1, end], all ones: its width is the total length, exactly;
+    prefill   one slot, S positions [start, end)   lengths [end - 1], longest = end, exactly;
               some chunks take two runs (worker.runtime.tiles)
-    decode    slots 0 … d-1, S = 1                 mask [d, w], row r begins with T_r ones, w ≥ max T
+    decode    slots 0 … d-1, S = 1                 lengths [T_r - 1 …], longest = max T
 
-ONNX Runtime takes a run with S == total for a first prompt, and takes the past from the shapes alone. A wrong number is
-not an error there but silent nonsense, so every number is asserted here.
+ONNX Runtime takes a run with S == longest for a first prompt, and the past from lengths and shapes alone. A wrong
+number is not an error there but silent nonsense, so every number is asserted here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,15 +22,13 @@ import onnxruntime as ort
 
 from worker.engine.ports import Batch, CacheLayout, Sampled
 from worker.engine.sequence import Sequence
+from worker.runtime.graphs.edit import LENGTHS, LOGITS_AT, LONGEST
 from worker.runtime.kv_slab import KvSlab
 from worker.runtime.sampler import Sampler
 from worker.runtime.session import Graph
 from worker.runtime.tiles import level2_cache_bytes, query_tile, runs
 
 __all__ = ["OnnxRunner"]
-
-MASK_STEP: Final = 64
-"""Decode masks are a multiple of it wide (capacity permitting), so that shapes change once in 64 steps."""
 
 
 class OnnxRunner:
@@ -49,13 +48,13 @@ class OnnxRunner:
         self._prefill_bindings: dict[int, ort.IOBinding] = {}
         # Buffers keep their address for good; what is not written takes no memory.
         slots, capacity = layout.num_slots, layout.capacity
-        self._decode_ids = np.zeros((slots, 1), np.int64)
-        self._decode_mask = np.zeros(slots * capacity, np.int64)
-        self._decode_logits = np.zeros((slots, 1, graph.vocab_size), np.float32)
-        self._positions = np.arange(capacity, dtype=np.int64)
-        self._prefill_ids = np.zeros((1, capacity), np.int64)
-        self._prefill_mask = np.ones((1, capacity), np.int64)
-        self._prefill_logits = np.empty((1, 0, graph.vocab_size), np.float32)
+        self._ids = np.zeros((slots, 1), np.int64)
+        self._lengths = np.zeros(slots, np.int32)
+        self._longest = np.zeros((), np.int32)
+        self._logits_at = np.stack([np.arange(slots), np.zeros(slots, np.int64)], axis=1)
+        self._logits = np.zeros((slots, graph.vocab_size), np.float32)
+        self._prompt_ids = np.zeros((1, capacity), np.int64)
+        self._prompt_end_at = np.zeros((1, 2), np.int64)
 
     def __repr__(self) -> str:
         return f"<OnnxRunner {self._slab!r}>"
@@ -82,8 +81,10 @@ class OnnxRunner:
         for copy in batch.copies:
             self._slab.copy(copy.source, copy.target, copy.num_tokens)
         for chunk in batch.prefill:
-            for start, end in runs(chunk.start, chunk.end, self._tile):
-                logits = self._run_prefill(chunk.sequence, start, end)
+            *whole, (start, end) = runs(chunk.start, chunk.end, self._tile)
+            for run in whole:
+                self._run_prefill(chunk.sequence, *run, draws=False)
+            logits = self._run_prefill(chunk.sequence, start, end, draws=chunk.is_last)
             if chunk.is_last:
                 yield (chunk.sequence,), logits
         if batch.decode:
@@ -93,47 +94,52 @@ class OnnxRunner:
         """Forgets the penalty counts of a sequence."""
         self._sampler.release(sequence)
 
-    def _run_prefill(self, sequence: Sequence, start: int, end: int) -> npt.NDArray[np.float32]:
-        """Prompt positions [start, end); logits [1, vocab] after the last of them."""
-        slot, size = _slot(sequence), end - start
-        self._prefill_ids[0, :size] = sequence.prompt_ids[start:end]
-        names = self._graph.names
+    def _run_prefill(
+        self, sequence: Sequence, start: int, end: int, *, draws: bool
+    ) -> npt.NDArray[np.float32]:
+        """Prompt positions [start, end); logits [1, vocab] after the last of them if it `draws`, else [0, vocab]."""
+        slot, size, drawn = _slot(sequence), end - start, int(draws)
+        self._prompt_ids[0, :size] = sequence.prompt_ids[start:end]
+        self._prompt_end_at[0, 1] = size - 1
+        # Equal to S for the first chunk alone, as the rules for first prompts demand.
+        self._lengths[0], self._longest[()] = end - 1, end
         binding = self._prefill_bindings.get(slot)
         if binding is None:
-            binding = self._prefill_bindings[slot] = self._bind_cache(slot, 1)
-        _bind_input(binding, names.input_ids, self._prefill_ids, [1, size])
-        # Width = past + S: equal to S for the first chunk alone, as the rules for first prompts demand.
-        _bind_input(binding, names.attention_mask, self._prefill_mask, [1, end])
-        self._make_room(size)
-        shape = [1, size, self._graph.vocab_size]
-        _bind_output(binding, names.logits, self._prefill_logits, shape)
+            binding = self._prefill_bindings[slot] = self._bind_row_inputs(slot, 1)
+        _bind_input(binding, self._graph.names.input_ids, self._prompt_ids, [1, size])
+        self._bind_draw(binding, self._prompt_end_at, drawn)
         self._graph.session.run_with_iobinding(binding)
-        return self._prefill_logits[:, size - 1]
-
-    def _make_room(self, num_positions: int) -> None:
-        """The graph computes logits for every position: a buffer for the largest chunk so far, in powers of two."""
-        if self._prefill_logits.shape[1] < num_positions:
-            room = 1 << (num_positions - 1).bit_length()
-            self._prefill_logits = np.empty((1, room, self._graph.vocab_size), np.float32)
+        return self._logits[:drawn]
 
     def _run_decode(self, rows: tuple[Sequence, ...]) -> npt.NDArray[np.float32]:
         """Logits [rows, vocab] after the newest token of each row."""
-        num_rows, capacity = len(rows), self.layout.capacity
-        lengths = np.fromiter((row.num_tokens for row in rows), np.int64, num_rows)
-        width = min(capacity, -(-int(lengths.max()) // MASK_STEP) * MASK_STEP)
-        mask = self._decode_mask[: num_rows * width].reshape(num_rows, width)
-        np.less(self._positions[:width], lengths[:, None], out=mask)
-        self._decode_ids[:num_rows, 0] = [_last_id(row) for row in rows]
-        names = self._graph.names
+        num_rows = len(rows)
+        lengths = [row.num_tokens for row in rows]
+        self._ids[:num_rows, 0] = [_last_id(row) for row in rows]
+        self._lengths[:num_rows] = lengths
+        self._lengths[:num_rows] -= 1
+        self._longest[()] = max(lengths)
         binding = self._decode_bindings.get(num_rows)
         if binding is None:
-            binding = self._decode_bindings[num_rows] = self._bind_cache(0, num_rows)
-            _bind_input(binding, names.input_ids, self._decode_ids, [num_rows, 1])
-            shape = [num_rows, 1, self._graph.vocab_size]
-            _bind_output(binding, names.logits, self._decode_logits, shape)
-        _bind_input(binding, names.attention_mask, mask, [num_rows, width])
+            binding = self._decode_bindings[num_rows] = self._bind_row_inputs(0, num_rows)
+            _bind_input(binding, self._graph.names.input_ids, self._ids, [num_rows, 1])
+            self._bind_draw(binding, self._logits_at, num_rows)
         self._graph.session.run_with_iobinding(binding)
-        return self._decode_logits[:num_rows, 0]
+        return self._logits[:num_rows]
+
+    def _bind_row_inputs(self, slot: int, num_slots: int) -> ort.IOBinding:
+        """Cache and lengths of a range of slots. What changes from run to run is written to where it is bound."""
+        binding = self._bind_cache(slot, num_slots)
+        _bind_input(binding, LENGTHS, self._lengths, [num_slots])
+        _bind_input(binding, LONGEST, self._longest, [])
+        return binding
+
+    def _bind_draw(
+        self, binding: ort.IOBinding, logits_at: npt.NDArray[np.int64], drawn: int
+    ) -> None:
+        _bind_input(binding, LOGITS_AT, logits_at, [drawn, 2])
+        shape = [drawn, self._graph.vocab_size]
+        _bind_output(binding, self._graph.names.logits, self._logits, shape)
 
     def _bind_cache(self, slot: int, num_slots: int) -> ort.IOBinding:
         """Past and present of all layers at the same addresses: the graph writes in place."""

@@ -1,7 +1,6 @@
 """Artifact + provider + threads → a session whose graph is what we think it is.
 
-ONNX Runtime falls back to the CPU, and computes nonsense on wrong shapes, without an error. So everything that can be
-checked is checked here, once.
+ONNX Runtime falls back to the CPU without an error, so what the session got is compared with what was asked.
 """
 
 from __future__ import annotations
@@ -10,10 +9,13 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
+import onnx
 import onnxruntime as ort
 
 from common.errors import BadModel, Reason
 from worker.runtime.artifacts import Artifact
+from worker.runtime.graphs.edit import edited
+from worker.runtime.graphs.exported import read_exported
 from worker.runtime.models.family import GraphNames, ModelFamily
 from worker.runtime.providers.spec import ProviderSpec
 
@@ -22,17 +24,10 @@ __all__ = ["Graph", "open_graph"]
 SPIN_US: Final = 1000
 """Microseconds that a thread looks for work before it sleeps: more than a gap in a run, nothing in an idle second."""
 
-KV_TYPES: Final = ("tensor(float)",)
-"""Element types of keys and values that the slab holds."""
-
-
-Expected = tuple[tuple[str, ...], list[int | None]]
-"""Element types and shape of a tensor; None for a size that varies."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:
-    """A checked session and the numbers that its buffers are made from."""
+    """A session on the edited graph (`worker.runtime.graphs.edit`), and the numbers that buffers are made from."""
 
     session: ort.InferenceSession
     names: GraphNames
@@ -45,7 +40,7 @@ class Graph:
 def open_graph(
     artifact: Artifact, family: ModelFamily, provider: ProviderSpec, threads: int
 ) -> Graph:
-    """Loads the graph and compares inputs and outputs with genai_config.json.
+    """Checks the exported graph, edits it and loads it.
 
     Raises `BadModel`: PROVIDER_UNAVAILABLE, MODEL_FILE_MISSING or MODEL_FILE_INVALID (the file cannot be loaded),
     MODEL_GRAPH_UNSUPPORTED (it is not the graph that the configuration describes).
@@ -59,25 +54,25 @@ def open_graph(
         raise _no_provider(
             f"provider {provider.name!r} is not served yet: keys and values live in host memory"
         )
-    session = _load(artifact, provider, threads)
+    exported = read_exported(artifact, family)
+    session = _load(artifact, edited(exported), provider, threads)
     if session.get_providers()[0] != provider.ort_names[0]:
         raise _no_provider(
             f"provider {provider.name!r} could not start; onnxruntime offered {', '.join(session.get_providers())}"
         )
-    decoder = artifact.config.model.decoder
-    graph = Graph(
+    return Graph(
         session=session,
-        names=_names(artifact, family),
-        num_layers=decoder.num_hidden_layers,
-        num_kv_heads=decoder.num_key_value_heads,
-        head_size=decoder.head_size,
-        vocab_size=artifact.config.model.vocab_size,
+        names=exported.names,
+        num_layers=exported.num_layers,
+        num_kv_heads=exported.num_kv_heads,
+        head_size=exported.head_size,
+        vocab_size=exported.vocab_size,
     )
-    _check(graph, artifact.graph.name)
-    return graph
 
 
-def _load(artifact: Artifact, provider: ProviderSpec, threads: int) -> ort.InferenceSession:
+def _load(
+    artifact: Artifact, model: onnx.ModelProto, provider: ProviderSpec, threads: int
+) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -89,6 +84,10 @@ def _load(artifact: Artifact, provider: ProviderSpec, threads: int) -> ort.Infer
         "session.intra_op.allow_spinning", "1" if provider.spins else "0"
     )
     options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_US))
+    # The graph comes as bytes; its large tensors are read from the files that it names, here.
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", str(artifact.graph.parent)
+    )
     for key, value in provider.config_entries.items():
         options.add_session_config_entry(key, value)
     providers: list[Any] = [
@@ -96,7 +95,7 @@ def _load(artifact: Artifact, provider: ProviderSpec, threads: int) -> ort.Infer
     ]
     try:
         session = ort.InferenceSession(
-            str(artifact.graph), options, providers=providers, enable_fallback=0
+            model.SerializeToString(), options, providers=providers, enable_fallback=0
         )
     except Exception as error:  # onnxruntime's exceptions share no base class
         raise _load_error(artifact, error) from error
@@ -120,72 +119,5 @@ def _load_error(artifact: Artifact, error: Exception) -> BadModel:
     )
 
 
-def _names(artifact: Artifact, family: ModelFamily) -> GraphNames:
-    inputs, outputs = artifact.config.model.decoder.inputs, artifact.config.model.decoder.outputs
-    usual = family.names
-    return GraphNames(
-        input_ids=inputs.input_ids or usual.input_ids,
-        attention_mask=inputs.attention_mask or usual.attention_mask,
-        past_key=inputs.past_key_names or usual.past_key,
-        past_value=inputs.past_value_names or usual.past_value,
-        logits=outputs.logits or usual.logits,
-        present_key=outputs.present_key_names or usual.present_key,
-        present_value=outputs.present_value_names or usual.present_value,
-    )
-
-
-def _check(graph: Graph, file: str) -> None:
-    """Every tensor by name, element type, rank and those sizes that are fixed; one too many is refused, too."""
-    names = graph.names
-    ids: Expected = (("tensor(int64)",), [None, None])
-    cache: Expected = (KV_TYPES, [None, graph.num_kv_heads, None, graph.head_size])
-    layers = range(graph.num_layers)
-    inputs = {names.input_ids: ids, names.attention_mask: ids}
-    inputs |= {t % layer: cache for t in (names.past_key, names.past_value) for layer in layers}
-    logits: Expected = (("tensor(float)",), [None, None, graph.vocab_size])
-    outputs = {names.logits: logits}
-    outputs |= {
-        t % layer: cache for t in (names.present_key, names.present_value) for layer in layers
-    }
-    _compare(file, "input", inputs, graph.session.get_inputs())
-    _compare(file, "output", outputs, graph.session.get_outputs())
-
-
-def _compare(
-    file: str,
-    kind: str,
-    expected: dict[str, Expected],
-    actual: list[Any],
-) -> None:
-    found = {node.name: node for node in actual}
-    for name, (types, shape) in expected.items():
-        if name not in found:
-            raise _unsupported(f"{file}: {kind} {name!r} of genai_config.json is not in the graph")
-        node = found[name]
-        if node.type not in types:
-            raise _unsupported(
-                f"{file}: {kind} {name!r} is {node.type}, must be {' or '.join(types)}"
-            )
-        if len(node.shape) != len(shape):
-            raise _unsupported(
-                f"{file}: {kind} {name!r} has {len(node.shape)} dimensions, must have {len(shape)}"
-            )
-        for axis, (size, wanted) in enumerate(zip(node.shape, shape, strict=True)):
-            if wanted is not None and isinstance(size, int) and size != wanted:
-                raise _unsupported(
-                    f"{file}: {kind} {name!r} is {size} along axis {axis}, must be {wanted}"
-                )
-            if wanted is None and isinstance(size, int):
-                raise _unsupported(f"{file}: {kind} {name!r} is fixed to {size} along axis {axis}")
-    if extra := sorted(found.keys() - expected.keys()):
-        raise _unsupported(
-            f"{file}: the graph has {kind} {extra[0]!r}, which we do not know how to use"
-        )
-
-
 def _no_provider(message: str) -> BadModel:
     return BadModel(message, reason=Reason.PROVIDER_UNAVAILABLE)
-
-
-def _unsupported(message: str) -> BadModel:
-    return BadModel(message, reason=Reason.MODEL_GRAPH_UNSUPPORTED)

@@ -1,0 +1,1 @@
+"""An exported graph: checked against its configuration, then edited into the one that runs."""
