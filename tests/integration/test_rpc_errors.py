@@ -122,6 +122,15 @@ async def _stream_to_its_end(
     raise AssertionError(f"ended without an error: {messages}")
 
 
+async def _call_line(lines: Callable[[str], list[dict[str, Any]]]) -> dict[str, Any]:
+    """The one line of the call; the server writes it after the client has its status."""
+    async with asyncio.timeout(5):
+        while not lines("rpc.call"):  # noqa: ASYNC110 - the log has no event to wait for
+            await asyncio.sleep(0.005)  # noqa: TID251
+    (line,) = lines("rpc.call")
+    return line
+
+
 CLASSES = pytest.mark.parametrize("cls", TABLE, ids=lambda cls: cls.__name__)
 
 
@@ -199,7 +208,7 @@ async def test_an_unknown_exception_tells_nothing_of_the_inside(
     assert "swordfish" not in str(error)
     assert [line["method"] for line in lines("rpc.handler_failed")] == [STREAM]
     assert "swordfish" in caplog.text
-    (call,) = lines("rpc.call")
+    call = await _call_line(lines)
     assert (call["code"], call["level"], call["reason"]) == ("INTERNAL", "WARNING", "INTERNAL")
 
 
@@ -224,7 +233,7 @@ async def test_a_handler_may_abort_itself(
         grpc.StatusCode.ALREADY_EXISTS,
         "own words",
     )
-    assert lines("rpc.call")[0]["code"] == "ALREADY_EXISTS"
+    assert (await _call_line(lines))["code"] == "ALREADY_EXISTS"
     assert lines("rpc.handler_failed") == []
 
 
@@ -238,18 +247,11 @@ async def test_a_handler_may_set_a_code_without_an_exception(
     handlers.behaviour = behaviour
     messages, error = await _stream_to_its_end(channel)
     assert (messages, error.code()) == ([b"first", b"second"], grpc.StatusCode.DATA_LOSS)
-    assert lines("rpc.call")[0]["code"] == "DATA_LOSS"
+    assert (await _call_line(lines))["code"] == "DATA_LOSS"
 
 
 async def _forever(context: Any) -> None:
     await asyncio.Event().wait()
-
-
-async def _wait_for_line(lines: Callable[[str], list[dict[str, Any]]]) -> dict[str, Any]:
-    async with asyncio.timeout(5):
-        while not lines("rpc.call"):  # noqa: ASYNC110 - the log has no event to wait for
-            await asyncio.sleep(0.005)  # noqa: TID251
-    return lines("rpc.call")[0]
 
 
 async def test_a_cancelled_call_is_no_error(
@@ -259,7 +261,7 @@ async def test_a_cancelled_call_is_no_error(
     call = channel.unary_stream(STREAM)(b"")
     await call.read()
     call.cancel()
-    line = await _wait_for_line(lines)
+    line = await _call_line(lines)
     assert (line["code"], line["level"]) == ("CANCELLED", "INFO")
     assert lines("rpc.handler_failed") == []
 
@@ -270,7 +272,7 @@ async def test_a_passed_deadline_is_told_from_a_cancelled_call(
     handlers.behaviour = _forever
     _, error = await _stream_to_its_end(channel, timeout=0.2)
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    line = await _wait_for_line(lines)
+    line = await _call_line(lines)
     assert (line["code"], line["level"]) == ("DEADLINE_EXCEEDED", "INFO")
     assert line["peer"].startswith("ipv4:127.0.0.1:")
 
@@ -288,7 +290,7 @@ async def test_a_call_is_one_line_with_what_the_handler_adds(
 
     handlers.behaviour = behaviour
     await channel.unary_unary(UNARY)(b"", metadata=((REQUEST_ID_KEY, "r-1"),))
-    (line,) = lines("rpc.call")
+    line = await _call_line(lines)
     assert line.pop("peer").startswith("ipv4:127.0.0.1:")
     assert line == {
         "level": "INFO",
@@ -328,7 +330,7 @@ async def test_an_error_that_comes_after_the_caller_left_is_told_to_nobody(
     await call.read()
     if deadline_s is None:
         call.cancel()
-    line = await _wait_for_line(lines)
+    line = await _call_line(lines)
     assert line["code"] == ("CANCELLED" if deadline_s is None else "DEADLINE_EXCEEDED")
     assert lines("rpc.handler_failed") == []
     assert [r for r in caplog.records if r.levelname in {"WARNING", "ERROR"}] == []

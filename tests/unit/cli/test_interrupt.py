@@ -105,7 +105,8 @@ async def test_ctrl_c_in_a_chat_stops_the_answer_only(held: ScriptedServer) -> N
         assert held.hold is not None
         held.hold.set()
         os.write(main, b"two\n")
-        await until(lambda: shown(b"two", b"world."), within_s=20, what="the second answer")
+        # Not before the prompt is back: what is typed while the terminal changes hands is thrown away.
+        await until(lambda: shown(b"two", b"world.", b"> "), within_s=20, what="a second answer")
         os.write(main, b"\x04")
         await until(lambda: shown() and process.returncode is not None, within_s=20, what="the end")
         assert process.returncode == 0
