@@ -19,7 +19,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-__all__ = ["CHAT_TEMPLATE", "TINY_MODELS", "make_tiny_model"]
+__all__ = ["CHAT_TEMPLATE", "TINY_MODELS", "byte_tokenizer", "make_tiny_model"]
 
 SPECIAL_TOKENS: Final = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
@@ -86,7 +86,7 @@ def _qwen2() -> torch.nn.Module:
 TINY_MODELS: Final = {"tiny-llama": _llama, "tiny-qwen2": _qwen2}
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+def byte_tokenizer() -> PreTrainedTokenizerFast:
     """Byte-level BPE: every byte is a token, so that any text and any broken UTF-8 can occur."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -119,4 +119,4 @@ def make_tiny_model(name: str, folder: Path) -> None:
             elif "norm" in key:
                 parameter.normal_(1.0, 0.2)
     model.save_pretrained(folder)
-    _tokenizer().save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)

@@ -1,0 +1,162 @@
+"""Engines in processes of their own, measured in turns: round by round, each measure by all of them before the next.
+
+Machines drift by a factor of two within an hour, so figures of two engines are only compared within one round.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from loadtest.engines.api import random_prompts
+
+__all__ = ["Contestant", "Figure", "Measure", "Plan", "run_contest"]
+
+ROOT = Path(__file__).resolve().parents[2]
+VOCAB_SIZE = 768
+"""Prompts use ids below it: of any model, the demo model's included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contestant:
+    """One engine with one model."""
+
+    label: str
+    engine: str
+    model: Path
+    python: Path = Path(sys.executable)
+    """Of the environment in which the engine is installed."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Measure:
+    """What is measured: `decode` at `size` streams, or `prefill` of `size` tokens."""
+
+    kind: str
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.size}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How much is measured."""
+
+    measures: tuple[Measure, ...]
+    rounds: int
+    threads: int
+    prompt_tokens: int
+    """Of each stream before it decodes."""
+    tokens: int
+    """Decoded by each stream."""
+    context_max: int
+
+    @property
+    def rows_max(self) -> int:
+        """Most streams."""
+        return max((m.size for m in self.measures if m.kind == "decode"), default=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One measurement."""
+
+    label: str
+    measure: Measure
+    round: int
+    """From 1; round 0 warms up and is not kept."""
+    tokens_per_s: float
+    details: dict[str, Any]
+
+
+def run_contest(
+    contestants: Sequence[Contestant], plan: Plan, progress: Callable[[str], None]
+) -> tuple[list[Figure], dict[str, dict[str, Any]]]:
+    """All figures, and what each engine said of itself, its memory at the end included.
+
+    Raises `subprocess.CalledProcessError` when an engine cannot start or falls; its stderr has been shown.
+    """
+    figures: list[Figure] = []
+    with ExitStack() as stack:
+        engines = {one.label: stack.enter_context(_started(one, plan)) for one in contestants}
+        for number in range(plan.rounds + 1):
+            for measure in plan.measures:
+                for label in _turn(list(engines), number):
+                    progress(f"round {number} of {plan.rounds}: {measure}, {label}")
+                    rate, details = _measure(engines[label], measure, plan, seed=number)
+                    if number:
+                        figures.append(
+                            Figure(
+                                label=label,
+                                measure=measure,
+                                round=number,
+                                tokens_per_s=rate,
+                                details=details,
+                            )
+                        )
+        facts = {
+            label: {**engine.facts, **engine.ask({"do": "memory"})}
+            for label, engine in engines.items()
+        }
+    return figures, facts
+
+
+def _turn(labels: list[str], number: int) -> list[str]:
+    """Who begins changes from round to round."""
+    first = number % len(labels)
+    return labels[first:] + labels[:first]
+
+
+def _measure(
+    engine: _Process, measure: Measure, plan: Plan, *, seed: int
+) -> tuple[float, dict[str, Any]]:
+    if measure.kind == "prefill":
+        (prompt,) = random_prompts(1, measure.size, vocab_size=VOCAB_SIZE, seed=seed)
+        answer = engine.ask({"do": "prefill", "prompt": prompt})
+        return measure.size / answer["seconds"], answer
+    prompts = random_prompts(measure.size, plan.prompt_tokens, vocab_size=VOCAB_SIZE, seed=seed)
+    answer = engine.ask({"do": "decode", "prompts": prompts, "tokens": plan.tokens})
+    return answer["tokens_per_s"], answer
+
+
+@contextmanager
+def _started(contestant: Contestant, plan: Plan) -> Iterator[_Process]:
+    command = [
+        *(str(contestant.python), "-m", "loadtest.engines.serve"),
+        *(contestant.engine, str(contestant.model), "--threads", str(plan.threads)),
+        *("--rows-max", str(plan.rows_max), "--context-max", str(plan.context_max)),
+    ]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, cwd=ROOT
+    ) as process:
+        try:
+            yield _Process(process)
+        finally:
+            if process.stdin is not None:
+                process.stdin.close()
+
+
+@final
+class _Process:
+    """A line out, a line in."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.facts = self._read()
+
+    def ask(self, wish: dict[str, Any]) -> dict[str, Any]:
+        print(json.dumps(wish), file=self._process.stdin)
+        return self._read()
+
+    def _read(self) -> dict[str, Any]:
+        line = self._process.stdout.readline() if self._process.stdout else ""
+        if not line:
+            raise subprocess.CalledProcessError(self._process.wait(), self._process.args)
+        return dict(json.loads(line))
