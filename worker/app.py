@@ -159,6 +159,7 @@ def _load(settings: WorkerSettings) -> LoadedModel:
         threads=settings.threads,
         rows_max=settings.rows_max,
         context_max=settings.context_max,
+        prefix_cache_mib=settings.prefix_cache_mib,
         provider=settings.provider,
         progress=lambda event, fields: log.info(event, **fields),
     )

@@ -75,6 +75,7 @@ class WorkerInstruments:
         """`requests_total.labels(model=instruments.models.of(name), code="OK")`."""
         self.requests_total = _take(made, "lepton_requests_total", Counter)
         self.prompt_tokens_total = _take(made, "lepton_prompt_tokens_total", Counter)
+        self.cached_tokens_total = _take(made, "lepton_cached_tokens_total", Counter)
         self.generation_tokens_total = _take(made, "lepton_generation_tokens_total", Counter)
         self.time_to_first_token_seconds = _take(
             made, "lepton_time_to_first_token_seconds", Histogram

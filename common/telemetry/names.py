@@ -239,6 +239,12 @@ WORKER_METRICS: Final = (
         help="Prompt tokens of requests that got a first token.",
     ),
     MetricSpec(
+        name="lepton_cached_tokens_total",
+        kind="counter",
+        unit="tokens",
+        help="Of these prompt tokens, how many came from the prefix cache.",
+    ),
+    MetricSpec(
         name="lepton_generation_tokens_total",
         kind="counter",
         unit="tokens",

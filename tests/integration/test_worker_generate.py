@@ -41,6 +41,34 @@ async def test_a_stream_is_the_greedy_completion_with_usage_and_end() -> None:
         assert len(str(answer.initial["lepton-trace-id"])) == 32
 
 
+@pytest.mark.parametrize(
+    ("second", "cached"),
+    [({}, 96), ({"salt": "other"}, 0), ({"bypass": True}, 0)],
+    ids=["the same caller", "another salt", "bypass"],
+)
+async def test_a_known_beginning_is_told_and_counted(
+    second: dict[str, object], cached: int
+) -> None:
+    prompt = "x" * 100
+    async with worker_of(FakeRunner(capacity=200, num_blocks=8)) as worker:
+        for control, expected in (({}, 0), (second, cached)):
+            answer = await worker.ask(
+                prompt, stop={"max_tokens": 3}, sampling={"seed": 5}, cache=control
+            )
+            answer.check_whole()
+            assert answer.finished is not None
+            assert answer.finished.usage.prompt_tokens == 100
+            assert answer.finished.usage.cached_tokens == expected
+            assert answer.ids() == fake_completion((120,) * 100, num_tokens=3, seed=5)
+        await worker.idle()
+        assert worker.metrics.get_sample_value("lepton_cached_tokens_total") == cached
+        spans = worker.spans.get_finished_spans()
+        told = [
+            (span.attributes or {}).get("gen_ai.usage.cache_read.input_tokens") for span in spans
+        ]
+        assert [tokens for tokens in told if tokens is not None] == [0, cached]
+
+
 async def test_choices_are_independent_and_each_ends() -> None:
     async with worker_of(FakeRunner(capacity=64)) as worker:
         answer = await worker.ask("abc", stop={"max_tokens": 9}, sampling={"n": 3, "seed": 1})

@@ -16,19 +16,20 @@ from worker.engine.chunking import chunk_sizes
 from worker.engine.config import EngineConfig
 from worker.engine.events import EndEvent, Event, FailedEvent, ScheduledEvent, TokenEvent
 from worker.engine.ports import Batch
+from worker.engine.prefix import BLOCK_TOKENS
 from worker.engine.scheduler import Scheduler, SequenceEvent, check_answer
 from worker.engine.sequence import FinishReason, Sequence, SequenceState, StopRule
 
-CAPACITY = 48
+CAPACITY = 130
 CONFIG = EngineConfig(
     chunk_tokens_min=4, chunk_tokens_first=8, chunk_tokens_max=16, overtaken_max=2, step_ms_max=10
 )
 
 
 class SchedulerMachine(RuleBasedStateMachine):
-    @initialize(num_slots=st.integers(1, 4))
-    def begin(self, num_slots: int) -> None:
-        self.runner = FakeRunner(num_slots=num_slots, capacity=CAPACITY)
+    @initialize(num_slots=st.integers(1, 4), num_blocks=st.sampled_from([0, 1, 2, 3, 8, 40]))
+    def begin(self, num_slots: int, num_blocks: int) -> None:
+        self.runner = FakeRunner(num_slots=num_slots, capacity=CAPACITY, num_blocks=num_blocks)
         self.scheduler = Scheduler(CONFIG, self.runner.layout)
         self.now = 0.0
         self.events: dict[Sequence, list[Event]] = {}
@@ -36,7 +37,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.num_slots = num_slots
 
     @rule(
-        num_prompt_tokens=st.integers(1, 40),
+        num_prompt_tokens=st.integers(1, 40) | st.sampled_from([31, 33, 34, 64, 65, 66, 97, 100]),
+        beginning=st.none() | st.integers(0, 2),
+        salt=st.sampled_from([b"", b"", b"a", None]),
         max_tokens=st.integers(1, 8),
         priority=st.integers(1, 3),
         patience=st.none() | st.integers(0, 30),
@@ -45,16 +48,24 @@ class SchedulerMachine(RuleBasedStateMachine):
     def add(
         self,
         num_prompt_tokens: int,
+        beginning: int | None,
+        salt: bytes | None,
         max_tokens: int,
         priority: int,
         patience: int | None,
         seed: int,
     ) -> None:
+        """Some prompts begin alike; where they part, they part for good."""
         number = len(self.events)
+        shared = 0 if beginning is None else num_prompt_tokens * 3 // 4
         sequence = make_sequence(
             number,
             choice=number % 3,
-            prompt_ids=tuple((number + i) % 256 for i in range(num_prompt_tokens)),
+            prompt_ids=tuple(
+                (1000 * (beginning or 0) + i if i < shared else 7 * number + i) % 256
+                for i in range(num_prompt_tokens)
+            ),
+            salt=salt,
             seed=seed,
             stop=StopRule(max_tokens=max_tokens),
             priority=priority,
@@ -145,6 +156,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         """Scheduled, tokens as alone, one end with the right reason."""
         assert sequence.state is SequenceState.FINISHED
         assert sequence.slot is None
+        assert sequence.num_cached_tokens % BLOCK_TOKENS == 0
+        assert sequence.num_cached_tokens <= max(0, sequence.num_prompt_tokens - 2)
+        assert not sequence.num_cached_tokens or sequence.salt is not None
         assert sum(isinstance(e, EndEvent | FailedEvent) for e in events) == 1
         tokens = [e.token_id for e in events if isinstance(e, TokenEvent)]
         alone = fake_completion(

@@ -86,6 +86,7 @@ def make_sequence(
     prompt_ids: tuple[int, ...] = PROMPT,
     choice: int = 0,
     seed: int = 0,
+    salt: bytes | None = b"",
     stop: StopRule | None = None,
     priority: int = 0,
     deadline: float | None = None,
@@ -97,6 +98,7 @@ def make_sequence(
         prompt_ids=prompt_ids,
         sampling=SamplingParams(seed=seed),
         stop=stop or StopRule(max_tokens=4),
+        salt=salt,
         priority=priority,
         deadline=deadline,
     )

@@ -10,7 +10,8 @@ whole answer beforehand, whatever runs beside it. Ids that `banned_ids` names ar
 
 *Strict*: it keeps the token ids of every row like a KV slab, executes the copies, and checks everything that a real
 runner relies on but could not notice: dense decode slots, chunks without gaps, each token computed once and in order,
-the right contents in the row, one `release` per sequence. A breach raises AssertionError and stays in `violations`.
+the right contents in rows and blocks, one `release` per sequence. A breach raises AssertionError and stays in
+`violations`.
 
 *Scriptable*: `fail_next(error)` raises in the next step; sequences for which `breaks` holds (`poison(choice)`) get None
 as token; `tokens` replaces the token function; `hold()` blocks steps; `step_s` moves a ManualClock.
@@ -25,7 +26,8 @@ from contextlib import contextmanager
 
 from tests.support.manual_clock import ManualClock
 from worker.engine.chunking import is_lonely
-from worker.engine.ports import Batch, CacheLayout, Sampled, TopLogprob
+from worker.engine.ports import Batch, CacheLayout, PrefillChunk, Sampled, TopLogprob
+from worker.engine.prefix import BLOCK_TOKENS
 from worker.engine.sequence import Sequence
 from worker.engine.stopping import banned_ids
 
@@ -68,17 +70,19 @@ class FakeRunner:
         *,
         num_slots: int = 4,
         capacity: int = 64,
+        num_blocks: int = 0,
         tokens: Callable[[Sequence, int], int] | None = None,
         step_s: Callable[[Batch], float] | None = None,
         clock: ManualClock | None = None,
     ) -> None:
-        self._layout = CacheLayout(num_slots=num_slots, capacity=capacity)
+        self._layout = CacheLayout(num_slots=num_slots, capacity=capacity, num_blocks=num_blocks)
         self._tokens = tokens or _fake_token_of
         """(sequence, position in the completion) → id."""
         self._step_s = step_s
         self._clock = clock
         self._rows: list[list[int]] = [[] for _ in range(num_slots)]
         """Token ids whose keys and values a real slab would hold."""
+        self._blocks: list[list[int]] = [[] for _ in range(num_blocks)]
         self._seen: set[int] = set()
         self._computed: dict[int, int] = {}
         """Sequence id → tokens computed so far, as counted here."""
@@ -139,6 +143,7 @@ class FakeRunner:
         for chunk in batch.prefill:
             ids = chunk.sequence.prompt_ids[chunk.start : chunk.end]
             self._compute(chunk.sequence, chunk.start, ids)
+            self._save(chunk)
         for sequence in batch.decode:
             self._compute(sequence, sequence.num_tokens - 1, (sequence.generated_ids[-1],))
         return [self._sample(sequence) for sequence in batch.drawing]
@@ -159,6 +164,21 @@ class FakeRunner:
                 f"{copy} takes more than row {copy.source} holds",
             )
             self._rows[copy.target] = self._rows[copy.source][: copy.num_tokens]
+        begun = {chunk.sequence.slot for chunk in batch.prefill}
+        for load in batch.loads:
+            self._require(load.slot in begun, f"{load} is for nobody who begins")
+            self._require(bool(load.blocks), f"{load} loads nothing")
+            self._rows[load.slot] = [
+                token for block in load.blocks for token in self._blocks[block]
+            ]
+
+    def _save(self, chunk: PrefillChunk) -> None:
+        row = self._rows[chunk.sequence.slot or 0]
+        for save in chunk.saves:
+            end = save.start + BLOCK_TOKENS
+            self._require(save.start % BLOCK_TOKENS == 0, f"{save} is not the place of a block")
+            self._require(chunk.start < end <= chunk.end, f"{save} is not of {chunk}")
+            self._blocks[save.block] = row[save.start : end]
 
     def _check_layout(self, batch: Batch) -> None:
         self._require(bool(batch.decode or batch.prefill), "an empty batch")
@@ -180,7 +200,7 @@ class FakeRunner:
             sequence.id not in self._released, f"sequence {sequence.id} runs after its release"
         )
         row = self._rows[slot or 0]
-        computed = self._computed.get(sequence.id, 0)
+        computed = self._computed.get(sequence.id, sequence.num_cached_tokens)
         self._require(
             computed == start, f"sequence {sequence.id} computes from {start}, but has {computed}"
         )

@@ -22,6 +22,8 @@ class ScheduledEvent:
     """The choice got a slot and its first chunk is about to run. Missing when it ended while it waited."""
 
     choice: int
+    num_cached_tokens: int
+    """Prompt tokens that came from the prefix cache and are not computed."""
     at: float
 
 

@@ -336,6 +336,7 @@ class EngineLoop:
                 prompt_ids=request.prompt_ids,
                 sampling=request.sampling,
                 stop=request.stop,
+                salt=request.salt,
                 priority=request.priority,
                 deadline=request.deadline,
                 # Choices wait in order: while the first of them waits none has begun.

@@ -12,6 +12,8 @@ from worker.engine.sequence import Sequence
 
 __all__ = [
     "Batch",
+    "BlockLoad",
+    "BlockSave",
     "CacheLayout",
     "ModelRunner",
     "PrefillChunk",
@@ -29,6 +31,8 @@ class CacheLayout:
     """Rows; most sequences at once."""
     capacity: int
     """Tokens per row."""
+    num_blocks: int = 0
+    """Blocks of `worker.engine.prefix.BLOCK_TOKENS` positions beside the rows, for beginnings that prompts share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,22 @@ class SlotCopy:
     num_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class BlockLoad:
+    """Copy blocks, one after another, to the beginning of a row, in all layers, before anything runs."""
+
+    slot: int
+    blocks: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSave:
+    """Copy the positions of a row from `start` on into a block, in all layers, after the chunk has run."""
+
+    block: int
+    start: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrefillChunk:
     """Prompt positions [start, end) of a sequence, computed in one run into its slot."""
@@ -47,6 +67,8 @@ class PrefillChunk:
     sequence: Sequence
     start: int
     end: int
+    saves: tuple[BlockSave, ...] = ()
+    """Blocks that are complete with this chunk and shall be kept."""
 
     @property
     def is_last(self) -> bool:
@@ -56,9 +78,11 @@ class PrefillChunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """The work of one step, in this order: copies (one after another), prefill chunks, decode."""
+    """The work of one step, in this order: copies (one after another), loads, prefill chunks, decode."""
 
     copies: tuple[SlotCopy, ...] = ()
+    loads: tuple[BlockLoad, ...] = ()
+    """Into slots of sequences whose first chunk comes in the same batch."""
     prefill: tuple[PrefillChunk, ...] = ()
     """Of sequences in slots len(decode), len(decode) + 1, … in that order, without gaps.
 

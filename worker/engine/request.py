@@ -20,6 +20,8 @@ class EngineRequest:
     stop: StopRule
     n: int = 1
     """Choices; each becomes a sequence of its own and draws its own tokens."""
+    salt: bytes | None = b""
+    """Beginnings are shared with requests of the same salt; None shares nothing."""
     priority: int = 0
     """Higher goes first; few different values (each is a band of the waiting queue)."""
     deadline: float | None = None

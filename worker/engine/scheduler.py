@@ -20,7 +20,15 @@ from common.errors import Cancelled, DeadlineExceeded, Internal, LeptonError, Ov
 from worker.engine.chunking import CHUNK_TOKENS_MIN, chunk_sizes
 from worker.engine.config import EngineConfig
 from worker.engine.events import EndEvent, Event, FailedEvent, ScheduledEvent, TokenEvent
-from worker.engine.ports import Batch, CacheLayout, PrefillChunk, Sampled
+from worker.engine.ports import (
+    Batch,
+    BlockLoad,
+    BlockSave,
+    CacheLayout,
+    PrefillChunk,
+    Sampled,
+)
+from worker.engine.prefix import BLOCK_TOKENS, PrefixCache, block_keys, num_reusable
 from worker.engine.queue import Waiting, WaitingQueue, retry_after_s
 from worker.engine.sequence import Sequence, SequenceState
 from worker.engine.slots import SlotTable
@@ -43,6 +51,7 @@ class Scheduler:
         self._config = config
         self._queue = WaitingQueue(overtaken_max=config.overtaken_max)
         self._slots = SlotTable(layout)
+        self._prefixes = PrefixCache(layout.num_blocks)
         self._meter = SpeedMeter()
         self._started: list[Sequence] = []
         """Got a slot in the last `schedule`; their readers do not know yet."""
@@ -101,17 +110,18 @@ class Scheduler:
 
         chunks: list[PrefillChunk] = []
         for sequence in self._slots.prefilling:
-            budget = _extend(chunks, sequence, budget)
+            budget = self._extend(chunks, sequence, budget)
 
         self._started = []
+        loads: list[BlockLoad] = []
         while budget and self._slots.num_free and self._queue:
             sequence = self._queue.take()
-            self._start(sequence, now)
-            budget = _extend(chunks, sequence, budget)
+            loads += self._start(sequence, now)
+            budget = self._extend(chunks, sequence, budget)
 
         if not decode and not chunks:
             return None
-        return Batch(copies=copies, prefill=tuple(chunks), decode=decode)
+        return Batch(copies=copies, loads=tuple(loads), prefill=tuple(chunks), decode=decode)
 
     def refuse_late(self, now: float) -> list[SequenceEvent]:
         """Ends those that the last `schedule` left waiting although they should have begun by now.
@@ -145,6 +155,7 @@ class Scheduler:
     def update(self, batch: Batch, sampled: SequenceOf[Sampled], now: float) -> list[SequenceEvent]:
         """Takes in what the runner computed; `check_answer` has passed."""
         events = self._scheduled_events()
+        self._prefixes.commit()
         for sequence in batch.decode:
             sequence.num_computed_tokens += 1
         for chunk in batch.prefill:
@@ -162,6 +173,7 @@ class Scheduler:
         The rows cannot be trusted any more, half of the copies may have happened. Those that wait go on.
         """
         events = self._scheduled_events()
+        self._prefixes.drop()
         for sequence in self._slots.occupants:
             error = Internal("the engine failed in this step", reason=Reason.ENGINE_FAILED)
             events.append(self._fail(sequence, error, now))
@@ -171,6 +183,7 @@ class Scheduler:
         """Raises RuntimeError when the books do not agree."""
         self._slots.check_integrity()
         self._queue.check_integrity()
+        self._prefixes.check_integrity()
 
     def _prefill_budget(self, num_decode_rows: int) -> int:
         """Prompt tokens of this step: what the measured speed fits beside decoding into `step_ms_max`, in bounds."""
@@ -182,16 +195,56 @@ class Scheduler:
             return config.chunk_tokens_first
         return min(max(fits, config.chunk_tokens_min), config.chunk_tokens_max)
 
-    def _start(self, sequence: Sequence, now: float) -> None:
-        self._slots.admit(sequence)
+    def _start(self, sequence: Sequence, now: float) -> list[BlockLoad]:
+        """Gives a slot and, where the beginning of the prompt is known, the load that fills it."""
+        slot = self._slots.admit(sequence)
         sequence.state = SequenceState.PREFILLING
         sequence.scheduled_at = now
         self._started.append(sequence)
+        if sequence.salt is None or not self._prefixes.num_blocks:
+            return []
+        sequence.block_keys = block_keys(sequence.prompt_ids, sequence.salt)
+        usable = sequence.block_keys[: num_reusable(sequence.num_prompt_tokens)]
+        blocks = self._prefixes.match(usable)
+        sequence.num_cached_tokens = len(blocks) * BLOCK_TOKENS
+        sequence.num_computed_tokens = sequence.num_cached_tokens
+        return [BlockLoad(slot, blocks)] if blocks else []
+
+    def _extend(self, chunks: list[PrefillChunk], sequence: Sequence, budget: int) -> int:
+        """Adds what a prompt may compute in this step; returns what is left of `budget` for others.
+
+        That is nothing when this prompt is not finished, whatever the rounding left over: prompts must finish in the
+        order of their slots, or the border between decoding and prefilling rows could not simply move.
+        """
+        start = sequence.num_computed_tokens
+        for size in chunk_sizes(sequence.num_prompt_tokens - start, budget):
+            end = start + size
+            saves = self._saves(sequence, start, end)
+            chunks.append(PrefillChunk(sequence=sequence, start=start, end=end, saves=saves))
+            start = end
+            budget -= size
+        return budget if chunks[-1].is_last and budget >= CHUNK_TOKENS_MIN else 0
+
+    def _saves(self, sequence: Sequence, start: int, end: int) -> tuple[BlockSave, ...]:
+        """The blocks that end in (start, end] and are not kept yet, as far as there is room."""
+        saves = []
+        for index in range(start // BLOCK_TOKENS, end // BLOCK_TOKENS):
+            if index >= len(sequence.block_keys):
+                break
+            block = self._prefixes.reserve(sequence.block_keys[index])
+            if block is not None:
+                saves.append(BlockSave(block, index * BLOCK_TOKENS))
+        return tuple(saves)
 
     def _scheduled_events(self) -> list[SequenceEvent]:
         started, self._started = self._started, []
         return [
-            (s, ScheduledEvent(choice=s.choice, at=s.scheduled_at))
+            (
+                s,
+                ScheduledEvent(
+                    choice=s.choice, num_cached_tokens=s.num_cached_tokens, at=s.scheduled_at
+                ),
+            )
             for s in started
             if s.scheduled_at is not None
         ]
@@ -245,17 +298,3 @@ def check_answer(batch: Batch, sampled: SequenceOf[Sampled]) -> None:
         raise RuntimeError(
             f"the runner answered with {len(sampled)} results for {len(expected)} sequences"
         )
-
-
-def _extend(chunks: list[PrefillChunk], sequence: Sequence, budget: int) -> int:
-    """Adds what a prompt may compute in this step; returns what is left of `budget` for others.
-
-    That is nothing when this prompt is not finished, whatever the rounding left over: prompts must finish in the order
-    of their slots, or the border between decoding and prefilling rows could not simply move.
-    """
-    start = sequence.num_computed_tokens
-    for size in chunk_sizes(sequence.num_prompt_tokens - start, budget):
-        chunks.append(PrefillChunk(sequence=sequence, start=start, end=start + size))
-        start += size
-        budget -= size
-    return budget if chunks[-1].is_last and budget >= CHUNK_TOKENS_MIN else 0

@@ -57,6 +57,8 @@ class Sequence:
     prompt_ids: tuple[int, ...]
     sampling: SamplingParams
     stop: StopRule
+    salt: bytes | None = b""
+    """Shares beginnings with prompts of the same salt; None shares nothing."""
     priority: int = 0
     """Higher goes first."""
     deadline: float | None = None
@@ -71,6 +73,10 @@ class Sequence:
     slot: int | None = None
     """Row in the KV slab."""
     num_computed_tokens: int = 0
+    num_cached_tokens: int = 0
+    """Of the prompt, how many came from the prefix cache."""
+    block_keys: tuple[bytes, ...] = ()
+    """Of the prompt's full blocks (`worker.engine.prefix`); empty while it waits and when it shares nothing."""
     generated_ids: list[int] = field(default_factory=list)
 
     @property

@@ -80,15 +80,16 @@ class SlotTable:
         num_computed = sum(row.num_computed_tokens for row in self._rows if row is not None)
         return num_computed / (self._layout.num_slots * self._layout.capacity)
 
-    def admit(self, sequence: Sequence) -> None:
-        """Gives the first free slot to a sequence that will prefill. Not while there are holes."""
+    def admit(self, sequence: Sequence) -> int:
+        """Gives the first free slot to a sequence that will prefill, and tells it. Not while there are holes."""
         self._require_dense("admit")
         if len(self._rows) == self._layout.num_slots:
             raise RuntimeError(f"no slot is free: {self!r}")
         if sequence.slot is not None:
             raise RuntimeError(f"sequence {sequence.id} already has slot {sequence.slot}")
-        sequence.slot = len(self._rows)
+        sequence.slot = slot = len(self._rows)
         self._rows.append(sequence)
+        return slot
 
     def promote(self, sequence: Sequence) -> None:
         """Makes the lowest prefilling row a decoding one. Not while there are holes."""

@@ -1,6 +1,7 @@
 """Where keys and values live: per layer one array for each, rows of fixed length, bound to the graph by address.
 
-    [slots, kv_heads, capacity, head_size]   float32, host memory
+    rows     [slots, kv_heads, capacity, head_size]    float32, host memory
+    blocks   [blocks, kv_heads, BLOCK_TOKENS, head_size]   beginnings of prompts, copied in and out of rows
 
 `np.zeros` takes address space only; the system gives memory to pages when they are first written. The addresses
 never change.
@@ -14,8 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from worker.engine.ports import CacheLayout
+from worker.engine.prefix import BLOCK_TOKENS
 
-__all__ = ["KvSlab", "LayerAddress"]
+__all__ = ["KvSlab", "LayerAddress", "block_bytes"]
+
+Rows = npt.NDArray[np.float32]
+
+
+def block_bytes(*, num_layers: int, num_kv_heads: int, head_size: int) -> int:
+    """Memory of one block of keys and values in all layers."""
+    return 2 * num_layers * num_kv_heads * BLOCK_TOKENS * head_size * np.float32().nbytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +42,15 @@ class KvSlab:
         self, layout: CacheLayout, *, num_layers: int, num_kv_heads: int, head_size: int
     ) -> None:
         self.layout = layout
-        shape = (layout.num_slots, num_kv_heads, layout.capacity, head_size)
-        self._keys: list[npt.NDArray[np.float32]] = [
-            np.zeros(shape, np.float32) for _ in range(num_layers)
+        row = (layout.num_slots, num_kv_heads, layout.capacity, head_size)
+        block = (layout.num_blocks, num_kv_heads, BLOCK_TOKENS, head_size)
+        layers = range(num_layers)
+        self._keys: list[Rows] = [np.zeros(row, np.float32) for _ in layers]
+        self._values: list[Rows] = [np.zeros(row, np.float32) for _ in layers]
+        self._blocks: list[tuple[Rows, Rows]] = [
+            (rows, np.zeros(block, np.float32)) for rows in (*self._keys, *self._values)
         ]
-        self._values: list[npt.NDArray[np.float32]] = [
-            np.zeros(shape, np.float32) for _ in range(num_layers)
-        ]
+        """Rows and blocks that belong together, for each layer's keys and values."""
 
     def __repr__(self) -> str:
         return f"<KvSlab {len(self._keys)} layers of 2 × {self._keys[0].shape}>"
@@ -66,3 +77,29 @@ class KvSlab:
             raise AssertionError(f"copy of {num_tokens} tokens from slot {source} to {target}")
         for rows in (*self._keys, *self._values):
             rows[target, :, :num_tokens] = rows[source, :, :num_tokens]
+
+    def load(self, slot: int, blocks: tuple[int, ...]) -> None:
+        """Blocks, one after another, to the beginning of a row, in all layers."""
+        num_tokens = len(blocks) * BLOCK_TOKENS
+        self._check_blocks(slot, blocks, num_tokens)
+        for rows, kept in self._blocks:
+            num_heads, head_size = rows.shape[1], rows.shape[3]
+            target = rows[slot, :, :num_tokens].reshape(num_heads, -1, BLOCK_TOKENS, head_size)
+            for index, block in enumerate(blocks):
+                target[:, index] = kept[block]
+
+    def save(self, slot: int, start: int, block: int) -> None:
+        """Positions [start, start + BLOCK_TOKENS) of a row to a block, in all layers."""
+        end = start + BLOCK_TOKENS
+        self._check_blocks(slot, (block,), end)
+        for rows, kept in self._blocks:
+            kept[block] = rows[slot, :, start:end]
+
+    def _check_blocks(self, slot: int, blocks: tuple[int, ...], end: int) -> None:
+        layout = self.layout
+        if not (
+            0 <= slot < layout.num_slots
+            and all(0 <= block < layout.num_blocks for block in blocks)
+            and BLOCK_TOKENS <= end <= layout.capacity
+        ):
+            raise AssertionError(f"blocks {blocks} and slot {slot} up to {end} of {layout}")

@@ -10,6 +10,7 @@ from common.errors import BadModel, Reason
 from worker.engine.ports import CacheLayout
 from worker.runtime.artifacts import read_artifact
 from worker.runtime.fingerprint import fingerprint, precision_of
+from worker.runtime.kv_slab import block_bytes
 from worker.runtime.models.registry import family_of
 from worker.runtime.providers.registry import provider_named
 from worker.runtime.runner import OnnxRunner
@@ -60,17 +61,22 @@ def load_model(
     threads: int = 0,
     rows_max: int = 8,
     context_max: int = 0,
+    prefix_cache_mib: int = 0,
     provider: str = "cpu",
     progress: Progress | None = None,
 ) -> LoadedModel:
     """Loads `folder` for up to `rows_max` sequences at once; blocks for seconds, computes on `threads` threads.
 
-    `threads` 0 takes every core that affinity and control group allow; `context_max` 0 takes the model's own limit.
+    `threads` 0 takes every core that affinity and control group allow; `context_max` 0 takes the model's own limit;
+    `prefix_cache_mib` bounds the memory that keeps beginnings of prompts, 0 keeps none.
     Raises `BadModel` with the reason and a message that names the file at fault.
     """
     say = progress or (lambda event, fields: None)
-    if rows_max < 1 or threads < 0 or context_max < 0:
-        raise ValueError(f"rows_max {rows_max}, threads {threads}, context_max {context_max}")
+    if rows_max < 1 or min(threads, context_max, prefix_cache_mib) < 0:
+        raise ValueError(
+            f"rows_max {rows_max}, threads {threads}, context_max {context_max}, "
+            f"prefix_cache_mib {prefix_cache_mib}"
+        )
     threads = threads or available_cores()
     spec = provider_named(provider)
 
@@ -83,7 +89,12 @@ def load_model(
     say("model.loaded", {"family": family.name, "provider": spec.name, "threads": threads})
 
     capacity = min(config.context_length, context_max or config.context_length)
-    layout = CacheLayout(num_slots=rows_max, capacity=capacity)
+    block = block_bytes(
+        num_layers=graph.num_layers, num_kv_heads=graph.num_kv_heads, head_size=graph.head_size
+    )
+    layout = CacheLayout(
+        num_slots=rows_max, capacity=capacity, num_blocks=(prefix_cache_mib << 20) // block
+    )
     try:
         runner = OnnxRunner(graph, layout)
     except (MemoryError, ValueError) as error:  # too much now, or for any address

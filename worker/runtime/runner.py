@@ -64,7 +64,7 @@ class OnnxRunner:
         return self._slab.layout
 
     def run(self, batch: Batch) -> list[Sampled]:
-        """Copies, prefill chunks, decode; one result per chunk that ends its prompt and per decoding row."""
+        """Copies, loads, prefill chunks, decode; one result per chunk that ends its prompt and per decoding row."""
         sampled: list[Sampled] = []
         for sequences, logits in self.compute(batch):
             sampled += self._sampler.sample(logits, sequences)
@@ -80,11 +80,15 @@ class OnnxRunner:
         self._check(batch)
         for copy in batch.copies:
             self._slab.copy(copy.source, copy.target, copy.num_tokens)
+        for load in batch.loads:
+            self._slab.load(load.slot, load.blocks)
         for chunk in batch.prefill:
             *whole, (start, end) = runs(chunk.start, chunk.end, self._tile)
             for run in whole:
                 self._run_prefill(chunk.sequence, *run, draws=False)
             logits = self._run_prefill(chunk.sequence, start, end, draws=chunk.is_last)
+            for save in chunk.saves:
+                self._slab.save(_slot(chunk.sequence), save.start, save.block)
             if chunk.is_last:
                 yield (chunk.sequence,), logits
         if batch.decode:

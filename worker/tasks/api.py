@@ -105,6 +105,8 @@ class GenerateRequest:
     stop_strings: tuple[str, ...]
     stop_ids: frozenset[int]
     ignore_eos: bool
+    salt: bytes | None
+    """Beginnings of prompts are shared with requests of the same salt; None shares nothing."""
     priority: int
     """Higher goes first."""
     arrived_at: float
@@ -141,6 +143,8 @@ class Begun:
     """First output, together with the first piece: the request has a worker and a token."""
 
     num_prompt_tokens: int
+    num_cached_tokens: int
+    """Of these, how many came from the prefix cache, for the first choice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +180,8 @@ class Done:
     """Last output: all choices have ended."""
 
     num_prompt_tokens: int
+    num_cached_tokens: int
+    """As in `Begun`."""
     num_completion_tokens: int
     """Over all choices, end-of-sequence tokens included."""
     ends: tuple[ChoiceEnd, ...]

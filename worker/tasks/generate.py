@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
 from typing import final
 
 from common.clock import Clock
@@ -57,15 +58,22 @@ class GenerateTask:
         timeline.submitted_at = timeline.tokenized_at
         try:
             choices = self._choices(request)
-            waiting: tuple[Output, ...] = (Begun(num_prompt_tokens=len(prompt_ids)),)
+            counts = _PromptCounts(len(prompt_ids))
+            has_begun = False
             while not all(choice.end for choice in choices):
-                self._take(await stream.next(), request, choices, stream, timeline)
-                pieces = tuple(piece for choice in choices if (piece := choice.take()))
+                events = await stream.next()
+                counts.note(events)
+                self._take(events, request, choices, stream, timeline)
+                outputs: list[Output] = [
+                    piece for choice in choices if (piece := choice.take()) is not None
+                ]
                 if all(choice.end for choice in choices):
-                    yield (*waiting, *pieces, _done(choices, num_prompt_tokens=len(prompt_ids)))
-                elif pieces:
-                    yield (*waiting, *pieces)
-                    waiting = ()
+                    outputs.append(_done(choices, counts))
+                if outputs and not has_begun:
+                    has_begun = True
+                    outputs.insert(0, counts.begun())
+                if outputs:
+                    yield tuple(outputs)
         finally:
             self._engine.abort(stream)
 
@@ -89,6 +97,7 @@ class GenerateTask:
                 stop_ids=request.stop_ids,
             ),
             n=request.n,
+            salt=request.salt,
             priority=request.priority,
             deadline=request.deadline,
             start_by=request.start_by,
@@ -140,6 +149,22 @@ class GenerateTask:
                     raise event.error
 
 
+@dataclass(slots=True)
+class _PromptCounts:
+    """How long the prompt is, and how much of it was known."""
+
+    tokens: int
+    cached: int = 0
+
+    def note(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, ScheduledEvent) and event.choice == 0:
+                self.cached = event.num_cached_tokens
+
+    def begun(self) -> Begun:
+        return Begun(num_prompt_tokens=self.tokens, num_cached_tokens=self.cached)
+
+
 def _note_token(timeline: Timeline, choice: ChoiceText, at: float) -> None:
     timeline.first_token_at = timeline.first_token_at or at
     timeline.last_token_at = at
@@ -168,9 +193,10 @@ def _logprobs(event: TokenEvent) -> TokenLogprobs | None:
     return TokenLogprobs(token_id=event.token_id, logprob=event.logprob, top=event.top)
 
 
-def _done(choices: Sequence[ChoiceText], *, num_prompt_tokens: int) -> Done:
+def _done(choices: Sequence[ChoiceText], counts: _PromptCounts) -> Done:
     return Done(
-        num_prompt_tokens=num_prompt_tokens,
+        num_prompt_tokens=counts.tokens,
+        num_cached_tokens=counts.cached,
         num_completion_tokens=sum(choice.num_tokens for choice in choices),
         ends=tuple(choice.end for choice in choices if choice.end is not None),
     )

@@ -60,6 +60,7 @@ class CallReport:
     def _begun(self, begun: Begun) -> None:
         timeline = self._timeline
         self._instruments.prompt_tokens_total.inc(begun.num_prompt_tokens)
+        self._instruments.cached_tokens_total.inc(begun.num_cached_tokens)
         if timeline.submitted_at is not None and timeline.scheduled_at is not None:
             self._instruments.queue_seconds.observe(timeline.scheduled_at - timeline.submitted_at)
         if timeline.first_token_at is not None:
@@ -74,7 +75,7 @@ class CallReport:
             {
                 names.GEN_AI_RESPONSE_FINISH_REASONS: [_FINISH_NAMES[e.reason] for e in done.ends],
                 names.GEN_AI_USAGE_OUTPUT_TOKENS: done.num_completion_tokens,
-                names.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS: 0,
+                names.GEN_AI_USAGE_CACHE_READ_INPUT_TOKENS: done.num_cached_tokens,
             }
         )
 

@@ -69,6 +69,7 @@ def parse_generate(
         stop_strings=tuple(stop.strings),
         stop_ids=frozenset(stop.token_ids),
         ignore_eos=stop.ignore_eos,
+        salt=None if request.cache.bypass else request.cache.salt.encode(),
         priority=_PRIORITIES[request.priority],
         arrived_at=arrived_at,
         deadline=deadline,

@@ -92,7 +92,9 @@ class ResponseEncoder:
     def _finished(self, done: Done) -> inference_pb2.Finished:
         return inference_pb2.Finished(
             usage=types_pb2.Usage(
-                prompt_tokens=done.num_prompt_tokens, completion_tokens=done.num_completion_tokens
+                prompt_tokens=done.num_prompt_tokens,
+                completion_tokens=done.num_completion_tokens,
+                cached_tokens=done.num_cached_tokens,
             ),
             timings=encode_timings(self._timeline),
             choices=[_end(end) for end in done.ends],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,12 @@ import pytest
 from common.clock import SystemClock
 from tests.support.tiny_models import TINY_LLAMA, TINY_LLAMA_INT4, golden_cases, load_tiny
 from worker.engine.config import EngineConfig
-from worker.engine.events import TokenEvent
+from worker.engine.events import ScheduledEvent, TokenEvent
 from worker.engine.loop import EngineLoop
 from worker.engine.request import EngineRequest
 from worker.engine.sampling_params import SamplingParams
 from worker.engine.sequence import StopRule
+from worker.runtime.model import load_model
 
 Tokens = dict[int, list[tuple[int, float | None]]]
 CONFIG = EngineConfig(chunk_tokens_min=4, chunk_tokens_first=24, chunk_tokens_max=40)
@@ -37,12 +39,18 @@ def make_request(rng: random.Random, kind: int) -> EngineRequest:
 
 
 async def collect(
-    engine: EngineLoop, request: EngineRequest, leave_after: int | None = None
+    engine: EngineLoop,
+    request: EngineRequest,
+    leave_after: int | None = None,
+    cached: list[int] | None = None,
 ) -> Tokens:
+    """The tokens of each choice; `cached` gets the tokens that each did not compute."""
     stream = engine.submit(request)
     tokens: Tokens = {choice: [] for choice in range(request.n)}
     while events := await stream.next():
         for event in events:
+            if isinstance(event, ScheduledEvent) and cached is not None:
+                cached.append(event.num_cached_tokens)
             if isinstance(event, TokenEvent):
                 tokens[event.choice].append((event.token_id, event.logprob))
         if leave_after is not None and sum(map(len, tokens.values())) >= leave_after:
@@ -91,3 +99,38 @@ async def test_the_engine_answers_what_transformers_answers() -> None:
         await engine.stop()
     for case, answer in zip(cases, answers, strict=True):
         assert [token_id for token_id, _ in answer[0]] == case["greedy_ids"]
+
+
+@pytest.mark.parametrize("folder", [TINY_LLAMA, TINY_LLAMA_INT4], ids=["fp32", "int4"])
+async def test_a_known_beginning_changes_no_token_and_no_bit_of_a_logprob(folder: Path) -> None:
+    """Shared beginnings of every length, a cache that is too small for all of them, and company."""
+    rng = random.Random(23)
+    beginnings = [tuple(rng.randrange(300) for _ in range(150)) for _ in range(3)]
+    requests = [
+        replace(
+            request := make_request(rng, kind),
+            prompt_ids=beginnings[kind % 3][: rng.randint(20, 150)] + request.prompt_ids[:60],
+            stop=replace(request.stop, max_tokens=8),
+        )
+        for kind in range(40)
+    ]
+    plain = EngineLoop(load_tiny(folder).runner, CONFIG, SystemClock())
+    keeping = EngineLoop(
+        load_model(folder, name="tiny", threads=1, rows_max=6, prefix_cache_mib=1).runner,
+        CONFIG,
+        SystemClock(),
+    )
+    plain.start()
+    keeping.start()
+    try:
+        expected = [await collect(plain, replace(request, salt=None)) for request in requests]
+        cached: list[int] = []
+        answers = [await collect(keeping, request, cached=cached) for request in requests]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(collect(keeping, request)) for request in requests]
+    finally:
+        await plain.stop()
+        await keeping.stop()
+    assert answers == expected
+    assert [task.result() for task in tasks] == expected
+    assert len(set(cached)) > 3, "beginnings of several lengths were found"

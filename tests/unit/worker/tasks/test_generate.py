@@ -60,6 +60,7 @@ def a_request() -> GenerateRequest:
         stop_strings=(),
         stop_ids=frozenset(),
         ignore_eos=False,
+        salt=b"",
         priority=0,
         arrived_at=SystemClock().now(),
         deadline=SystemClock().now() + 30,

@@ -1,0 +1,135 @@
+"""Prompts that begin alike: what is loaded, what is computed, and what never is shared."""
+
+from __future__ import annotations
+
+from tests.support.engine import make_sequence
+from tests.support.fake_runner import FakeRunner
+from worker.engine.config import EngineConfig
+from worker.engine.events import ScheduledEvent
+from worker.engine.ports import Batch
+from worker.engine.prefix import BLOCK_TOKENS
+from worker.engine.scheduler import Scheduler
+from worker.engine.sequence import Sequence, StopRule
+
+SHARED = tuple(range(100))
+CONFIG = EngineConfig(chunk_tokens_max=512, chunk_tokens_first=512)
+
+
+class Engine:
+    """A scheduler and the strict fake runner, step by step."""
+
+    def __init__(self, *, num_slots: int = 4, num_blocks: int = 16) -> None:
+        self.runner = FakeRunner(num_slots=num_slots, capacity=200, num_blocks=num_blocks)
+        self.scheduler = Scheduler(CONFIG, self.runner.layout)
+        self.ids = iter(range(1000))
+        self.told: dict[Sequence, int] = {}
+
+    def add(
+        self, prompt: tuple[int, ...], *, salt: bytes | None = b"", max_tokens: int = 1
+    ) -> Sequence:
+        sequence = make_sequence(
+            next(self.ids), prompt_ids=prompt, salt=salt, stop=StopRule(max_tokens=max_tokens)
+        )
+        self.scheduler.add(sequence)
+        return sequence
+
+    def step(self) -> Batch:
+        batch = self.scheduler.schedule(0.0)
+        assert batch is not None
+        for sequence, event in self.scheduler.update(batch, self.runner.run(batch), 0.0):
+            if isinstance(event, ScheduledEvent):
+                self.told[sequence] = event.num_cached_tokens
+        self.scheduler.check_integrity()
+        return batch
+
+    def complete(self, *args: object, **options: object) -> Sequence:
+        sequence = self.add(*args, **options)  # type: ignore[arg-type]
+        while not self.scheduler.is_idle:
+            self.step()
+        return sequence
+
+
+def test_the_second_prompt_computes_only_its_own_end() -> None:
+    engine = Engine()
+    assert engine.told[engine.complete((*SHARED, 200))] == 0
+    second = engine.add((*SHARED, 201, 202))
+    batch = engine.step()
+    assert engine.told[second] == 96 == second.num_cached_tokens
+    assert [(chunk.start, chunk.end) for chunk in batch.prefill] == [(96, 102)]
+    assert batch.num_prefill_tokens == 6
+
+
+def test_a_chat_goes_on_where_its_prompt_ended() -> None:
+    """The answer was decoded, so it is computed again; the question before it is not."""
+    engine = Engine()
+    first = engine.complete(SHARED, max_tokens=5)
+    again = engine.complete((*SHARED, *first.generated_ids, *range(40)))
+    assert engine.told[again] == 96
+
+
+def test_an_equal_prompt_computes_two_tokens_at_least() -> None:
+    engine = Engine()
+    prompt = tuple(range(2 * BLOCK_TOKENS))
+    engine.complete(prompt)
+    assert engine.told[engine.complete(prompt)] == BLOCK_TOKENS
+
+
+def test_another_salt_and_none_share_nothing() -> None:
+    engine = Engine()
+    engine.complete(SHARED, salt=b"a")
+    assert engine.told[engine.complete(SHARED, salt=b"b")] == 0
+    assert engine.told[engine.complete(SHARED, salt=None)] == 0
+    assert engine.told[engine.complete(SHARED, salt=b"a")] == 96
+
+
+def test_who_bypasses_leaves_nothing_behind() -> None:
+    engine = Engine()
+    engine.complete(SHARED, salt=None)
+    assert engine.told[engine.complete(SHARED)] == 0
+
+
+def test_prompts_of_one_step_save_a_shared_block_once() -> None:
+    engine = Engine()
+    first, second = engine.add((*SHARED, 1)), engine.add((*SHARED, 2))
+    batch = engine.step()
+    assert engine.told == {first: 0, second: 0}
+    assert [len(chunk.saves) for chunk in batch.prefill] == [3, 0]
+
+
+def test_without_blocks_nothing_is_kept() -> None:
+    engine = Engine(num_blocks=0)
+    engine.complete(SHARED)
+    again = engine.add(SHARED)
+    batch = engine.step()
+    assert (engine.told[again], batch.loads) == (0, ())
+
+
+def test_a_full_cache_makes_room() -> None:
+    engine = Engine(num_blocks=3)
+    engine.complete(SHARED)
+    engine.complete(tuple(range(500, 564)))
+    # Two blocks had to go, and of a chain its end goes first.
+    assert engine.told[engine.complete(SHARED)] == BLOCK_TOKENS
+
+
+def test_a_prompt_longer_than_the_cache_keeps_its_beginning() -> None:
+    engine = Engine(num_blocks=2)
+    engine.complete(SHARED)
+    assert engine.told[engine.complete(SHARED)] == 2 * BLOCK_TOKENS
+
+
+def test_a_failed_step_keeps_nothing_of_what_it_computed() -> None:
+    engine = Engine()
+    engine.add(SHARED)
+    engine.scheduler.schedule(0.0)
+    engine.scheduler.fail(0.0)
+    engine.scheduler.check_integrity()
+    assert engine.told[engine.complete(SHARED)] == 0
+
+
+def test_an_aborted_prompt_leaves_what_it_had_computed() -> None:
+    engine = Engine()
+    long = engine.add(tuple(range(150)), max_tokens=50)
+    engine.step()
+    engine.scheduler.abort(long, 0.0)
+    assert engine.told[engine.complete((*range(150), 7))] == 4 * BLOCK_TOKENS
