@@ -92,7 +92,8 @@ class Answer:
         except grpc.aio.AioRpcError as error:
             if begun:
                 raise from_rpc_error(error) from None
-            self._take(error.initial_metadata() or ())
+            # Either may be missing: the first when the call ended at once, the second when a proxy refused it.
+            self._take((*(error.trailing_metadata() or ()), *(error.initial_metadata() or ())))
             raise error_from(error, self._address) from None
 
     def cancel(self) -> None:

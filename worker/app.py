@@ -160,6 +160,7 @@ def _load(settings: WorkerSettings) -> LoadedModel:
         rows_max=settings.rows_max,
         context_max=settings.context_max,
         prefix_cache_mib=settings.prefix_cache_mib,
+        prefill_int8=settings.prefill_int8,
         provider=settings.provider,
         progress=lambda event, fields: log.info(event, **fields),
     )

@@ -40,6 +40,8 @@ class WorkerSettings(Section):
     """Most sequences in one batch; each holds a row of the KV cache."""
     context_max: int = Field(default=0, ge=0)
     """Most tokens of prompt and completion together; 0 takes what the model allows. Bounds the KV cache."""
+    prefill_int8: bool = True
+    """Compute prompts with 8-bit integers where weights are quantised in blocks: faster, for a byte more per weight."""
     prefix_cache_mib: int = Field(default=256, ge=0, le=1 << 20)
     """Most memory that keeps beginnings of prompts for requests that share them, MiB; 0 switches that off."""
     chunk_tokens_max: int = Field(default=512, ge=4)

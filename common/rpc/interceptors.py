@@ -18,7 +18,7 @@ from common.clock import Clock, SystemClock
 from common.errors import Internal, LeptonError, Reason
 from common.logs import get_logger
 from common.rpc.handlers import Behaviour, Continuation, wrap
-from common.rpc.metadata import REQUEST_ID_KEY
+from common.rpc.metadata import REQUEST_ID_KEY, TRACE_ID_KEY
 from common.rpc.status import DETAILS_KEY, codes_of, details_of
 from common.telemetry.names import LEPTON_REASON, UNTRACED_METHODS, UNTRACED_SERVICES
 
@@ -181,11 +181,20 @@ async def _abort(context: Any, error: LeptonError) -> Never:
     short.message = _cut(error.message)
     annotate(reason=error.reason.value, error=short.message)
     get_current_span().set_attribute(LEPTON_REASON, error.reason.value)
-    trailing = tuple(context.trailing_metadata() or ())
-    await context.abort(
-        codes_of(short).grpc, short.message, (*trailing, (DETAILS_KEY, details_of(short)))
-    )
+    trailing = (*(context.trailing_metadata() or ()), *_ids(), (DETAILS_KEY, details_of(short)))
+    await context.abort(codes_of(short).grpc, short.message, trailing)
     raise AssertionError("abort returns by raising")
+
+
+def _ids() -> list[tuple[str, str]]:
+    """What to ask us about. Also in the initial metadata, but gRPC may drop those when a call ends at once."""
+    ids = []
+    if request_id := (_annotations.get() or {}).get("request_id"):
+        ids.append((REQUEST_ID_KEY, str(request_id)))
+    span_context = get_current_span().get_span_context()
+    if span_context.is_valid:
+        ids.append((TRACE_ID_KEY, format_trace_id(span_context.trace_id)))
+    return ids
 
 
 def _cut(message: str) -> str:

@@ -13,10 +13,10 @@ ROUTER_ID_KEY: Final = "lepton-router-id"
 """Request metadata: which router process sent the call, for its share of `in_flight_of_router`."""
 
 REQUEST_ID_KEY: Final = "lepton-request-id"
-"""Request and initial response metadata: the id in logs and traces."""
+"""Request and initial response metadata, of a refusal also trailing: the id in logs and traces."""
 
 TRACE_ID_KEY: Final = "lepton-trace-id"
-"""Initial response metadata: what to give to `lepton trace`."""
+"""Initial response metadata, of a refusal also trailing: what to give to `lepton trace`."""
 
 FINISHED_KEY: Final = "lepton-finished-bin"
 """Trailing response metadata: a serialised `lepton.v1.Finished`. OK without it is a stream that broke."""

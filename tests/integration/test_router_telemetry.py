@@ -50,6 +50,7 @@ def recorder() -> Iterator[Recorder]:
 async def metrics(cluster: SmallCluster) -> dict[str, float]:
     import asyncio
 
+    await until(lambda: cluster.router.dispatcher.in_flight == 0)
     url = f"http://127.0.0.1:{cluster.router.metrics_port}/metrics"
 
     def read() -> str:
@@ -108,6 +109,7 @@ async def test_each_attempt_has_its_route_span(recorder: Recorder) -> None:
 async def test_refused_call_says_why_in_its_span(recorder: Recorder) -> None:
     async with small_cluster(FakeWorker("w1"), telemetry=recorder.telemetry) as cluster:
         await cluster.ask(model="huge")
+        await until(lambda: bool(recorder.named(GENERATE_SPAN, "SERVER")))
         (route,) = recorder.named(names.ROUTE_SPAN)
         assert (route.attributes or {})[names.LEPTON_REASON] == "MODEL_NOT_FOUND"
         (server,) = recorder.named(GENERATE_SPAN, "SERVER")

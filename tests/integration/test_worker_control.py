@@ -279,7 +279,7 @@ async def test_one_call_is_one_trace_with_its_phases() -> None:
             ],
         )
         answer.check_whole()
-        spans = {span.name: span for span in worker.spans.get_finished_spans()}
+        spans = {span.name: span for span in await worker.ended_spans(5)}
         root = spans["lepton.v1.InferenceService/Generate"]
         phases = [spans[f"lepton.{name}"] for name in ("tokenize", "queue", "prefill", "decode")]
         assert len(spans) == 5

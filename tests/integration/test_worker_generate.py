@@ -62,7 +62,7 @@ async def test_a_known_beginning_is_told_and_counted(
             assert answer.ids() == fake_completion((120,) * 100, num_tokens=3, seed=5)
         await worker.idle()
         assert worker.metrics.get_sample_value("lepton_cached_tokens_total") == cached
-        spans = worker.spans.get_finished_spans()
+        spans = await worker.ended_spans(10)
         told = [
             (span.attributes or {}).get("gen_ai.usage.cache_read.input_tokens") for span in spans
         ]

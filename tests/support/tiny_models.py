@@ -47,9 +47,18 @@ class Message:
 
 
 @cache
-def load_tiny(folder: Path, *, rows_max: int = 6, context_max: int = 0) -> LoadedModel:
+def load_tiny(
+    folder: Path, *, rows_max: int = 6, context_max: int = 0, prefill_int8: bool = False
+) -> LoadedModel:
     """One loaded model per test process and shape; tests leave nothing behind in it but stale rows."""
-    return load_model(folder, name="tiny", threads=1, rows_max=rows_max, context_max=context_max)
+    return load_model(
+        folder,
+        name="tiny",
+        threads=1,
+        rows_max=rows_max,
+        context_max=context_max,
+        prefill_int8=prefill_int8,
+    )
 
 
 @cache

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
@@ -147,6 +147,7 @@ class LocalWorker:
         except grpc.aio.AioRpcError as error:
             answer.error, answer.code = from_rpc_error(error), error.code()
             answer.initial = dict(error.initial_metadata() or ())
+            answer.trailing = dict(error.trailing_metadata() or ())
         return answer
 
     async def registered(self) -> Mapping[str, Instance]:
@@ -155,13 +156,20 @@ class LocalWorker:
             return (await anext(snapshots)).instances
 
     async def idle(self) -> None:
-        """Returns when the engine computes nothing and nothing waits."""
+        """Returns when every call has been counted, the engine computes nothing and nothing waits."""
 
         def is_idle() -> bool:
             load = self.running.engine.load()
-            return load.running == 0 and load.waiting == 0
+            return not (load.running or load.waiting or self.running.in_flight.num_calls)
 
-        await until(is_idle, within_s=5, what="an idle engine")
+        await until(is_idle, within_s=5, what="an idle worker")
+
+    async def ended_spans(self, num: int) -> tuple[ReadableSpan, ...]:
+        """All spans, once `num` have ended: a client knows the end of its call before the server's span ends."""
+        await until(
+            lambda: len(self.spans.get_finished_spans()) >= num, within_s=5, what=f"{num} spans"
+        )
+        return self.spans.get_finished_spans()
 
     def call(
         self,

@@ -62,13 +62,15 @@ def load_model(
     rows_max: int = 8,
     context_max: int = 0,
     prefix_cache_mib: int = 0,
+    prefill_int8: bool = False,
     provider: str = "cpu",
     progress: Progress | None = None,
 ) -> LoadedModel:
     """Loads `folder` for up to `rows_max` sequences at once; blocks for seconds, computes on `threads` threads.
 
     `threads` 0 takes every core that affinity and control group allow; `context_max` 0 takes the model's own limit;
-    `prefix_cache_mib` bounds the memory that keeps beginnings of prompts, 0 keeps none.
+    `prefix_cache_mib` bounds the memory that keeps beginnings of prompts, 0 keeps none; `prefill_int8` computes prompts
+    with 8-bit integers where the weights are quantised (`worker.runtime.graphs.row_int8`).
     Raises `BadModel` with the reason and a message that names the file at fault.
     """
     say = progress or (lambda event, fields: None)
@@ -85,7 +87,7 @@ def load_model(
     config = artifact.config.model
     family = family_of(config.type)
     tokenizer = open_tokenizer(artifact)
-    graph = open_graph(artifact, family, spec, threads)
+    graph = open_graph(artifact, family, spec, threads, prefill_int8=prefill_int8)
     say("model.loaded", {"family": family.name, "provider": spec.name, "threads": threads})
 
     capacity = min(config.context_length, context_max or config.context_length)
@@ -108,6 +110,8 @@ def load_model(
         check_golden(runner, tokenizer, artifact.golden, config.eos_ids)
         say("model.golden", {"answer": artifact.golden.text[:80]})
     precision = precision_of(artifact.graph)
+    if graph.prefill is not graph.decode:
+        precision += "+prefill-int8"
     return LoadedModel(
         info=ModelInfo(
             name=name,

@@ -109,10 +109,12 @@ class OnnxRunner:
         self._lengths[0], self._longest[()] = end - 1, end
         binding = self._prefill_bindings.get(slot)
         if binding is None:
-            binding = self._prefill_bindings[slot] = self._bind_row_inputs(slot, 1)
+            binding = self._prefill_bindings[slot] = self._bind_row_inputs(
+                self._graph.prefill, slot, 1
+            )
         _bind_input(binding, self._graph.names.input_ids, self._prompt_ids, [1, size])
         self._bind_draw(binding, self._prompt_end_at, drawn)
-        self._graph.session.run_with_iobinding(binding)
+        self._graph.prefill.run_with_iobinding(binding)
         return self._logits[:drawn]
 
     def _run_decode(self, rows: tuple[Sequence, ...]) -> npt.NDArray[np.float32]:
@@ -125,15 +127,19 @@ class OnnxRunner:
         self._longest[()] = max(lengths)
         binding = self._decode_bindings.get(num_rows)
         if binding is None:
-            binding = self._decode_bindings[num_rows] = self._bind_row_inputs(0, num_rows)
+            binding = self._decode_bindings[num_rows] = self._bind_row_inputs(
+                self._graph.decode, 0, num_rows
+            )
             _bind_input(binding, self._graph.names.input_ids, self._ids, [num_rows, 1])
             self._bind_draw(binding, self._logits_at, num_rows)
-        self._graph.session.run_with_iobinding(binding)
+        self._graph.decode.run_with_iobinding(binding)
         return self._logits[:num_rows]
 
-    def _bind_row_inputs(self, slot: int, num_slots: int) -> ort.IOBinding:
+    def _bind_row_inputs(
+        self, session: ort.InferenceSession, slot: int, num_slots: int
+    ) -> ort.IOBinding:
         """Cache and lengths of a range of slots. What changes from run to run is written to where it is bound."""
-        binding = self._bind_cache(slot, num_slots)
+        binding = self._bind_cache(session, slot, num_slots)
         _bind_input(binding, LENGTHS, self._lengths, [num_slots])
         _bind_input(binding, LONGEST, self._longest, [])
         return binding
@@ -145,9 +151,11 @@ class OnnxRunner:
         shape = [drawn, self._graph.vocab_size]
         _bind_output(binding, self._graph.names.logits, self._logits, shape)
 
-    def _bind_cache(self, slot: int, num_slots: int) -> ort.IOBinding:
+    def _bind_cache(
+        self, session: ort.InferenceSession, slot: int, num_slots: int
+    ) -> ort.IOBinding:
         """Past and present of all layers at the same addresses: the graph writes in place."""
-        binding = self._graph.session.io_binding()
+        binding = session.io_binding()
         names, shape = self._graph.names, self._slab.row_shape(num_slots)
         for layer, address in enumerate(self._slab.addresses(slot, num_slots)):
             for past, present, pointer in (

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 
@@ -16,6 +19,7 @@ from common.errors import BadModel, Reason
 from worker.runtime.artifacts import Artifact
 from worker.runtime.graphs.edit import edited
 from worker.runtime.graphs.exported import read_exported
+from worker.runtime.graphs.row_int8 import RowInt8, with_row_int8
 from worker.runtime.models.family import GraphNames, ModelFamily
 from worker.runtime.providers.spec import ProviderSpec
 
@@ -29,7 +33,10 @@ SPIN_US: Final = 1000
 class Graph:
     """A session on the edited graph (`worker.runtime.graphs.edit`), and the numbers that buffers are made from."""
 
-    session: ort.InferenceSession
+    decode: ort.InferenceSession
+    """For runs of one position per row."""
+    prefill: ort.InferenceSession
+    """For runs of many positions; the same session where one form of the weights serves both."""
     names: GraphNames
     num_layers: int
     num_kv_heads: int
@@ -38,9 +45,14 @@ class Graph:
 
 
 def open_graph(
-    artifact: Artifact, family: ModelFamily, provider: ProviderSpec, threads: int
+    artifact: Artifact,
+    family: ModelFamily,
+    provider: ProviderSpec,
+    threads: int,
+    *,
+    prefill_int8: bool,
 ) -> Graph:
-    """Checks the exported graph, edits it and loads it.
+    """Checks the exported graph, edits it and loads it, with `prefill_int8` once for each phase.
 
     Raises `BadModel`: PROVIDER_UNAVAILABLE, MODEL_FILE_MISSING or MODEL_FILE_INVALID (the file cannot be loaded),
     MODEL_GRAPH_UNSUPPORTED (it is not the graph that the configuration describes).
@@ -55,13 +67,25 @@ def open_graph(
             f"provider {provider.name!r} is not served yet: keys and values live in host memory"
         )
     exported = read_exported(artifact, family)
-    session = _load(artifact, edited(exported), provider, threads)
-    if session.get_providers()[0] != provider.ort_names[0]:
-        raise _no_provider(
-            f"provider {provider.name!r} could not start; onnxruntime offered {', '.join(session.get_providers())}"
-        )
+    model = edited(exported)
+    decode = _load(artifact, model, _options(artifact, provider, threads), provider)
+    prefill = decode
+    if prefill_int8:
+        # One position alone is drawn from after a prompt, so the output matrix stays in the form for few positions.
+        several = with_row_int8(model, artifact.graph, keep=[exported.names.logits])
+        if several.files:
+            options = _options(artifact, provider, threads)
+            # Decoding comes next: threads of this session that went on looking for work would be in its way.
+            options.add_session_config_entry("session.force_spinning_stop", "1")
+            files = _in_memory(several, artifact.graph.parent)
+            options.add_external_initializers_from_files_in_memory(
+                list(files), list(files.values()), [array.nbytes for array in files.values()]
+            )
+            prefill = _load(artifact, several.model, options, provider)
+            del files  # not before: until the session is made, the options point into it
     return Graph(
-        session=session,
+        decode=decode,
+        prefill=prefill,
         names=exported.names,
         num_layers=exported.num_layers,
         num_kv_heads=exported.num_kv_heads,
@@ -70,9 +94,7 @@ def open_graph(
     )
 
 
-def _load(
-    artifact: Artifact, model: onnx.ModelProto, provider: ProviderSpec, threads: int
-) -> ort.InferenceSession:
+def _options(artifact: Artifact, provider: ProviderSpec, threads: int) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -90,6 +112,12 @@ def _load(
     )
     for key, value in provider.config_entries.items():
         options.add_session_config_entry(key, value)
+    return options
+
+
+def _load(
+    artifact: Artifact, model: onnx.ModelProto, options: ort.SessionOptions, provider: ProviderSpec
+) -> ort.InferenceSession:
     providers: list[Any] = [
         (name, dict(provider.options.get(name, {}))) for name in provider.ort_names
     ]
@@ -100,7 +128,23 @@ def _load(
     except Exception as error:  # onnxruntime's exceptions share no base class
         raise _load_error(artifact, error) from error
     session.disable_fallback()
+    if session.get_providers()[0] != provider.ort_names[0]:
+        raise _no_provider(
+            f"provider {provider.name!r} could not start; onnxruntime offered {', '.join(session.get_providers())}"
+        )
     return session
+
+
+def _in_memory(several: RowInt8, folder: Path) -> dict[str, npt.NDArray[np.uint8]]:
+    """Every file that the graph names: with one of them in memory ONNX Runtime wants all of them there."""
+    files: dict[str, npt.NDArray[np.uint8]] = {
+        entry.value: np.memmap(folder / entry.value, np.uint8, "r")
+        for tensor in several.model.graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location" and entry.value not in several.files
+    }
+    files |= {name: array.reshape(-1).view(np.uint8) for name, array in several.files.items()}
+    return files
 
 
 def _load_error(artifact: Artifact, error: Exception) -> BadModel:

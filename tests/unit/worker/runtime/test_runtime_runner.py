@@ -33,12 +33,22 @@ from worker.runtime.runner import OnnxRunner
 from worker.runtime.tiles import level2_cache_bytes, query_tile, runs
 
 FP32 = [TINY_LLAMA, TINY_QWEN2]
-ALL = [*FP32, TINY_LLAMA_INT4]
+ALL = [
+    *((folder, False) for folder in (*FP32, TINY_LLAMA_INT4)),
+    (TINY_LLAMA_INT4, True),
+]
+"""Every form of the weights; the last has one of its own for prompts."""
 Logits = npt.NDArray[np.float32]
 
 
-def model_id(folder: Path) -> str:
-    return f"{folder.parent.name}-{folder.name}"
+def model_id(form: Path | tuple[Path, bool]) -> str:
+    folder, prefill_int8 = form if isinstance(form, tuple) else (form, False)
+    return f"{folder.parent.name}-{folder.name}" + "-prefill-int8" * prefill_int8
+
+
+def load(form: tuple[Path, bool], **options: int) -> LoadedModel:
+    folder, prefill_int8 = form
+    return load_tiny(folder, prefill_int8=prefill_int8, **options)
 
 
 @cache
@@ -97,9 +107,9 @@ def test_computes_what_plain_numpy_computes(folder: Path) -> None:
         np.testing.assert_allclose(np.stack(rows), expected, atol=5e-4)
 
 
-@pytest.mark.parametrize("folder", ALL, ids=model_id)
-def test_chunk_borders_change_no_bit(folder: Path) -> None:
-    model, rng = load_tiny(folder), random.Random(6)
+@pytest.mark.parametrize("form", ALL, ids=model_id)
+def test_chunk_borders_change_no_bit(form: tuple[Path, bool]) -> None:
+    model, rng = load(form), random.Random(6)
     # With heads of 16 the tiles of attention have 32 rows: lengths around one and two of them are the hard ones.
     for length in (6, 31, 32, 33, 34, 35, 40, 64, 65, 66, 67, 97, 130):
         prompt = [rng.randrange(300) for _ in range(length)]
@@ -114,9 +124,9 @@ def test_chunk_borders_change_no_bit(folder: Path) -> None:
         assert [row.tobytes() for row in pieces[1]] == [row.tobytes() for row in whole[1]]
 
 
-@pytest.mark.parametrize("folder", ALL, ids=model_id)
-def test_the_slot_and_a_copy_change_no_bit(folder: Path) -> None:
-    model, rng = load_tiny(folder), random.Random(8)
+@pytest.mark.parametrize("form", ALL, ids=model_id)
+def test_the_slot_and_a_copy_change_no_bit(form: tuple[Path, bool]) -> None:
+    model, rng = load(form), random.Random(8)
     prompt = [rng.randrange(300) for _ in range(21)]
     at_home = generate_alone(model, prompt, 5)
     away = generate_alone(model, prompt, 5, slot=4)
@@ -234,13 +244,13 @@ prompts = st.lists(
 )
 
 
-@pytest.mark.parametrize("folder", ALL, ids=model_id)
+@pytest.mark.parametrize("form", ALL, ids=model_id)
 @settings(max_examples=25, deadline=None)
 @given(prompts=prompts, seed=st.integers(0, 1 << 30))
 def test_neighbours_that_join_and_leave_change_no_bit(
-    folder: Path, prompts: list[list[int]], seed: int
+    form: tuple[Path, bool], prompts: list[list[int]], seed: int
 ) -> None:
-    model = load_tiny(folder)
+    model = load(form)
     company = Company(model, random.Random(seed))
     for prompt in prompts:
         company.add(prompt)
@@ -265,9 +275,9 @@ def test_company_computes_what_plain_numpy_computes(folder: Path) -> None:
         np.testing.assert_allclose(np.stack(company.logits[sequence.id]), expected, atol=5e-4)
 
 
-@pytest.mark.parametrize("folder", ALL, ids=model_id)
-def test_a_row_may_be_full_to_its_last_token(folder: Path) -> None:
-    tight, roomy = load_tiny(folder, rows_max=3, context_max=32), load_tiny(folder)
+@pytest.mark.parametrize("form", ALL, ids=model_id)
+def test_a_row_may_be_full_to_its_last_token(form: tuple[Path, bool]) -> None:
+    tight, roomy = load(form, rows_max=3, context_max=32), load(form)
     prompt = [(at * 13) % 300 for at in range(28)]
     ids, rows = generate_alone(roomy, prompt, 5)
     # 28 prompt tokens and 4 of the 5 generated: exactly 32 in the cache.
