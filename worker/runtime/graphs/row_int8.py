@@ -164,8 +164,22 @@ class _Editor:
         return files
 
     def _read(self, name: str) -> npt.NDArray[Any]:
-        array: npt.NDArray[Any] = numpy_helper.to_array(self._tensors[name], str(self._file.parent))
-        return array
+        """A tensor from the graph or from the file that it names, which the session of the exported form has read.
+
+        Not by `onnx`, which refuses files with several hard links, as package managers make them.
+        """
+        tensor = self._tensors[name]
+        if tensor.data_location != TensorProto.EXTERNAL:
+            inside: npt.NDArray[Any] = numpy_helper.to_array(tensor)
+            return inside
+        place = {entry.key: entry.value for entry in tensor.external_data}
+        shape = tuple(tensor.dims)
+        return np.fromfile(
+            self._file.parent / place["location"],
+            dtype=helper.tensor_dtype_to_np_dtype(tensor.data_type),
+            count=int(np.prod(shape)),
+            offset=int(place.get("offset", 0)),
+        ).reshape(shape)
 
 
 def _rounding(x: str) -> list[onnx.NodeProto]:
