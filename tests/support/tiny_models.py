@@ -18,6 +18,7 @@ from worker.runtime.model import LoadedModel, load_model
 
 __all__ = [
     "GOLDENS",
+    "TINY_FAMILIES",
     "TINY_LLAMA",
     "TINY_LLAMA_INT4",
     "TINY_QWEN2",
@@ -35,6 +36,11 @@ TINY_LLAMA: Final = GOLDENS / "tiny-llama" / "fp32"
 TINY_LLAMA_INT4: Final = GOLDENS / "tiny-llama" / "int4"
 TINY_QWEN2: Final = GOLDENS / "tiny-qwen2" / "fp32"
 """Context of 256 tokens and 300 tokens in the vocabulary, all three."""
+TINY_FAMILIES: Final = tuple(
+    GOLDENS / f"tiny-{name}" / "fp32"
+    for name in ("llama", "qwen2", "qwen3", "mistral", "phi3", "gemma2", "granite")
+)
+"""One of each family that is served."""
 
 
 @dataclass(frozen=True)

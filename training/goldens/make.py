@@ -1,6 +1,6 @@
 """Makes tests/goldens: tiny models, their exports, and what transformers answers in fp32.
 
-    python -m training.goldens.make tiny
+    python -m training.goldens.make tiny [NAME …]
     python -m training.goldens.make demo [--weights models/demo/weights --tokenizer models/demo]
 
 Needs torch, transformers and onnxruntime-genai, which shipped code and tests never import.
@@ -24,8 +24,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from training.goldens.tiny_models import TINY_MODELS, make_tiny_model
 
 GOLDENS: Final = Path(__file__).resolve().parents[2] / "tests" / "goldens"
-EXPORTS: Final = {"fp32": ("fp32", []), "int4": ("int4", ["block_size=32", "accuracy_level=4"])}
-TINY_EXPORTS: Final = {"tiny-llama": ("fp32", "int4"), "tiny-qwen2": ("fp32",)}
+EXPORTS: Final = {
+    "fp32": ("fp32", ["windowed_kv_cache=false"]),
+    "int4": ("int4", ["windowed_kv_cache=false", "block_size=32", "accuracy_level=4"]),
+}
+TINY_EXPORTS: Final = {
+    name: ("fp32", "int4") if name == "tiny-llama" else ("fp32",) for name in TINY_MODELS
+}
 KEPT: Final = (
     "genai_config.json",
     "model.onnx",
@@ -151,6 +156,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("what", choices=("tiny", "demo"))
+    parser.add_argument("names", nargs="*", help="of tiny models; default: all")
     parser.add_argument(
         "--weights",
         type=Path,
@@ -162,7 +168,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     if arguments.what == "tiny":
-        for name in TINY_MODELS:
+        for name in arguments.names or TINY_MODELS:
             make_tiny(name)
     else:
         make_demo(arguments.weights, arguments.tokenizer)

@@ -1,4 +1,4 @@
-"""Random tiny models in the shapes that we serve: a Llama with grouped heads, a Qwen2 with biases and tied embeddings.
+"""Random tiny models, one of each family that we serve: what a family does differently is in each of them.
 
 They say nothing sensible; they exist so that arithmetic, cache layout and bookkeeping are checked against numbers that
 somebody else computed. The weights are spread wider than usual so that the most likely token wins clearly.
@@ -12,11 +12,21 @@ from typing import Any, Final
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GraniteConfig,
+    GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 __all__ = ["CHAT_TEMPLATE", "TINY_MODELS", "byte_tokenizer", "make_tiny_model"]
@@ -83,7 +93,58 @@ def _qwen2() -> torch.nn.Module:
     return Qwen2ForCausalLM(config)
 
 
-TINY_MODELS: Final = {"tiny-llama": _llama, "tiny-qwen2": _qwen2}
+SMALL: Final[dict[str, Any]] = SHARED | {
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
+WINDOW: Final = 8
+"""Tokens that a layer with a sliding window sees: fewer than any prompt here but the shortest."""
+
+
+def _mistral() -> torch.nn.Module:
+    """As from version 0.2 on, without a window: the builder leaves windows out of this family's graphs."""
+    return MistralForCausalLM(MistralConfig(**SMALL, sliding_window=None))
+
+
+def _qwen3() -> torch.nn.Module:
+    """Queries and keys are normalised; heads are wider than the hidden size divided by their number."""
+    return Qwen3ForCausalLM(Qwen3Config(**SMALL, head_dim=16, tie_word_embeddings=True))
+
+
+def _gemma2() -> torch.nn.Module:
+    """Soft caps on scores and logits, norms before and after, embeddings scaled, every second layer a window."""
+    config = Gemma2Config(
+        **SMALL, head_dim=16, query_pre_attn_scalar=16, sliding_window=WINDOW, attn_logit_softcapping=5.0,
+        final_logit_softcapping=10.0,
+    )  # fmt: skip
+    return Gemma2ForCausalLM(config)
+
+
+def _phi3() -> torch.nn.Module:
+    """One matrix for query, key and value, one for gate and up."""
+    # The builder takes any other length for a model with two tables of rotary positions.
+    return Phi3ForCausalLM(Phi3Config(**(SMALL | {"max_position_embeddings": 4096})))
+
+
+def _granite() -> torch.nn.Module:
+    """Scaled embeddings, residuals, scores and logits."""
+    config = GraniteConfig(
+        **SMALL, embedding_multiplier=3.0, residual_multiplier=0.5, attention_multiplier=0.2, logits_scaling=2.0
+    )  # fmt: skip
+    return GraniteForCausalLM(config)
+
+
+TINY_MODELS: Final = {
+    "tiny-llama": _llama,
+    "tiny-qwen2": _qwen2,
+    "tiny-mistral": _mistral,
+    "tiny-qwen3": _qwen3,
+    "tiny-gemma2": _gemma2,
+    "tiny-phi3": _phi3,
+    "tiny-granite": _granite,
+}
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:

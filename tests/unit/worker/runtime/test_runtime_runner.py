@@ -16,6 +16,7 @@ from onnx import numpy_helper
 
 from tests.support.numpy_llama import NumpyLlama
 from tests.support.tiny_models import (
+    TINY_FAMILIES,
     TINY_LLAMA,
     TINY_LLAMA_INT4,
     TINY_QWEN2,
@@ -28,13 +29,15 @@ from tests.support.tiny_models import (
 from worker.engine.ports import Batch, PrefillChunk, SlotCopy
 from worker.engine.sampling_params import SamplingParams
 from worker.engine.sequence import Sequence
+from worker.runtime.artifacts import read_artifact
 from worker.runtime.model import LoadedModel
+from worker.runtime.models.registry import FAMILIES
 from worker.runtime.runner import OnnxRunner
 from worker.runtime.tiles import level2_cache_bytes, query_tile, runs
 
 FP32 = [TINY_LLAMA, TINY_QWEN2]
 ALL = [
-    *((folder, False) for folder in (*FP32, TINY_LLAMA_INT4)),
+    *((folder, False) for folder in (*TINY_FAMILIES, TINY_LLAMA_INT4)),
     (TINY_LLAMA_INT4, True),
 ]
 """Every form of the weights; the last has one of its own for prompts."""
@@ -87,7 +90,7 @@ def generate_alone(
         copies = ()
 
 
-@pytest.mark.parametrize("folder", FP32, ids=model_id)
+@pytest.mark.parametrize("folder", TINY_FAMILIES, ids=model_id)
 def test_answers_what_transformers_answers(folder: Path) -> None:
     model = load_tiny(folder)
     for case in golden_cases(folder.parent.name):
@@ -428,3 +431,9 @@ def test_one_result_per_row_and_per_prompt_that_ends() -> None:
     assert [len(r.top) for r in results if r.sequence is row] == [2]
     runner.release(row)
     runner.release(row)
+
+
+def test_every_family_has_a_golden_model() -> None:
+    served = {name for family in FAMILIES for name in family.model_types}
+    tried = {read_artifact(folder).config.model.type for folder in TINY_FAMILIES}
+    assert tried == served
