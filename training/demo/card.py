@@ -31,7 +31,7 @@ TARGETS = {
 Counts = dict[str, dict[str, int]]
 
 
-def write(folder: Path, run: Path, counts: dict[str, Counts]) -> str:
+def write(folder: Path, run: Path, counts: dict[str, Counts], overlap: str) -> str:
     """Render the card; return it and write it to the folder's README.md."""
     template = Path(__file__).with_name("card.md.jinja").read_text(encoding="utf-8")
     environment = jinja2.Environment(
@@ -48,6 +48,7 @@ def write(folder: Path, run: Path, counts: dict[str, Counts]) -> str:
         missed=_missed(counts["int4"]),
         config=json.loads(config),
         training=json.loads((run / "training.json").read_text(encoding="utf-8")),
+        overlap=overlap,
         sizes={path.name: path.stat().st_size / 1e6 for path in folder.rglob("model.*")},
     )
     (folder / "README.md").write_text(text, encoding="utf-8")
@@ -82,11 +83,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("run", type=Path)
+    parser.add_argument(
+        "--overlap", default="", help="what training.demo.overlap found, a sentence"
+    )
     parser.add_argument("counts", nargs="+", help="PRECISION=FILE, int4 first")
     arguments = parser.parse_args()
     named = dict(pair.split("=", 1) for pair in arguments.counts)
     counts = {key: json.loads(Path(file).read_text("utf-8")) for key, file in named.items()}
-    print(write(arguments.folder, arguments.run, counts))
+    print(write(arguments.folder, arguments.run, counts, arguments.overlap))
 
 
 if __name__ == "__main__":
