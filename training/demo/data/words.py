@@ -19,12 +19,30 @@ _ONSETS, _VOWELS = listed("onsets"), listed("vowels")
 _CODAS = ("", "", "", *listed("codas"))
 
 
+_ACCENTED = {
+    "a": "áàâäãåą",
+    "e": "éèêëęě",
+    "i": "íìîï",
+    "o": "óòôöõø",
+    "u": "úùûüů",
+    "n": "ñń",
+    "s": "šś",
+    "z": "žż",
+}
+_ACCENTED_SHARE = 0.12
+
+
 def made_up(rng: random.Random, syllables: int) -> str:
-    """Make a word that nobody has seen, in lower case."""
+    """Make a word that nobody has seen, in lower case; some have a letter with an accent."""
     parts = [
         rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS) for _ in range(syllables)
     ]
-    return "".join(parts)
+    word = "".join(parts)
+    places = [at for at, letter in enumerate(word) if letter in _ACCENTED]
+    if places and rng.random() < _ACCENTED_SHARE:
+        at = rng.choice(places)
+        word = word[:at] + rng.choice(_ACCENTED[word[at]]) + word[at + 1 :]
+    return word
 
 
 def name(rng: random.Random, split: Split) -> str:
