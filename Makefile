@@ -12,7 +12,7 @@ MODEL ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo check format lint types layers protos protos-check protos-lint protos-release test test-fast \
-        test-e2e wheel-test bench tools docs docs-check lock clean
+        test-e2e wheel-test bench bench-cluster bench-peers tools docs docs-check lock clean
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,8 +47,14 @@ run: $(READY) ## Start a local cluster (etcd, router, two workers) and watch it 
 demo: $(READY) ## The same, but ends by itself: one answer, its trace, exit code 0
 	@$(BIN)/lepton up --workers 2 --demo $(if $(MODEL),--model $(MODEL))
 
-bench: $(READY) ## A small load on a cluster of its own: time to first token, tokens per second
+bench: $(READY) ## How fast the engine decodes and prefills, alone (MODEL=DIR for another model than the demo)
+	@$(BIN)/python -m loadtest.engines --model $(or $(MODEL),models/demo) --context-max 1024 --prompts 128,512
+
+bench-cluster: $(READY) ## A small load on a cluster of its own: time to first token, tokens per second
 	@$(BIN)/python -m loadtest --spawn
+
+bench-peers: $(READY) ## Beside onnxruntime-genai, OpenVINO GenAI and llama.cpp (SHAPE=135m or 1b; 7 GB to download, once)
+	@loadtest/peers/bench-peers
 
 ## ---- check ----
 

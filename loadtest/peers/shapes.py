@@ -1,7 +1,7 @@
 """Random weights in the shape of a real model, as a Hugging Face folder: for load, where answers do not matter.
 
-`python -m loadtest.shapes 135m DIR`    SmolLM2-135M's shape
-`python -m loadtest.shapes 1b DIR`      Llama-3.2-1B's shape
+`python -m loadtest.peers.shapes 135m DIR`    SmolLM2-135M's shape
+`python -m loadtest.peers.shapes 1b DIR`      Llama-3.2-1B's shape
 
 Speed depends on shapes and precision, not on values; the spread of the weights is a trained model's, so that quantising
 them and comparing logits means something. Needs torch and transformers (`training/demo/requirements.txt`).

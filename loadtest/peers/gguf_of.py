@@ -1,8 +1,8 @@
 """A Hugging Face folder of the Llama family → one GGUF file in float16, for llama.cpp, without a vocabulary.
 
-`python -m loadtest.gguf_of DIR FILE`
+`python -m loadtest.peers.gguf_of DIR FILE`
 
-llama.cpp's own converter wants a tokenizer that it knows; the shapes of `loadtest.shapes` have none that anybody knows.
+llama.cpp's own converter wants a tokenizer that it knows, and `loadtest.peers.shapes` has none that anybody knows.
 Needs safetensors, torch and gguf. Source of names and keys: the GGUF specification and gguf-py's constants.
 """
 
