@@ -44,6 +44,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         priority=st.integers(1, 3),
         patience=st.none() | st.integers(0, 30),
         seed=st.integers(0, 3),
+        n=st.sampled_from([1, 1, 1, 2, 3, 5]),
     )
     def add(
         self,
@@ -54,25 +55,29 @@ class SchedulerMachine(RuleBasedStateMachine):
         priority: int,
         patience: int | None,
         seed: int,
+        n: int,
     ) -> None:
-        """Some prompts begin alike; where they part, they part for good."""
+        """Some prompts begin alike; where they part, they part for good. Some are completed several times."""
         number = len(self.events)
         shared = 0 if beginning is None else num_prompt_tokens * 3 // 4
-        sequence = make_sequence(
-            number,
-            choice=number % 3,
-            prompt_ids=tuple(
-                (1000 * (beginning or 0) + i if i < shared else 7 * number + i) % 256
-                for i in range(num_prompt_tokens)
-            ),
-            salt=salt,
-            seed=seed,
-            stop=StopRule(max_tokens=max_tokens),
-            priority=priority,
-            deadline=None if patience is None else self.now + patience,
+        prompt = tuple(
+            (1000 * (beginning or 0) + i if i < shared else 7 * number + i) % 256
+            for i in range(num_prompt_tokens)
         )
-        self.events[sequence] = []
-        self.scheduler.add(sequence)
+        for choice in range(n):
+            sequence = make_sequence(
+                number + choice,
+                group=number,
+                choice=choice,
+                prompt_ids=prompt,
+                salt=salt,
+                seed=seed,
+                stop=StopRule(max_tokens=max_tokens),
+                priority=priority,
+                deadline=None if patience is None else self.now + patience,
+            )
+            self.events[sequence] = []
+            self.scheduler.add(sequence)
 
     @rule(duration_s=st.floats(0, 0.1), outcome=st.sampled_from(["ok"] * 8 + ["raise", "poison"]))
     def step(self, duration_s: float, outcome: str) -> None:
@@ -83,6 +88,8 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert self.scheduler.is_idle
             return
         self.check_budget(batch)
+        begun = (s for c in batch.prefill for s in (c.sequence, *c.sequence.followers))
+        concerned = {*batch.decode, *begun}
         self.runner.breaks = lambda s: outcome == "poison" and s.id % 2 == 0
         if outcome == "raise":
             self.runner.fail_next(RuntimeError("scripted"))
@@ -101,7 +108,7 @@ class SchedulerMachine(RuleBasedStateMachine):
                     Reason.ENGINE_FAILED if outcome == "raise" else Reason.MODEL_OUTPUT_INVALID
                 )
                 assert event.error.reason is expected
-            assert sequence in (*batch.decode, *(c.sequence for c in batch.prefill))
+            assert sequence in concerned
         self.record(events)
 
     @precondition(lambda self: getattr(self, "events", None))
@@ -156,6 +163,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         """Scheduled, tokens as alone, one end with the right reason."""
         assert sequence.state is SequenceState.FINISHED
         assert sequence.slot is None
+        assert (sequence.leader, sequence.followers) == (None, [])
         assert sequence.num_cached_tokens % BLOCK_TOKENS == 0
         assert sequence.num_cached_tokens <= max(0, sequence.num_prompt_tokens - 2)
         assert not sequence.num_cached_tokens or sequence.salt is not None

@@ -84,6 +84,7 @@ def make_sequence(
     number: int = 0,
     *,
     prompt_ids: tuple[int, ...] = PROMPT,
+    group: int | None = None,
     choice: int = 0,
     seed: int = 0,
     salt: bytes | None = b"",
@@ -94,6 +95,7 @@ def make_sequence(
     """A sequence as the engine makes it; `number` becomes its id."""
     return Sequence(
         id=number,
+        group=group,
         choice=choice,
         prompt_ids=prompt_ids,
         sampling=SamplingParams(seed=seed),

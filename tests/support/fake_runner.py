@@ -134,7 +134,7 @@ class FakeRunner:
         self._gate.wait(_HELD_S_MAX)
         if self._clock is not None and self._step_s is not None:
             self._clock.advance(self._step_s(batch))
-        for sequence in (*batch.decode, *(chunk.sequence for chunk in batch.prefill)):
+        for sequence in _everybody(batch):
             self._seen.add(sequence.id)
         self._copy(batch)
         if self._errors:
@@ -144,6 +144,7 @@ class FakeRunner:
             ids = chunk.sequence.prompt_ids[chunk.start : chunk.end]
             self._compute(chunk.sequence, chunk.start, ids)
             self._save(chunk)
+            self._follow(chunk)
         for sequence in batch.decode:
             self._compute(sequence, sequence.num_tokens - 1, (sequence.generated_ids[-1],))
         return [self._sample(sequence) for sequence in batch.drawing]
@@ -180,9 +181,19 @@ class FakeRunner:
             self._require(chunk.start < end <= chunk.end, f"{save} is not of {chunk}")
             self._blocks[save.block] = row[save.start : end]
 
+    def _follow(self, chunk: PrefillChunk) -> None:
+        self._require(chunk.is_last or not chunk.followers, f"followers of a part: {chunk}")
+        for follower in chunk.followers:
+            self._require(
+                follower.prompt_ids == chunk.sequence.prompt_ids, f"another prompt: {follower}"
+            )
+            self._require(follower.id not in self._computed, f"computed before: {follower}")
+            self._rows[follower.slot or 0] = list(self._rows[chunk.sequence.slot or 0])
+            self._computed[follower.id] = chunk.end
+
     def _check_layout(self, batch: Batch) -> None:
         self._require(bool(batch.decode or batch.prefill), "an empty batch")
-        sequences = dict.fromkeys((*batch.decode, *(chunk.sequence for chunk in batch.prefill)))
+        sequences = _everybody(batch)
         slots = [sequence.slot for sequence in sequences]
         self._require(slots == list(range(len(slots))), f"slots have gaps: {slots}")
         for chunk in batch.prefill:
@@ -226,6 +237,12 @@ class FakeRunner:
         if not holds:
             self.violations.append(violation)
             raise AssertionError(violation)
+
+
+def _everybody(batch: Batch) -> dict[Sequence, None]:
+    """In the order of their slots."""
+    prefilling = [s for chunk in batch.prefill for s in (chunk.sequence, *chunk.followers)]
+    return dict.fromkeys((*batch.decode, *prefilling))
 
 
 def _fake_token_of(sequence: Sequence, position: int) -> int:

@@ -329,9 +329,11 @@ class EngineLoop:
 
     def _sequences_of(self, request: EngineRequest) -> tuple[Sequence, ...]:
         now = self._clock.now()
+        ids = [next(self._ids) for _ in range(request.n)]
         return tuple(
             Sequence(
-                id=next(self._ids),
+                id=ids[choice],
+                group=ids[0],
                 choice=choice,
                 prompt_ids=request.prompt_ids,
                 sampling=request.sampling,

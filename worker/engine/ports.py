@@ -69,6 +69,8 @@ class PrefillChunk:
     end: int
     saves: tuple[BlockSave, ...] = ()
     """Blocks that are complete with this chunk and shall be kept."""
+    followers: tuple[Sequence, ...] = ()
+    """With the last chunk: sequences with the same prompt. They get a copy of the row and draw from the same logits."""
 
     @property
     def is_last(self) -> bool:
@@ -84,7 +86,7 @@ class Batch:
     loads: tuple[BlockLoad, ...] = ()
     """Into slots of sequences whose first chunk comes in the same batch."""
     prefill: tuple[PrefillChunk, ...] = ()
-    """Of sequences in slots len(decode), len(decode) + 1, … in that order, without gaps.
+    """Of sequences in slots len(decode), len(decode) + 1, … in that order, each before its followers, without gaps.
 
     A sequence has one chunk or two, which follow one another: run them in this order. Every chunk but the last of a
     prompt has an even number of tokens, and none has 1, 17, 33, …, except that of a prompt of one token
@@ -96,7 +98,8 @@ class Batch:
     @property
     def drawing(self) -> tuple[Sequence, ...]:
         """Sequences that get a token from this step: all of `decode`, then the prompts that end in it."""
-        return self.decode + tuple(chunk.sequence for chunk in self.prefill if chunk.is_last)
+        ended = [chunk for chunk in self.prefill if chunk.is_last]
+        return self.decode + tuple(s for chunk in ended for s in (chunk.sequence, *chunk.followers))
 
     @property
     def num_prefill_tokens(self) -> int:

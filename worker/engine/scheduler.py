@@ -110,13 +110,15 @@ class Scheduler:
 
         chunks: list[PrefillChunk] = []
         for sequence in self._slots.prefilling:
-            budget = self._extend(chunks, sequence, budget)
+            if sequence.leader is None:
+                budget = self._extend(chunks, sequence, budget)
 
         self._started = []
         loads: list[BlockLoad] = []
         while budget and self._slots.num_free and self._queue:
             sequence = self._queue.take()
             loads += self._start(sequence, now)
+            self._start_followers(sequence, now)
             budget = self._extend(chunks, sequence, budget)
 
         if not decode and not chunks:
@@ -161,8 +163,7 @@ class Scheduler:
         for chunk in batch.prefill:
             chunk.sequence.num_computed_tokens = chunk.end
             if chunk.is_last:
-                self._slots.promote(chunk.sequence)
-                chunk.sequence.state = SequenceState.RUNNING
+                self._finish_prompt(chunk)
         for result in sampled:
             events += self._append(result, now)
         return events
@@ -210,6 +211,30 @@ class Scheduler:
         sequence.num_computed_tokens = sequence.num_cached_tokens
         return [BlockLoad(slot, blocks)] if blocks else []
 
+    def _start_followers(self, leader: Sequence, now: float) -> None:
+        """Gives slots to the other choices of the request, as far as there are any: their prompt is the same."""
+        while self._slots.num_free and (follower := self._queue.peek()) is not None:
+            if leader.group is None or follower.group != leader.group:
+                return
+            self._queue.take()
+            self._slots.admit(follower)
+            follower.state = SequenceState.PREFILLING
+            follower.scheduled_at = now
+            follower.num_cached_tokens = leader.num_cached_tokens
+            follower.leader = leader
+            leader.followers.append(follower)
+            self._started.append(follower)
+
+    def _finish_prompt(self, chunk: PrefillChunk) -> None:
+        """A prompt is complete, and with it the rows of its followers."""
+        leader = chunk.sequence
+        for sequence in (leader, *chunk.followers):
+            sequence.num_computed_tokens = chunk.end
+            sequence.leader = None
+            self._slots.promote(sequence)
+            sequence.state = SequenceState.RUNNING
+        leader.followers.clear()
+
     def _extend(self, chunks: list[PrefillChunk], sequence: Sequence, budget: int) -> int:
         """Adds what a prompt may compute in this step; returns what is left of `budget` for others.
 
@@ -220,7 +245,16 @@ class Scheduler:
         for size in chunk_sizes(sequence.num_prompt_tokens - start, budget):
             end = start + size
             saves = self._saves(sequence, start, end)
-            chunks.append(PrefillChunk(sequence=sequence, start=start, end=end, saves=saves))
+            followers = sequence.followers if end == sequence.num_prompt_tokens else ()
+            chunks.append(
+                PrefillChunk(
+                    sequence=sequence,
+                    start=start,
+                    end=end,
+                    saves=saves,
+                    followers=tuple(followers),
+                )
+            )
             start = end
             budget -= size
         return budget if chunks[-1].is_last and budget >= CHUNK_TOKENS_MIN else 0
@@ -285,10 +319,25 @@ class Scheduler:
             self._queue.remove(sequence)
         else:
             self._slots.free(sequence)
+            _leave_group(sequence)
         sequence.state = SequenceState.FINISHED
 
     def _everybody(self) -> tuple[Sequence, ...]:
         return self._slots.occupants + self._queue.sequences
+
+
+def _leave_group(sequence: Sequence) -> None:
+    """The first of those who followed computes the prompt now, from its beginning, for the others as well."""
+    if sequence.leader is not None:
+        sequence.leader.followers.remove(sequence)
+        sequence.leader = None
+    if sequence.followers:
+        heir, *others = sequence.followers
+        sequence.followers.clear()
+        heir.leader, heir.num_cached_tokens = None, 0
+        heir.followers = others
+        for follower in others:
+            follower.leader = heir
 
 
 def check_answer(batch: Batch, sampled: SequenceOf[Sampled]) -> None:

@@ -3,7 +3,8 @@
     WAITING ──> PREFILLING ──> RUNNING ──> FINISHED
        └────────────┴──────────────┴─────────^        (abort, deadline, failure)
 
-A request with n choices is n sequences. `num_computed_tokens` counts the tokens whose keys and values are in the cache.
+A request with n choices is n sequences; the prompt is computed by one of them. `num_computed_tokens` counts the tokens
+whose keys and values are in the cache.
 """
 
 from __future__ import annotations
@@ -75,6 +76,12 @@ class Sequence:
     num_computed_tokens: int = 0
     num_cached_tokens: int = 0
     """Of the prompt, how many came from the prefix cache."""
+    group: int | None = None
+    """Sequences of one request have the same number, and the same prompt; None belongs to nobody."""
+    leader: Sequence | None = field(default=None, repr=False)
+    """While prefilling: who computes the prompt of both; the row is copied when it is complete."""
+    followers: list[Sequence] = field(default_factory=list, repr=False)
+    """The other side of `leader`, by slot."""
     block_keys: tuple[bytes, ...] = ()
     """Of the prompt's full blocks (`worker.engine.prefix`); empty while it waits and when it shares nothing."""
     generated_ids: list[int] = field(default_factory=list)

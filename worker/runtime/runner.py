@@ -90,7 +90,10 @@ class OnnxRunner:
             for save in chunk.saves:
                 self._slab.save(_slot(chunk.sequence), save.start, save.block)
             if chunk.is_last:
-                yield (chunk.sequence,), logits
+                for follower in chunk.followers:
+                    self._slab.copy(_slot(chunk.sequence), _slot(follower), chunk.end)
+                sequences = (chunk.sequence, *chunk.followers)
+                yield sequences, np.broadcast_to(logits, (len(sequences), logits.shape[1]))
         if batch.decode:
             yield batch.decode, self._run_decode(batch.decode)
 
@@ -190,6 +193,11 @@ class OnnxRunner:
                 0 <= chunk.start < chunk.end <= chunk.sequence.num_prompt_tokens <= capacity,
                 f"chunk [{chunk.start}, {chunk.end}) of {chunk.sequence.num_prompt_tokens}, capacity {capacity}",
             )
+            for follower in chunk.followers:
+                _demand(
+                    slot < _slot(follower) < num_slots,
+                    f"follower in slot {follower.slot} of a chunk in slot {slot}",
+                )
 
 
 def _slot(sequence: Sequence) -> int:

@@ -25,10 +25,21 @@ class Engine:
         self.told: dict[Sequence, int] = {}
 
     def add(
-        self, prompt: tuple[int, ...], *, salt: bytes | None = b"", max_tokens: int = 1
+        self,
+        prompt: tuple[int, ...],
+        *,
+        salt: bytes | None = b"",
+        group: int | None = None,
+        choice: int = 0,
+        max_tokens: int = 1,
     ) -> Sequence:
         sequence = make_sequence(
-            next(self.ids), prompt_ids=prompt, salt=salt, stop=StopRule(max_tokens=max_tokens)
+            next(self.ids),
+            prompt_ids=prompt,
+            salt=salt,
+            group=group,
+            choice=choice,
+            stop=StopRule(max_tokens=max_tokens),
         )
         self.scheduler.add(sequence)
         return sequence
@@ -133,3 +144,41 @@ def test_an_aborted_prompt_leaves_what_it_had_computed() -> None:
     engine.step()
     engine.scheduler.abort(long, 0.0)
     assert engine.told[engine.complete((*range(150), 7))] == 4 * BLOCK_TOKENS
+
+
+def test_choices_of_one_request_compute_their_prompt_once() -> None:
+    engine = Engine()
+    choices = [engine.add(SHARED, group=7, choice=choice, max_tokens=3) for choice in range(3)]
+    batch = engine.step()
+    assert batch.num_prefill_tokens == 100
+    assert batch.drawing == tuple(choices)
+    assert engine.step().decode == tuple(choices)
+
+
+def test_choices_that_find_no_slot_come_later() -> None:
+    engine = Engine(num_slots=2)
+    first, second, third = (
+        engine.add(SHARED, group=7, choice=choice, max_tokens=2) for choice in range(3)
+    )
+    assert engine.step().drawing == (first, second)
+    while third.scheduled_at is None:
+        engine.step()
+    assert engine.told[third] == 96
+
+
+def test_when_the_computing_choice_leaves_the_next_one_takes_over() -> None:
+    engine = Engine()
+    engine.scheduler = Scheduler(
+        EngineConfig(chunk_tokens_max=40, chunk_tokens_first=40), engine.runner.layout
+    )
+    first, second, third = (
+        engine.add(SHARED, group=7, choice=choice, max_tokens=2) for choice in range(3)
+    )
+    engine.step()
+    engine.scheduler.abort(first, 0.0)
+    (chunk,) = engine.step().prefill
+    assert (chunk.sequence, chunk.start) == (second, 0)
+    while third.num_computed_tokens < 100:
+        engine.step()
+    assert first.generated_ids == []
+    assert [len(s.generated_ids) for s in (second, third)] == [1, 1]

@@ -134,3 +134,34 @@ async def test_a_known_beginning_changes_no_token_and_no_bit_of_a_logprob(folder
     assert answers == expected
     assert [task.result() for task in tasks] == expected
     assert len(set(cached)) > 3, "beginnings of several lengths were found"
+
+
+async def test_choices_draw_from_one_prompt() -> None:
+    """Each of them answers what transformers answers, and the prompt is computed once."""
+    computed: list[int] = []
+
+    class Observer:
+        def on_step(
+            self, *, duration_s: float, num_prefill_tokens: int, num_decode_rows: int
+        ) -> None:
+            computed.append(num_prefill_tokens)
+
+    engine = EngineLoop(load_tiny(TINY_LLAMA).runner, CONFIG, SystemClock(), observer=Observer())
+    engine.start()
+    cases = golden_cases("tiny-llama")
+    try:
+        for case in cases:
+            answer = await collect(
+                engine,
+                EngineRequest(
+                    prompt_ids=tuple(case["prompt_ids"]),
+                    sampling=SamplingParams(logprobs=0),
+                    stop=StopRule(max_tokens=len(case["greedy_ids"])),
+                    n=4,
+                ),
+            )
+            assert [token_id for token_id, _ in answer[0]] == case["greedy_ids"]
+            assert all(answer[choice] == answer[0] for choice in range(4))
+    finally:
+        await engine.stop()
+    assert sum(computed) == sum(len(case["prompt_ids"]) for case in cases)
