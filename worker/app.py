@@ -161,6 +161,7 @@ def _load(settings: WorkerSettings) -> LoadedModel:
         context_max=settings.context_max,
         prefix_cache_mib=settings.prefix_cache_mib,
         prefill_int8=settings.prefill_int8,
+        mode=settings.mode,
         provider=settings.provider,
         progress=lambda event, fields: log.info(event, **fields),
     )

@@ -40,6 +40,9 @@ class WorkerSettings(Section):
     """Most sequences in one batch; each holds a row of the KV cache."""
     context_max: int = Field(default=0, ge=0)
     """Most tokens of prompt and completion together; 0 takes what the model allows. Bounds the KV cache."""
+    mode: Literal["exact", "fast"] = "exact"
+    """`exact`: a request gets the same tokens, to the bit, alone and in any company. `fast`: decode runs choose the
+    form of their weights by the number of rows, for more tokens per second under load."""
     prefill_int8: bool = True
     """Compute prompts with 8-bit integers where weights are quantised in blocks: faster, for a byte more per weight."""
     prefix_cache_mib: int = Field(default=256, ge=0, le=1 << 20)

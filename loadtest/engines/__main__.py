@@ -25,7 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints; returns the exit code."""
     wish = _parser().parse_args(arguments)
     contestants = [
-        *(Contestant(label=label, engine="lepton", model=model) for label, model in wish.model),
+        *(
+            Contestant(label=f"{label}, {mode}", engine=engine, model=model)
+            for label, model in wish.model
+            for mode, engine in (("fast", "lepton-fast"), ("exact", "lepton"))
+            if wish.mode in (mode, "both")
+        ),
         *wish.beside,
     ]
     plan = Plan(
@@ -66,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         help="DIR or LABEL=DIR; repeatable",
     )
+    add("--mode", choices=("exact", "fast", "both"), default="both", help="of our engine")
     add("--beside", type=_contestant, action="append", default=[], help="ENGINE=MODEL[@PYTHON]")
     add("--streams", type=_numbers, default=[1, 2, 4, 8, 16, 32], help="1,2,4 …")
     add("--prompts", type=_numbers, default=[128, 1024], help="prompt lengths to prefill")

@@ -6,7 +6,7 @@ import asyncio
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import onnxruntime
 
@@ -21,18 +21,21 @@ from worker.engine.sampling_params import SamplingParams
 from worker.engine.sequence import StopRule
 from worker.engine.stream import TokenStream
 from worker.runtime.artifacts import read_artifact
+from worker.runtime.calibration import rows_for_many
 from worker.runtime.fingerprint import precision_of
+from worker.runtime.mode import Mode
 from worker.runtime.models.registry import family_of
 from worker.runtime.providers.registry import provider_named
 from worker.runtime.runner import OnnxRunner
 from worker.runtime.session import open_graph
 
-__all__ = ["LeptonEngine"]
+__all__ = ["FastLeptonEngine", "LeptonEngine"]
 
 
-@final
 class LeptonEngine:
     """`loadtest.engines.api.Engine` on `EngineLoop`."""
+
+    mode: Mode = "exact"
 
     def __init__(self, folder: Path, *, threads: int, rows_max: int, context_max: int) -> None:
         artifact = read_artifact(folder)
@@ -41,19 +44,23 @@ class LeptonEngine:
             family_of(artifact.config.model.type),
             provider_named("cpu"),
             threads,
+            mode=self.mode,
             prefill_int8=True,
         )
-        self._sessions = [_TimedSession(graph.decode), _TimedSession(graph.prefill)]
+        self._sessions = [_TimedSession(graph.few), _TimedSession(graph.many)]
         capacity = min(context_max, artifact.config.model.context_length)
         runner = OnnxRunner(
-            replace(graph, decode=self._sessions[0], prefill=self._sessions[1]),
+            replace(graph, few=self._sessions[0], many=self._sessions[1]),
             CacheLayout(num_slots=rows_max, capacity=capacity),
         )
+        if self.mode == "fast":
+            runner.many_from = rows_for_many(runner, SystemClock())
         self._facts = Facts(
             name="lepton",
             version=f"onnxruntime {onnxruntime.__version__}",
-            precision=precision_of(artifact.graph),
+            precision=f"{precision_of(artifact.graph)}, {self.mode}",
             threads=threads,
+            notes={"int8 from rows": str(runner.many_from)},
         )
         self._event_loop = asyncio.new_event_loop()
         self._engine = EngineLoop(runner, EngineConfig(waiting_tokens_max=1 << 20), SystemClock())
@@ -93,6 +100,12 @@ class LeptonEngine:
     async def _complete(self, prompts: list[list[int]], num_tokens: int) -> list[list[float]]:
         streams = [self._engine.submit(_request(prompt, num_tokens)) for prompt in prompts]
         return list(await asyncio.gather(*map(_token_times, streams)))
+
+
+class FastLeptonEngine(LeptonEngine):
+    """The same in the mode `fast`."""
+
+    mode: Mode = "fast"
 
 
 async def _token_times(stream: TokenStream) -> list[float]:

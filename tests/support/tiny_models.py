@@ -14,6 +14,7 @@ from typing import Any, Final
 from worker.engine.ports import Batch, PrefillChunk
 from worker.engine.sampling_params import SamplingParams
 from worker.engine.sequence import Sequence, StopRule
+from worker.runtime.mode import Mode
 from worker.runtime.model import LoadedModel, load_model
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "TINY_FAMILIES",
     "TINY_LLAMA",
     "TINY_LLAMA_INT4",
+    "TINY_LLAMA_INT4_BLOCK64",
     "TINY_QWEN2",
     "Message",
     "copy_model",
@@ -34,8 +36,9 @@ __all__ = [
 GOLDENS: Final = Path(__file__).resolve().parents[1] / "goldens"
 TINY_LLAMA: Final = GOLDENS / "tiny-llama" / "fp32"
 TINY_LLAMA_INT4: Final = GOLDENS / "tiny-llama" / "int4"
+TINY_LLAMA_INT4_BLOCK64: Final = GOLDENS / "tiny-llama" / "int4-block64"
 TINY_QWEN2: Final = GOLDENS / "tiny-qwen2" / "fp32"
-"""Context of 256 tokens and 300 tokens in the vocabulary, all three."""
+"""Context of 256 tokens and 300 tokens in the vocabulary, all of them."""
 TINY_FAMILIES: Final = tuple(
     GOLDENS / f"tiny-{name}" / "fp32"
     for name in ("llama", "qwen2", "qwen3", "mistral", "phi3", "gemma2", "granite")
@@ -54,7 +57,12 @@ class Message:
 
 @cache
 def load_tiny(
-    folder: Path, *, rows_max: int = 6, context_max: int = 0, prefill_int8: bool = False
+    folder: Path,
+    *,
+    rows_max: int = 6,
+    context_max: int = 0,
+    prefill_int8: bool = False,
+    mode: Mode = "exact",
 ) -> LoadedModel:
     """One loaded model per test process and shape; tests leave nothing behind in it but stale rows."""
     return load_model(
@@ -64,6 +72,7 @@ def load_tiny(
         rows_max=rows_max,
         context_max=context_max,
         prefill_int8=prefill_int8,
+        mode=mode,
     )
 
 

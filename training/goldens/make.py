@@ -27,10 +27,9 @@ GOLDENS: Final = Path(__file__).resolve().parents[2] / "tests" / "goldens"
 EXPORTS: Final = {
     "fp32": ("fp32", ["windowed_kv_cache=false"]),
     "int4": ("int4", ["windowed_kv_cache=false", "block_size=32", "accuracy_level=4"]),
+    "int4-block64": ("int4", ["windowed_kv_cache=false", "block_size=64", "accuracy_level=4"]),
 }
-TINY_EXPORTS: Final = {
-    name: ("fp32", "int4") if name == "tiny-llama" else ("fp32",) for name in TINY_MODELS
-}
+TINY_EXPORTS: Final = dict.fromkeys(TINY_MODELS, ("fp32",)) | {"tiny-llama": tuple(EXPORTS)}
 KEPT: Final = (
     "genai_config.json",
     "model.onnx",

@@ -6,16 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.clock import SystemClock
 from common.errors import BadModel, Reason
 from worker.engine.ports import CacheLayout
 from worker.runtime.artifacts import read_artifact
+from worker.runtime.calibration import rows_for_many
 from worker.runtime.fingerprint import fingerprint, precision_of
 from worker.runtime.kv_slab import block_bytes
+from worker.runtime.mode import Mode
 from worker.runtime.models.registry import family_of
 from worker.runtime.providers.registry import provider_named
 from worker.runtime.runner import OnnxRunner
 from worker.runtime.self_check import check_golden, check_graph
-from worker.runtime.session import open_graph
+from worker.runtime.session import Graph, open_graph
 from worker.runtime.threads import available_cores
 from worker.runtime.tokenizer import Tokenizer, open_tokenizer
 
@@ -63,6 +66,7 @@ def load_model(
     context_max: int = 0,
     prefix_cache_mib: int = 0,
     prefill_int8: bool = False,
+    mode: Mode = "exact",
     provider: str = "cpu",
     progress: Progress | None = None,
 ) -> LoadedModel:
@@ -87,7 +91,7 @@ def load_model(
     config = artifact.config.model
     family = family_of(config.type)
     tokenizer = open_tokenizer(artifact)
-    graph = open_graph(artifact, family, spec, threads, prefill_int8=prefill_int8)
+    graph = open_graph(artifact, family, spec, threads, mode=mode, prefill_int8=prefill_int8)
     say("model.loaded", {"family": family.name, "provider": spec.name, "threads": threads})
 
     capacity = min(config.context_length, context_max or config.context_length)
@@ -109,9 +113,9 @@ def load_model(
     if artifact.golden is not None:
         check_golden(runner, tokenizer, artifact.golden, config.eos_ids)
         say("model.golden", {"answer": artifact.golden.text[:80]})
-    precision = precision_of(artifact.graph)
-    if graph.prefill is not graph.decode:
-        precision += "+prefill-int8"
+    if mode == "fast" and graph.many is not graph.few:
+        runner.many_from = rows_for_many(runner, SystemClock())
+        say("model.calibrated", {"int8_from_rows": runner.many_from})
     return LoadedModel(
         info=ModelInfo(
             name=name,
@@ -119,9 +123,22 @@ def load_model(
             context_length=capacity,
             vocab_size=config.vocab_size,
             eos_ids=config.eos_ids,
-            fingerprint=fingerprint(provider=spec, precision=precision, threads=threads),
+            fingerprint=fingerprint(
+                provider=spec,
+                mode=mode,
+                precision=_precision(artifact.graph, graph),
+                threads=threads,
+            ),
         ),
         tokenizer=tokenizer,
         chat_template=artifact.chat_template,
         runner=runner,
     )
+
+
+def _precision(file: Path, graph: Graph) -> str:
+    """How the weights are stored and, if that is another form, how they compute."""
+    stored = precision_of(file)
+    if graph.few is not graph.many:
+        return f"{stored}+prefill-int8"
+    return f"{stored}-as-int8" if graph.is_int8 else stored

@@ -42,9 +42,11 @@ class OnnxRunner:
             num_kv_heads=graph.num_kv_heads,
             head_size=graph.head_size,
         )
+        self.many_from: int | None = None
+        """Rows from which a decode run takes the form of the weights for many positions; None: never."""
         self._sampler = Sampler()
         self._tile = query_tile(graph.head_size, level2_cache_bytes())
-        self._decode_bindings: dict[int, ort.IOBinding] = {}
+        self._decode_bindings: dict[tuple[int, bool], ort.IOBinding] = {}
         self._prefill_bindings: dict[int, ort.IOBinding] = {}
         # Buffers keep their address for good; what is not written takes no memory.
         slots, capacity = layout.num_slots, layout.capacity
@@ -113,29 +115,31 @@ class OnnxRunner:
         binding = self._prefill_bindings.get(slot)
         if binding is None:
             binding = self._prefill_bindings[slot] = self._bind_row_inputs(
-                self._graph.prefill, slot, 1
+                self._graph.many, slot, 1
             )
         _bind_input(binding, self._graph.names.input_ids, self._prompt_ids, [1, size])
         self._bind_draw(binding, self._prompt_end_at, drawn)
-        self._graph.prefill.run_with_iobinding(binding)
+        self._graph.many.run_with_iobinding(binding)
         return self._logits[:drawn]
 
     def _run_decode(self, rows: tuple[Sequence, ...]) -> npt.NDArray[np.float32]:
         """Logits [rows, vocab] after the newest token of each row."""
         num_rows = len(rows)
+        is_many = self.many_from is not None and num_rows >= self.many_from
+        session = self._graph.many if is_many else self._graph.few
         lengths = [row.num_tokens for row in rows]
         self._ids[:num_rows, 0] = [_last_id(row) for row in rows]
         self._lengths[:num_rows] = lengths
         self._lengths[:num_rows] -= 1
         self._longest[()] = max(lengths)
-        binding = self._decode_bindings.get(num_rows)
+        binding = self._decode_bindings.get((num_rows, is_many))
         if binding is None:
-            binding = self._decode_bindings[num_rows] = self._bind_row_inputs(
-                self._graph.decode, 0, num_rows
+            binding = self._decode_bindings[num_rows, is_many] = self._bind_row_inputs(
+                session, 0, num_rows
             )
             _bind_input(binding, self._graph.names.input_ids, self._ids, [num_rows, 1])
             self._bind_draw(binding, self._logits_at, num_rows)
-        self._graph.decode.run_with_iobinding(binding)
+        session.run_with_iobinding(binding)
         return self._logits[:num_rows]
 
     def _bind_row_inputs(

@@ -1,6 +1,6 @@
-"""Artifact + provider + threads → a session whose graph is what we think it is.
+"""Artifact + provider + threads + mode → sessions whose graph is what we think it is.
 
-ONNX Runtime falls back to the CPU without an error, so what the session got is compared with what was asked.
+ONNX Runtime falls back to the CPU without an error, so what a session got is compared with what was asked.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,9 @@ import onnxruntime as ort
 from common.errors import BadModel, Reason
 from worker.runtime.artifacts import Artifact
 from worker.runtime.graphs.edit import edited
-from worker.runtime.graphs.exported import read_exported
-from worker.runtime.graphs.row_int8 import RowInt8, with_row_int8
+from worker.runtime.graphs.exported import ExportedGraph, read_exported
+from worker.runtime.graphs.row_int8 import RowInt8, largest_block, with_row_int8
+from worker.runtime.mode import EXACT_BLOCK_MAX, Mode
 from worker.runtime.models.family import GraphNames, ModelFamily
 from worker.runtime.providers.spec import ProviderSpec
 
@@ -31,12 +32,14 @@ SPIN_US: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:
-    """A session on the edited graph (`worker.runtime.graphs.edit`), and the numbers that buffers are made from."""
+    """Sessions on the edited graph (`worker.runtime.graphs.edit`), and the numbers that buffers are made from."""
 
-    decode: ort.InferenceSession
-    """For runs of one position per row."""
-    prefill: ort.InferenceSession
+    few: ort.InferenceSession
+    """For runs of few positions."""
+    many: ort.InferenceSession
     """For runs of many positions; the same session where one form of the weights serves both."""
+    is_int8: bool
+    """Whether `many` computes with 8-bit integers made of weights that are stored in another form."""
     names: GraphNames
     num_layers: int
     num_kv_heads: int
@@ -50,12 +53,13 @@ def open_graph(
     provider: ProviderSpec,
     threads: int,
     *,
+    mode: Mode,
     prefill_int8: bool,
 ) -> Graph:
-    """Checks the exported graph, edits it and loads it, with `prefill_int8` once for each phase.
+    """Checks the exported graph, edits it and loads it in the forms that `mode` asks for.
 
     Raises `BadModel`: PROVIDER_UNAVAILABLE, MODEL_FILE_MISSING or MODEL_FILE_INVALID (the file cannot be loaded),
-    MODEL_GRAPH_UNSUPPORTED (it is not the graph that the configuration describes).
+    MODEL_GRAPH_UNSUPPORTED (it is not the graph that the configuration describes, or cannot keep what `mode` promises).
     """
     missing = [name for name in provider.ort_names if name not in ort.get_available_providers()]
     if missing:
@@ -67,25 +71,13 @@ def open_graph(
             f"provider {provider.name!r} is not served yet: keys and values live in host memory"
         )
     exported = read_exported(artifact, family)
-    model = edited(exported)
-    decode = _load(artifact, model, _options(artifact, provider, threads), provider)
-    prefill = decode
-    if prefill_int8:
-        # One position alone is drawn from after a prompt, so the output matrix stays in the form for few positions.
-        several = with_row_int8(model, artifact.graph, keep=[exported.names.logits])
-        if several.files:
-            options = _options(artifact, provider, threads)
-            # Decoding comes next: threads of this session that went on looking for work would be in its way.
-            options.add_session_config_entry("session.force_spinning_stop", "1")
-            files = _in_memory(several, artifact.graph.parent)
-            options.add_external_initializers_from_files_in_memory(
-                list(files), list(files.values()), [array.nbytes for array in files.values()]
-            )
-            prefill = _load(artifact, several.model, options, provider)
-            del files  # not before: until the session is made, the options point into it
+    forms = _open_forms(
+        _Loader(artifact, provider, threads), exported, mode=mode, prefill_int8=prefill_int8
+    )
     return Graph(
-        decode=decode,
-        prefill=prefill,
+        few=forms.few,
+        many=forms.many,
+        is_int8=forms.is_int8,
         names=exported.names,
         num_layers=exported.num_layers,
         num_kv_heads=exported.num_kv_heads,
@@ -94,63 +86,120 @@ def open_graph(
     )
 
 
-def _options(artifact: Artifact, provider: ProviderSpec, threads: int) -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    # Prompts come in every length: a memory pattern per shape would be kept for each of them.
-    options.enable_mem_pattern = False
-    options.log_severity_level = 3
-    options.add_session_config_entry(
-        "session.intra_op.allow_spinning", "1" if provider.spins else "0"
-    )
-    options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_US))
-    # The graph comes as bytes; its large tensors are read from the files that it names, here.
-    options.add_session_config_entry(
-        "session.model_external_initializers_file_folder_path", str(artifact.graph.parent)
-    )
-    for key, value in provider.config_entries.items():
-        options.add_session_config_entry(key, value)
-    return options
+@dataclass(frozen=True, slots=True)
+class _Forms:
+    few: ort.InferenceSession
+    many: ort.InferenceSession
+    is_int8: bool
 
 
-def _load(
-    artifact: Artifact, model: onnx.ModelProto, options: ort.SessionOptions, provider: ProviderSpec
-) -> ort.InferenceSession:
-    providers: list[Any] = [
-        (name, dict(provider.options.get(name, {}))) for name in provider.ort_names
-    ]
+def _open_forms(
+    loader: _Loader, exported: ExportedGraph, *, mode: Mode, prefill_int8: bool
+) -> _Forms:
+    """The weights as they are stored, as 8-bit integers, or one of each.
+
+    Blocks that make a row depend on its company give way to integers in every run where company must not count.
+    """
+    model = edited(exported)
+    block = largest_block(model)
+    one_form = mode == "exact" and block > EXACT_BLOCK_MAX
+    if one_form and not prefill_int8:
+        raise BadModel(
+            f"{exported.file}: mode exact needs prefill_int8 for weights in blocks of {block}; as they are stored, "
+            "a row depends on its company",
+            reason=Reason.MODEL_GRAPH_UNSUPPORTED,
+        )
+    if not block or not prefill_int8:
+        session = loader.load(model)
+        return _Forms(session, session, is_int8=False)
+    # After a prompt one position is drawn from: the output matrix stays as it is unless many rows are decoded so.
+    keep = [exported.names.logits] if mode == "exact" and not one_form else []
     try:
-        session = ort.InferenceSession(
-            model.SerializeToString(), options, providers=providers, enable_fallback=0
+        int8 = with_row_int8(model, loader.file, keep=keep)
+    except (OSError, ValueError) as error:
+        raise _load_error(loader.file, error) from error
+    many = loader.load_int8(int8)
+    return _Forms(many if one_form else loader.load(model), many, is_int8=True)
+
+
+@final
+class _Loader:
+    """Sessions of one artifact on one provider."""
+
+    def __init__(self, artifact: Artifact, provider: ProviderSpec, threads: int) -> None:
+        self.file: Path = artifact.graph
+        self._provider = provider
+        self._threads = threads
+
+    def load(self, model: onnx.ModelProto) -> ort.InferenceSession:
+        """Weights from the files beside the graph."""
+        return self._load(model, self._options())
+
+    def load_int8(self, int8: RowInt8) -> ort.InferenceSession:
+        """Weights from memory, and everything else with them."""
+        options = self._options()
+        # The other form's turn comes next: threads of this one that went on looking for work would be in its way.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        files = self._in_memory(int8)
+        options.add_external_initializers_from_files_in_memory(
+            list(files), list(files.values()), [array.nbytes for array in files.values()]
         )
-    except Exception as error:  # onnxruntime's exceptions share no base class
-        raise _load_error(artifact, error) from error
-    session.disable_fallback()
-    if session.get_providers()[0] != provider.ort_names[0]:
-        raise _no_provider(
-            f"provider {provider.name!r} could not start; onnxruntime offered {', '.join(session.get_providers())}"
-        )
-    return session
+        session = self._load(int8.model, options)
+        del files  # not before: until the session is made, the options point into it
+        return session
+
+    def _options(self) -> ort.SessionOptions:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        # Prompts come in every length: a memory pattern per shape would be kept for each of them.
+        options.enable_mem_pattern = False
+        options.log_severity_level = 3
+        entries = {
+            "session.intra_op.allow_spinning": "1" if self._provider.spins else "0",
+            "session.intra_op.spin_duration_us": str(SPIN_US),
+            # The graph comes as bytes; its large tensors are read from the files that it names, here.
+            "session.model_external_initializers_file_folder_path": str(self.file.parent),
+            **self._provider.config_entries,
+        }
+        for key, value in entries.items():
+            options.add_session_config_entry(key, value)
+        return options
+
+    def _in_memory(self, int8: RowInt8) -> dict[str, npt.NDArray[np.uint8]]:
+        """Every file that the graph names: with one of them in memory ONNX Runtime wants all of them there."""
+        files: dict[str, npt.NDArray[np.uint8]] = {
+            entry.value: np.memmap(self.file.parent / entry.value, np.uint8, "r")
+            for tensor in int8.model.graph.initializer
+            for entry in tensor.external_data
+            if entry.key == "location" and entry.value not in int8.files
+        }
+        files |= {name: array.reshape(-1).view(np.uint8) for name, array in int8.files.items()}
+        return files
+
+    def _load(self, model: onnx.ModelProto, options: ort.SessionOptions) -> ort.InferenceSession:
+        provider = self._provider
+        providers: list[Any] = [
+            (name, dict(provider.options.get(name, {}))) for name in provider.ort_names
+        ]
+        try:
+            session = ort.InferenceSession(
+                model.SerializeToString(), options, providers=providers, enable_fallback=0
+            )
+        except Exception as error:  # onnxruntime's exceptions share no base class
+            raise _load_error(self.file, error) from error
+        session.disable_fallback()
+        if session.get_providers()[0] != provider.ort_names[0]:
+            raise _no_provider(
+                f"provider {provider.name!r} could not start; onnxruntime offered {', '.join(session.get_providers())}"
+            )
+        return session
 
 
-def _in_memory(several: RowInt8, folder: Path) -> dict[str, npt.NDArray[np.uint8]]:
-    """Every file that the graph names: with one of them in memory ONNX Runtime wants all of them there."""
-    files: dict[str, npt.NDArray[np.uint8]] = {
-        entry.value: np.memmap(folder / entry.value, np.uint8, "r")
-        for tensor in several.model.graph.initializer
-        for entry in tensor.external_data
-        if entry.key == "location" and entry.value not in several.files
-    }
-    files |= {name: array.reshape(-1).view(np.uint8) for name, array in several.files.items()}
-    return files
-
-
-def _load_error(artifact: Artifact, error: Exception) -> BadModel:
+def _load_error(graph: Path, error: Exception) -> BadModel:
     """Names the file that is at fault: the graph, or the weights that it points to."""
     text = " ".join(str(error).split())
-    graph = artifact.graph
     data = re.search(r"[\w.\-]+[._]data(_\d+)?\b", text)
     name = data.group() if data else graph.name
     if data and not (graph.parent / name).exists():

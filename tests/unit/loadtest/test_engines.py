@@ -69,7 +69,7 @@ def test_two_engines_take_turns() -> None:
     ]
     assert len(figures) == 2 * 2 * 2
     assert all(one.tokens_per_s > 0 for one in figures)
-    assert facts["one"]["precision"] == "fp32"
+    assert facts["one"]["precision"] == "fp32, exact"
     assert facts["one"]["rss"] > 0
 
 
@@ -84,6 +84,8 @@ def test_an_engine_that_cannot_start_ends_the_contest() -> None:
 
 def test_the_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
     small = [
+        "--mode",
+        "exact",
         "--streams",
         "1",
         "--prompts",
@@ -107,4 +109,4 @@ def test_the_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*arguments, *small]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [one["measure"]["kind"] for one in found["figures"]] == ["decode", "prefill"]
-    assert found["engines"]["lepton"]["threads"] == 1
+    assert found["engines"]["lepton, exact"]["threads"] == 1

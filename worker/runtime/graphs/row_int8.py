@@ -27,7 +27,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["RowInt8", "dequantized", "with_row_int8"]
+__all__ = ["RowInt8", "dequantized", "largest_block", "with_row_int8"]
 
 _SCALE_MIN: Final = 1e-20
 """Of a position that is all zero."""
@@ -62,6 +62,20 @@ def with_row_int8(model: onnx.ModelProto, graph_file: Path, *, keep: Iterable[st
     del edited.graph.node[:]
     edited.graph.node.extend(nodes)
     return RowInt8(model=edited, files=editor.finish())
+
+
+def largest_block(model: onnx.ModelProto) -> int:
+    """Of the block-quantised weights, the most values that share a scale; 0 without any."""
+    return max(
+        (
+            attribute.i
+            for node in model.graph.node
+            if node.op_type == "MatMulNBits"
+            for attribute in node.attribute
+            if attribute.name == "block_size"
+        ),
+        default=0,
+    )
 
 
 def dequantized(

@@ -14,8 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from common.errors import BadModel, Reason
 from tests.support.processes import DEMO_MODEL
-from tests.support.tiny_models import TINY_LLAMA, TINY_LLAMA_INT4
+from tests.support.tiny_models import (
+    TINY_LLAMA,
+    TINY_LLAMA_INT4,
+    TINY_LLAMA_INT4_BLOCK64,
+    copy_model,
+)
 from worker.runtime.graphs.row_int8 import RowInt8, dequantized, with_row_int8
 from worker.runtime.model import load_model
 
@@ -198,3 +204,29 @@ def test_a_model_without_blocks_has_one_form() -> None:
 def test_the_demo_model_answers_its_golden_prompt_in_this_form() -> None:
     info = load_model(DEMO_MODEL, name="demo", threads=1, prefill_int8=True).info
     assert "int4-block32+prefill-int8" in info.fingerprint
+
+
+def test_exact_is_refused_where_it_cannot_be_kept() -> None:
+    with pytest.raises(BadModel, match="prefill_int8 for weights in blocks of 64") as caught:
+        load_model(TINY_LLAMA_INT4_BLOCK64, name="tiny", threads=1, prefill_int8=False)
+    assert caught.value.reason is Reason.MODEL_GRAPH_UNSUPPORTED
+
+
+@pytest.mark.parametrize("source", [TINY_LLAMA_INT4, TINY_LLAMA_INT4_BLOCK64], ids=lambda f: f.name)
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [("missing", Reason.MODEL_FILE_MISSING), ("cut", Reason.MODEL_FILE_INVALID)],
+)
+def test_weights_that_cannot_be_read_name_their_file(
+    source: Path, harm: str, reason: Reason, tmp_path: Path
+) -> None:
+    folder = copy_model(source, tmp_path / "model")
+    data = folder / "model.onnx.data"
+    if harm == "missing":
+        data.unlink()
+    else:
+        data.write_bytes(data.read_bytes()[:1000])
+    with pytest.raises(BadModel) as caught:
+        load_model(folder, name="tiny", threads=1, prefill_int8=True)
+    assert caught.value.reason is reason
+    assert caught.value.message.startswith("model.onnx")

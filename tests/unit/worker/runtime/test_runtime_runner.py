@@ -19,6 +19,7 @@ from tests.support.tiny_models import (
     TINY_FAMILIES,
     TINY_LLAMA,
     TINY_LLAMA_INT4,
+    TINY_LLAMA_INT4_BLOCK64,
     TINY_QWEN2,
     copy_model,
     golden_cases,
@@ -39,8 +40,9 @@ FP32 = [TINY_LLAMA, TINY_QWEN2]
 ALL = [
     *((folder, False) for folder in (*TINY_FAMILIES, TINY_LLAMA_INT4)),
     (TINY_LLAMA_INT4, True),
+    (TINY_LLAMA_INT4_BLOCK64, True),
 ]
-"""Every form of the weights; the last has one of its own for prompts."""
+"""Every form of the weights: as stored, with one of its own for prompts, and with that one for everything."""
 Logits = npt.NDArray[np.float32]
 
 
@@ -431,6 +433,53 @@ def test_one_result_per_row_and_per_prompt_that_ends() -> None:
     assert [len(r.top) for r in results if r.sequence is row] == [2]
     runner.release(row)
     runner.release(row)
+
+
+def decoded_together(model: LoadedModel, num_rows: int) -> list[bytes]:
+    """Logits of the same token in each of `num_rows` rows."""
+    rows = []
+    for slot in range(num_rows):
+        row = make_sequence([5, 6, 7, 8], slot=slot)
+        for batch in prefill(row):
+            compute(model.runner, batch)
+        advance(row, 9)
+        rows.append(row)
+    found = compute(model.runner, Batch(decode=tuple(rows)))
+    return [found[row.id].tobytes() for row in rows]
+
+
+def test_large_blocks_as_stored_depend_on_company() -> None:
+    """Why the mode `exact` does not decode with them: the negative control of the tests above."""
+    stored = load_tiny(TINY_LLAMA_INT4_BLOCK64, mode="fast")
+    assert stored.runner.many_from is None
+    assert decoded_together(stored, 2)[0] != decoded_together(stored, 1)[0]
+    exact = load_tiny(TINY_LLAMA_INT4_BLOCK64, prefill_int8=True)
+    assert decoded_together(exact, 2) == decoded_together(exact, 1) * 2
+    assert "/exact/int4-block64-as-int8/" in exact.info.fingerprint
+
+
+def test_rounding_once_more_costs_little_beside_the_first_time() -> None:
+    """Errors against fp32, after a prompt."""
+    rng, errors = random.Random(12), {False: 0.0, True: 0.0}
+    for _ in range(20):
+        prompt = [rng.randrange(300) for _ in range(40)]
+        exact = generate_alone(load_tiny(TINY_LLAMA), prompt, 1)[1][0]
+        for prefill_int8 in errors:
+            model = load_tiny(TINY_LLAMA_INT4, prefill_int8=prefill_int8)
+            errors[prefill_int8] += float(
+                np.square(generate_alone(model, prompt, 1)[1][0] - exact).sum()
+            )
+    assert 0 < errors[True] < 1.1 * errors[False]
+
+
+def test_the_mode_fast_chooses_by_the_number_of_rows() -> None:
+    model = load_tiny(TINY_LLAMA_INT4, prefill_int8=True, mode="fast")
+    assert "/fast/int4-block32+prefill-int8/" in model.info.fingerprint
+    model.runner.many_from = 2
+    few, many = decoded_together(model, 1), decoded_together(model, 2)
+    assert few[0] != many[0]
+    model.runner.many_from = 1
+    assert decoded_together(model, 1)[0] == many[0]
 
 
 def test_every_family_has_a_golden_model() -> None:
