@@ -36,13 +36,13 @@ TASKS: dict[str, Sampler] = {
     "echo": echo.sample,
 }
 SHARES = {
-    "arithmetic": 36,
-    "sentiment": 20,
-    "extraction": 22,
+    "arithmetic": 26,
+    "sentiment": 16,
+    "extraction": 38,
     "summary": 12,
-    "facts": 9,
-    "smalltalk": 5,
-    "echo": 12,
+    "facts": 10,
+    "smalltalk": 7,
+    "echo": 14,
 }
 COPYING_SHARES = SHARES | {"echo": 110, "extraction": 40, "arithmetic": 24}
 """At the beginning of training: most answers repeat what was asked."""
