@@ -197,7 +197,8 @@ async def test_a_second_ctrl_c_does_not_wait_for_calls(tmp_path: Path) -> None:
     async with lepton_up(tmp_path, "--etcd=none", "--workers=1") as up:
         await up.until_ready()
         asking = await start_lepton(
-            "generate", QUESTION, "--ignore-eos", "-n", "8", "--json", state=tmp_path
+            *("generate", QUESTION, "--ignore-eos", "--max-tokens", "900", "-n", "8", "--json"),
+            state=tmp_path,
         )
         assert asking.stdout is not None
         assert b"started" in await asking.stdout.readline()
