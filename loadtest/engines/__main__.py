@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         json.dump(to_json(figures, facts), sys.stdout, indent=2)
     else:
         console = Console()
-        console.print(figures_table(figures))
+        console.print(figures_table(figures, list(facts)))
         for label, fact in facts.items():
             console.print(
                 f"{label}: {fact['name']} ({fact['version']}), {fact['precision']}, "

@@ -14,11 +14,11 @@ from loadtest.engines.contest import Figure, Measure
 __all__ = ["figures_table", "ratios", "to_json"]
 
 
-def figures_table(figures: Sequence[Figure]) -> Table:
-    """Tokens/s: one line an engine, one column a measure; below, the ratio of the first engine to the best other."""
-    measures, labels = _measures(figures), list(dict.fromkeys(f.label for f in figures))
+def figures_table(figures: Sequence[Figure], labels: Sequence[str]) -> Table:
+    """Tokens/s: one line for each of `labels`, one column a measure; below, the ratio of the first to the best other."""
+    measures = _measures(figures)
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
-    table.add_column("tokens/s")
+    table.add_column("tokens/s", no_wrap=True)
     for measure in measures:
         table.add_column(str(measure), justify="right", no_wrap=True)
     for label in labels:
