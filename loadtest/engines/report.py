@@ -15,7 +15,7 @@ __all__ = ["figures_table", "ratios", "to_json"]
 
 
 def figures_table(figures: Sequence[Figure], labels: Sequence[str]) -> Table:
-    """Tokens/s: one line for each of `labels`, one column a measure; below, the ratio of the first to the best other."""
+    """Tokens/s: a line for each of `labels`, a column for each measure; below, the first over the best other."""
     measures = _measures(figures)
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
     table.add_column("tokens/s", no_wrap=True)
