@@ -212,11 +212,10 @@ async def test_a_drain_of_more_than_an_hour_is_refused_and_nothing_begins() -> N
 async def test_a_drain_that_is_too_short_ends_calls_with_a_typed_error() -> None:
     runner = FakeRunner(capacity=1_000_000)
     async with worker_of(runner) as worker:
-        call = asyncio.ensure_future(worker.ask("abc", stop={"max_tokens": 900_000}))
-        await until(
-            lambda: worker.running.engine.load().running == 1, within_s=5, what="a running call"
-        )
-        assert not await worker.running.drain(0.05)
+        with runner.hold():  # it would fill the event loop with tokens
+            call = asyncio.ensure_future(worker.ask("abc", stop={"max_tokens": 900_000}))
+            await asyncio.to_thread(runner.wait_entered)
+            assert not await worker.running.drain(0.05)
     answer = await call
     assert answer.error is not None
     assert answer.error.reason == "DRAINING"
