@@ -24,14 +24,11 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints; returns the exit code."""
     wish = _parser().parse_args(arguments)
-    contestants = [
-        *(
-            Contestant(label=f"{label}, {mode}", engine=engine, model=model)
-            for label, model in wish.model
-            for mode, engine in (("fast", "lepton-fast"), ("exact", "lepton"))
-            if wish.mode in (mode, "both")
-        ),
-        *wish.beside,
+    ours = [
+        Contestant(label=f"{label}, {mode}", engine=engine, model=model)
+        for label, model in wish.model
+        for mode, engine in (("fast", "lepton-fast"), ("exact", "lepton"))
+        if wish.mode in (mode, "both")
     ]
     plan = Plan(
         measures=(
@@ -46,12 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     talk = Console(stderr=True)
     with talk.status("starting") as status:
-        figures, facts = run_contest(contestants, plan, status.update)
+        figures, facts = run_contest([*ours, *wish.beside], plan, status.update)
     if wish.json:
         json.dump(to_json(figures, facts), sys.stdout, indent=2)
     else:
         console = Console()
-        console.print(figures_table(figures, list(facts)))
+        console.print(
+            figures_table(figures, *([one.label for one in side] for side in (ours, wish.beside)))
+        )
         for label, fact in facts.items():
             console.print(
                 f"{label}: {fact['name']} ({fact['version']}), {fact['precision']}, "

@@ -52,7 +52,9 @@ def test_a_ratio_is_taken_within_one_round_and_to_the_best_other() -> None:
         *(figure("ours", 1, 120.0), figure("a", 1, 100.0), figure("b", 1, 60.0)),
         *(figure("ours", 2, 60.0), figure("a", 2, 30.0), figure("b", 2, 40.0)),
     ]
-    assert ratios(figures, DECODE, "ours") == [1.2, 1.5]
+    assert ratios(figures, DECODE, "ours", ["a", "b"]) == [1.2, 1.5]
+    # Another form of ours is nobody whom we compete with.
+    assert ratios(figures, DECODE, "ours", ["b"]) == [2.0, 1.5]
 
 
 def test_two_engines_take_turns() -> None:
