@@ -1,0 +1,480 @@
+/* Attention over keys and values that stay where they are, for any mix of prompts and single tokens in one run.
+ *
+ *   query      float32 [.., tokens, (heads + 2 kv_heads) size], or [.., tokens, heads size] beside
+ *   key, value float32 [.., tokens, kv_heads size], optional
+ *   keys       float32 [slots, kv_heads, capacity, size], written in place, in tiles of 16 positions: see below
+ *   values     float32 [slots, kv_heads, capacity, size], written in place
+ *   slots      int32 [rows]      where each row's keys and values are
+ *   starts     int32 [rows + 1]  a row's tokens of this run are starts[r] .. starts[r + 1]
+ *   lengths    int32 [rows]      a row's tokens after this run
+ *   cos, sin   float32 [positions, rotated / 2], optional
+ *   out        float32 [.., tokens, heads size]
+ *
+ * Keys lie as [capacity / 16][size][16 positions], so that sixteen scores come from one column of multiplications,
+ * without a sum across lanes. The order of every sum depends on positions alone: a token gets the same bits as the last
+ * of a prompt, within a chunk, or by itself.
+ *
+ * Rotation as in Su et al., "RoFormer", 2021; grouped heads as in Ainslie et al., "GQA", 2023.
+ */
+#include <immintrin.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "operators.h"
+#include "tensor.h"
+
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
+#define INLINE static inline __attribute__((always_inline)) TARGET
+
+enum { LANES = 16, ROWS = 8, ROWS_FEW = 4, QUERIES_MAX = 16, HEAD_MAX = 512 };
+/* Scores that are kept at once should stay in the level-2 cache. */
+enum { SCORES_BYTES = 256 << 10 };
+
+typedef struct {
+  const OrtFunction *api;
+  int64_t heads, kv_heads, window, rotates, interleaved;
+  float scale, softcap;
+} Attention;
+
+/* Queries [first, first + count) of a row, for one head of keys and values. */
+typedef struct {
+  int32_t row, kv_head, first, count;
+} Task;
+
+typedef struct {
+  const Attention *op;
+  int64_t size, capacity, group, rotated; /* of a head; of a slot; heads to a kv head; dimensions that are rotated */
+  const float *query, *key, *value;
+  int64_t query_stride, kv_stride;
+  float *keys, *values, *out;
+  const int32_t *slots, *starts, *lengths;
+  const float *cos, *sin;
+  const Task *tasks;
+  int appends; /* whether a task writes its own keys and values first */
+  int failed;
+} Call;
+
+/* e^x for x <= 0 to about one unit in the last place: 2^n · e^r with |r| <= ln 2 / 2, the latter by its series. */
+INLINE __m512 exponential(__m512 x) {
+  const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 0);
+  __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
+  r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
+  __m512 p = _mm512_set1_ps(1.0f / 720);
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 120));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 24));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 6));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.5f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
+  return _mm512_scalef_ps(p, n);
+}
+
+/* cap · tanh(x / cap) */
+INLINE __m512 capped(__m512 x, float cap) {
+  const __m512 sign = _mm512_set1_ps(-0.0f), one = _mm512_set1_ps(1.0f);
+  const __m512 at = _mm512_mul_ps(x, _mm512_set1_ps(1.0f / cap));
+  const __m512 e = exponential(_mm512_mul_ps(_mm512_abs_ps(at), _mm512_set1_ps(-2.0f)));
+  const __m512 size = _mm512_div_ps(_mm512_sub_ps(one, e), _mm512_add_ps(one, e));
+  return _mm512_mul_ps(_mm512_set1_ps(cap), _mm512_or_ps(size, _mm512_and_ps(at, sign)));
+}
+
+TARGET static void rotate(const Call *call, const float *x, int64_t position, float *y) {
+  const int64_t half = call->rotated / 2;
+  const float *cos = call->cos + position * half, *sin = call->sin + position * half;
+  if (call->op->interleaved) {
+    for (int64_t i = 0; i < half; i++) {
+      const float a = x[2 * i], b = x[2 * i + 1];
+      y[2 * i] = a * cos[i] - b * sin[i];
+      y[2 * i + 1] = a * sin[i] + b * cos[i];
+    }
+  } else {
+    for (int64_t i = 0; i < half; i++) {
+      const float a = x[i], b = x[i + half];
+      y[i] = a * cos[i] - b * sin[i];
+      y[i + half] = a * sin[i] + b * cos[i];
+    }
+  }
+  memcpy(y + call->rotated, x + call->rotated, (call->size - call->rotated) * sizeof(float));
+}
+
+/* Where the token `0` of this run stands in its row. */
+static int64_t past_of(const Call *call, int32_t row) {
+  return call->lengths[row] - (call->starts[row + 1] - call->starts[row]);
+}
+
+static float *cache_of(const Call *call, float *cache, const Task *task) {
+  const int64_t head = (int64_t)call->slots[task->row] * call->op->kv_heads + task->kv_head;
+  return cache + head * call->capacity * call->size;
+}
+
+/* Writes keys and values of a task's tokens. */
+TARGET static void append(const Call *call, const Task *task) {
+  const int64_t size = call->size, start = call->starts[task->row], past = past_of(call, task->row);
+  float *keys = cache_of(call, call->keys, task), *values = cache_of(call, call->values, task);
+  float rotated[HEAD_MAX];
+  for (int64_t token = task->first; token < task->first + task->count; token++) {
+    const int64_t position = past + token;
+    const int64_t from = (start + token) * call->kv_stride + task->kv_head * size;
+    const float *key = call->key + from;
+    if (call->rotated) {
+      rotate(call, key, position, rotated);
+      key = rotated;
+    }
+    float *tile = keys + position / LANES * LANES * size + position % LANES;
+    for (int64_t i = 0; i < size; i++) tile[i * LANES] = key[i];
+    memcpy(values + position * size, call->value + from, size * sizeof(float));
+  }
+}
+
+/* Scores of `rows` queries [size][rows] with `tiles` tiles of keys. */
+INLINE void score(const float *queries, const float *keys, int64_t size, int rows, int tiles, float *scores,
+                  int64_t stride) {
+  __m512 sum[ROWS][4];
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; r++)
+#pragma GCC unroll 8
+    for (int t = 0; t < tiles; t++) sum[r][t] = _mm512_setzero_ps();
+  for (int64_t i = 0; i < size; i++) {
+    __m512 key[4];
+#pragma GCC unroll 8
+    for (int t = 0; t < tiles; t++) key[t] = _mm512_loadu_ps(keys + (t * size + i) * LANES);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) {
+      const __m512 query = _mm512_set1_ps(queries[i * rows + r]);
+#pragma GCC unroll 8
+      for (int t = 0; t < tiles; t++) sum[r][t] = _mm512_fmadd_ps(key[t], query, sum[r][t]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; r++)
+#pragma GCC unroll 8
+    for (int t = 0; t < tiles; t++) _mm512_storeu_ps(scores + r * stride + t * LANES, sum[r][t]);
+}
+
+/* Sums of values over positions [from, to), weighted for `rows` queries, `vectors` times 16 dimensions. */
+INLINE void weigh(const float *weights, int64_t stride, const float *values, int64_t size, int64_t from, int64_t to,
+                  int rows, int vectors, float *const *outs) {
+  __m512 sum[4][4];
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; r++)
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; v++) sum[r][v] = _mm512_setzero_ps();
+  for (int64_t t = from; t < to; t++) {
+    __m512 value[4];
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; v++) value[v] = _mm512_loadu_ps(values + t * size + v * LANES);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++) {
+      const __m512 weight = _mm512_set1_ps(weights[r * stride + t]);
+#pragma GCC unroll 8
+      for (int v = 0; v < vectors; v++) sum[r][v] = _mm512_fmadd_ps(value[v], weight, sum[r][v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; r++)
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; v++) _mm512_storeu_ps(outs[r] + v * LANES, sum[r][v]);
+}
+
+#define SCORE(name) \
+  TARGET static __attribute__((noinline)) void name(const float *queries, const float *keys, int64_t size, int rows, \
+                                                    float *scores, int64_t stride)
+#define SCORED(rows, tiles) \
+  case rows: score(queries, keys, size, rows, tiles, scores, stride); break;
+SCORE(score_4) { switch (rows) { SCORED(1, 4) SCORED(2, 4) SCORED(3, 4) SCORED(4, 4) } }
+SCORE(score_2) { switch (rows) { SCORED(5, 2) SCORED(6, 2) SCORED(7, 2) SCORED(8, 2) } }
+SCORE(score_1) {
+  switch (rows) {
+    SCORED(1, 1) SCORED(2, 1) SCORED(3, 1) SCORED(4, 1) SCORED(5, 1) SCORED(6, 1) SCORED(7, 1) SCORED(8, 1)
+  }
+}
+
+#define WEIGH(name) \
+  TARGET static __attribute__((noinline)) void name(const float *weights, int64_t stride, const float *values, \
+                                                    int64_t size, int64_t from, int64_t to, int rows,          \
+                                                    float *const *outs)
+#define WEIGHED(rows, vectors) \
+  case rows: weigh(weights, stride, values, size, from, to, rows, vectors, outs); break;
+WEIGH(weigh_4) { switch (rows) { WEIGHED(1, 4) WEIGHED(2, 4) WEIGHED(3, 4) WEIGHED(4, 4) } }
+WEIGH(weigh_1) { switch (rows) { WEIGHED(1, 1) WEIGHED(2, 1) WEIGHED(3, 1) WEIGHED(4, 1) } }
+
+INLINE __mmask16 first_lanes(int64_t count) {
+  return count >= LANES ? 0xffff : count <= 0 ? 0 : (1u << count) - 1;
+}
+
+/* Scores of positions [begin, end) → weights that sum to 1; only [from, to) counts, the others become 0. */
+TARGET static void soften(float *scores, int64_t begin, int64_t end, int64_t from, int64_t to, float softcap) {
+  const __m512 none = _mm512_set1_ps(-INFINITY);
+  __m512 largest = none;
+  for (int64_t t = begin; t < end; t += LANES) {
+    __m512 x = _mm512_loadu_ps(scores + t);
+    if (softcap > 0) x = capped(x, softcap);
+    x = _mm512_mask_mov_ps(none, first_lanes(to - t) & ~first_lanes(from - t), x);
+    _mm512_storeu_ps(scores + t, x);
+    largest = _mm512_max_ps(largest, x);
+  }
+  const __m512 top = _mm512_set1_ps(_mm512_reduce_max_ps(largest));
+  __m512 sum = _mm512_setzero_ps();
+  for (int64_t t = begin; t < end; t += LANES) {
+    const __m512 e = exponential(_mm512_sub_ps(_mm512_loadu_ps(scores + t), top));
+    _mm512_storeu_ps(scores + t, e);
+    sum = _mm512_add_ps(sum, e);
+  }
+  const __m512 inverse = _mm512_set1_ps(1.0f / _mm512_reduce_add_ps(sum));
+  for (int64_t t = begin; t < end; t += LANES)
+    _mm512_storeu_ps(scores + t, _mm512_mul_ps(_mm512_loadu_ps(scores + t), inverse));
+}
+
+static int64_t round_up(int64_t x) { return (x + LANES - 1) / LANES * LANES; }
+
+/* A task's rows of scores, one for each query and each head of its group, by query first. */
+typedef struct {
+  const Call *call;
+  const Task *task;
+  int64_t num, past, start;      /* rows; position and index of the task's token 0 */
+  int64_t begin, stride;         /* first position that a row of scores holds, a multiple of 16; length of a row */
+  float *scores, *queries;       /* scores are counted by position */
+} Rows;
+
+static int64_t token_of(const Rows *rows, int64_t row) { return rows->task->first + row / rows->call->group; }
+static int64_t head_of(const Rows *rows, int64_t row) {
+  return rows->task->kv_head * rows->call->group + row % rows->call->group;
+}
+/* Positions [seen_from, seen_to) are what a row's query looks at. */
+static int64_t seen_to(const Rows *rows, int64_t row) { return rows->past + token_of(rows, row) + 1; }
+static int64_t seen_from(const Rows *rows, int64_t row) {
+  const int64_t window = rows->call->op->window, to = seen_to(rows, row);
+  return window > 0 && to > window ? to - window : 0;
+}
+
+TARGET static void score_rows(const Rows *rows, const float *keys) {
+  const Call *call = rows->call;
+  const int64_t size = call->size, stride = rows->stride;
+  float *queries = rows->queries;
+  for (int64_t first = 0; first < rows->num; first += ROWS) {
+    const int count = rows->num - first < ROWS ? (int)(rows->num - first) : ROWS;
+    for (int r = 0; r < count; r++) {
+      const int64_t token = token_of(rows, first + r);
+      const float *query = call->query + (rows->start + token) * call->query_stride + head_of(rows, first + r) * size;
+      float rotated[HEAD_MAX];
+      if (call->rotated) {
+        rotate(call, query, rows->past + token, rotated);
+        query = rotated;
+      }
+      for (int64_t i = 0; i < size; i++) queries[i * count + r] = query[i] * call->op->scale;
+    }
+    float *scores = rows->scores + first * stride;
+    const int64_t stop = round_up(seen_to(rows, first + count - 1));
+    int64_t t = rows->begin;
+    if (count <= ROWS_FEW)
+      for (; t + 4 * LANES <= stop; t += 4 * LANES) score_4(queries, keys + t * size, size, count, scores + t, stride);
+    else
+      for (; t + 2 * LANES <= stop; t += 2 * LANES) score_2(queries, keys + t * size, size, count, scores + t, stride);
+    for (; t < stop; t += LANES) score_1(queries, keys + t * size, size, count, scores + t, stride);
+  }
+}
+
+TARGET static void weigh_rows(const Rows *rows, const float *values) {
+  const Call *call = rows->call;
+  const int64_t size = call->size, stride = rows->stride;
+  for (int64_t first = 0; first < rows->num; first += 4) {
+    const int count = rows->num - first < 4 ? (int)(rows->num - first) : 4;
+    const int64_t from = seen_from(rows, first), to = seen_to(rows, first + count - 1);
+    float *weights = rows->scores + first * stride;
+    float *outs[4];
+    for (int r = 0; r < count; r++) {
+      outs[r] = call->out + ((rows->start + token_of(rows, first + r)) * call->op->heads + head_of(rows, first + r)) * size;
+      /* Positions that this query does not see but a later one of the four does. */
+      for (int64_t t = round_up(seen_to(rows, first + r)); t < to; t++) weights[r * stride + t] = 0;
+    }
+    int64_t at = 0;
+    for (; at + 4 * LANES <= size; at += 4 * LANES) {
+      weigh_4(weights, stride, values + at, size, from, to, count, outs);
+      for (int r = 0; r < count; r++) outs[r] += 4 * LANES;
+    }
+    for (; at < size; at += LANES) {
+      weigh_1(weights, stride, values + at, size, from, to, count, outs);
+      for (int r = 0; r < count; r++) outs[r] += LANES;
+    }
+  }
+}
+
+TARGET static void attend(void *argument, size_t index) {
+  Call *call = argument;
+  const Task *task = call->tasks + index;
+  if (call->appends) append(call, task);
+  Rows rows = {.call = call, .task = task, .num = task->count * call->group};
+  rows.past = past_of(call, task->row), rows.start = call->starts[task->row];
+  rows.begin = seen_from(&rows, 0) / LANES * LANES;
+  rows.stride = round_up(seen_to(&rows, rows.num - 1)) - rows.begin;
+  float *memory = scratch(1, (rows.num * rows.stride + ROWS * call->size) * sizeof(float));
+  if (memory == NULL) {
+    call->failed = 1;
+    return;
+  }
+  rows.queries = memory;
+  rows.scores = memory + ROWS * call->size - rows.begin;
+  score_rows(&rows, cache_of(call, call->keys, task));
+  for (int64_t r = 0; r < rows.num; r++)
+    soften(rows.scores + r * rows.stride, rows.begin, round_up(seen_to(&rows, r)), seen_from(&rows, r),
+           seen_to(&rows, r), call->op->softcap);
+  weigh_rows(&rows, cache_of(call, call->values, task));
+}
+
+TARGET static void append_task(void *argument, size_t index) {
+  const Call *call = argument;
+  append(call, call->tasks + index);
+}
+
+/* Tasks of at most `most` tokens for each row and head; the last tokens of a prompt first, as they take longest. */
+static size_t split(const Call *call, int64_t num_rows, int64_t (*most)(const Call *, int64_t row), Task *tasks) {
+  size_t count = 0;
+  for (int64_t row = 0; row < num_rows; row++) {
+    const int64_t step = most(call, row);
+    for (int64_t end = call->starts[row + 1] - call->starts[row]; end > 0; end = end > step ? end - step : 0) {
+      const int32_t first = end > step ? (int32_t)(end - step) : 0;
+      for (int32_t head = 0; head < call->op->kv_heads; head++)
+        tasks[count++] = (Task){(int32_t)row, head, first, (int32_t)end - first};
+    }
+  }
+  return count;
+}
+
+static int64_t most_appended(const Call *call, int64_t row) {
+  (void)call, (void)row;
+  return 64;
+}
+
+static int64_t most_attending(const Call *call, int64_t row) {
+  const int64_t fit = SCORES_BYTES / (int64_t)sizeof(float) / (call->group * round_up(call->lengths[row]));
+  return fit < 1 ? 1 : fit > QUERIES_MAX ? QUERIES_MAX : fit;
+}
+
+static OrtStatus *run(OrtKernelContext *context, Call *call, int64_t num_rows) {
+  const OrtFunction *api = call->op->api;
+  int64_t longest = 0;
+  for (int64_t row = 0; row < num_rows; row++) {
+    const int64_t count = call->starts[row + 1] - call->starts[row];
+    if (count > longest) longest = count;
+  }
+  Task *tasks = scratch(2, (call->starts[num_rows] + 1) * call->op->kv_heads * sizeof(Task));
+  if (tasks == NULL) return ort_status(api)(ORT_FAIL, "lepton.Attention: no memory");
+  call->tasks = tasks;
+  call->appends = longest <= 1; /* else a query may need keys that another task writes */
+  if (!call->appends)
+    TRY(ort_parallel_for(api)(context, append_task, split(call, num_rows, most_appended, tasks), 0, call));
+  TRY(ort_parallel_for(api)(context, attend, split(call, num_rows, most_attending, tasks), 0, call));
+  return call->failed ? ort_status(api)(ORT_FAIL, "lepton.Attention: no memory") : NULL;
+}
+
+/* What does not fit, in words; NULL when all does. `input` as above; fills in what follows from shapes. */
+static const char *check(Call *call, const Tensor *input) {
+  const Attention *op = call->op;
+  const Tensor *query = &input[0], *key = &input[1], *keys = &input[3], *slots = &input[5], *cos = &input[8];
+  if (keys->num_dims != 4 || keys->dims[1] != op->kv_heads || keys->dims[2] % LANES || keys->dims[3] % LANES ||
+      keys->dims[3] > HEAD_MAX || memcmp(keys->dims, input[4].dims, sizeof keys->dims))
+    return "lepton.Attention: keys and values are not [slots, kv_heads, capacity, size], the last two multiples of 16";
+  if (slots->num_dims != 1 || input[6].num_dims != 1 || input[7].num_dims != 1 ||
+      input[6].dims[0] != slots->dims[0] + 1 || input[7].dims[0] != slots->dims[0])
+    return "lepton.Attention: slots, starts and lengths do not fit each other";
+  if (query->num_dims < 2) return "lepton.Attention: query has no tokens";
+  if (op->rotates && (cos->data == NULL || input[9].data == NULL || cos->num_dims != 2 || 2 * cos->dims[1] > keys->dims[3]))
+    return "lepton.Attention: cos and sin do not fit a head";
+
+  call->size = keys->dims[3], call->capacity = keys->dims[2], call->group = op->heads / op->kv_heads;
+  call->rotated = op->rotates ? 2 * cos->dims[1] : 0;
+  const int64_t own = op->heads * call->size, shared = op->kv_heads * call->size;
+  call->query_stride = query->dims[query->num_dims - 1];
+  if (key->data == NULL) {
+    call->kv_stride = call->query_stride;
+    call->key = call->query + own, call->value = call->key + shared;
+    if (call->query_stride != own + 2 * shared) return "lepton.Attention: query, key and value have another width";
+  } else {
+    call->kv_stride = shared;
+    call->key = key->data, call->value = input[2].data;
+    if (call->query_stride != own || key->dims[key->num_dims - 1] != shared || call->value == NULL)
+      return "lepton.Attention: query, key or value has another width";
+  }
+  int64_t tokens = 1, next = 0;
+  for (size_t i = 0; i + 1 < query->num_dims; i++) tokens *= query->dims[i];
+  for (int64_t row = 0; row < slots->dims[0]; row++) {
+    const int64_t count = call->starts[row + 1] - call->starts[row];
+    if (call->starts[row] != next || count < 1 || call->lengths[row] < count || call->lengths[row] > call->capacity ||
+        call->slots[row] < 0 || call->slots[row] >= keys->dims[0] || (op->rotates && call->lengths[row] > cos->dims[0]))
+      return "lepton.Attention: a row is out of bounds";
+    next += count;
+  }
+  return next == tokens ? NULL : "lepton.Attention: starts do not cover the tokens";
+}
+
+static OrtStatus *compute(void *kernel, OrtKernelContext *context) {
+  const Attention *op = kernel;
+  Tensor input[10];
+  for (size_t i = 0; i < 10; i++) TRY(tensor_input(op->api, context, i, &input[i]));
+  Call call = {.op = op, .query = input[0].data, .keys = input[3].data, .values = input[4].data};
+  call.slots = input[5].data, call.starts = input[6].data, call.lengths = input[7].data;
+  call.cos = input[8].data, call.sin = input[9].data;
+  const char *wrong = check(&call, input);
+  if (wrong != NULL) return ort_status(op->api)(ORT_INVALID_ARGUMENT, wrong);
+  Tensor out = input[0];
+  out.dims[out.num_dims - 1] = op->heads * call.size;
+  TRY(tensor_output(op->api, context, 0, &out));
+  call.out = out.data;
+  return run(context, &call, input[5].dims[0]);
+}
+
+static OrtStatus *create(const struct OrtCustomOp *self, const OrtFunction *api, const OrtKernelInfo *info,
+                         void **kernel) {
+  (void)self;
+  Attention op = {.api = api};
+  TRY(ort_attribute_int(api)(info, "num_heads", &op.heads));
+  TRY(ort_attribute_int(api)(info, "kv_num_heads", &op.kv_heads));
+  TRY(ort_attribute_int(api)(info, "local_window_size", &op.window));
+  TRY(ort_attribute_int(api)(info, "do_rotary", &op.rotates));
+  TRY(ort_attribute_int(api)(info, "rotary_interleaved", &op.interleaved));
+  TRY(ort_attribute_float(api)(info, "scale", &op.scale));
+  TRY(ort_attribute_float(api)(info, "softcap", &op.softcap));
+  if (op.kv_heads < 1 || op.heads < op.kv_heads || op.heads % op.kv_heads != 0 || !(op.scale > 0))
+    return ort_status(api)(ORT_INVALID_ARGUMENT, "lepton.Attention: attributes out of range");
+  *kernel = malloc(sizeof op);
+  if (*kernel == NULL) return ort_status(api)(ORT_FAIL, "lepton.Attention: no memory");
+  memcpy(*kernel, &op, sizeof op);
+  return NULL;
+}
+
+static const char *name(const struct OrtCustomOp *self) {
+  (void)self;
+  return "Attention";
+}
+
+static size_t num_inputs(const struct OrtCustomOp *self) {
+  (void)self;
+  return 10;
+}
+
+static int input_type(const struct OrtCustomOp *self, size_t index) {
+  (void)self;
+  return index >= 5 && index <= 7 ? ORT_INT32 : ORT_FLOAT;
+}
+
+static int input_kind(const struct OrtCustomOp *self, size_t index) {
+  (void)self;
+  return index == 1 || index == 2 || index >= 8 ? ORT_OPTIONAL : ORT_REQUIRED;
+}
+
+const struct OrtCustomOp attention = {
+    .version = ORT_ABI_VERSION,
+    .name = name,
+    .provider = operator_provider,
+    .input_type = input_type,
+    .num_inputs = num_inputs,
+    .output_type = operator_float,
+    .num_outputs = operator_one,
+    .destroy = free,
+    .input_kind = input_kind,
+    .output_kind = operator_required,
+    .input_memory = operator_memory,
+    .create = create,
+    .compute = compute,
+};

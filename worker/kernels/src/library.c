@@ -1,0 +1,48 @@
+/* What ONNX Runtime calls when a session is told to load this library, and what Python asks before it does. */
+#include "operators.h"
+
+#define PUBLIC __attribute__((visibility("default")))
+
+PUBLIC OrtStatus *RegisterCustomOps(OrtSessionOptions *options, const OrtApiBase *base) {
+  const OrtFunction *api = base->table(ORT_ABI_VERSION);
+  if (api == NULL) return NULL;     /* too old: a graph that names an operator of ours will not load */
+  OrtCustomOpDomain *domain = NULL; /* lives as long as the process: sessions refer to it */
+  OrtStatus *failed = ort_domain_create(api)("lepton", &domain);
+  if (failed == NULL) failed = ort_domain_add(api)(domain, &block_matmul);
+  if (failed == NULL) failed = ort_domain_add(api)(domain, &attention);
+  if (failed == NULL) failed = ort_options_add(api)(options, domain);
+  return failed;
+}
+
+/* Whether this processor has the instructions: AVX-512 with VNNI. */
+PUBLIC int lepton_kernels_run_here(void) {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vnni");
+}
+
+const char *operator_provider(const struct OrtCustomOp *self) {
+  (void)self;
+  return NULL;
+}
+
+int operator_memory(const struct OrtCustomOp *self, size_t index) {
+  (void)self, (void)index;
+  return 0;
+}
+
+size_t operator_one(const struct OrtCustomOp *self) {
+  (void)self;
+  return 1;
+}
+
+int operator_float(const struct OrtCustomOp *self, size_t index) {
+  (void)self, (void)index;
+  return ORT_FLOAT;
+}
+
+int operator_required(const struct OrtCustomOp *self, size_t index) {
+  (void)self, (void)index;
+  return ORT_REQUIRED;
+}

@@ -1,0 +1,16 @@
+/* The operators of this library, and what they answer alike when ONNX Runtime asks about them. */
+#ifndef LEPTON_OPERATORS_H
+#define LEPTON_OPERATORS_H
+
+#include "ort_abi.h"
+
+extern const struct OrtCustomOp block_matmul;
+extern const struct OrtCustomOp attention;
+
+const char *operator_provider(const struct OrtCustomOp *); /* NULL: the processor */
+int operator_memory(const struct OrtCustomOp *, size_t);   /* where the provider has its own */
+size_t operator_one(const struct OrtCustomOp *);
+int operator_float(const struct OrtCustomOp *, size_t);
+int operator_required(const struct OrtCustomOp *, size_t);
+
+#endif
