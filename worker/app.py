@@ -160,6 +160,7 @@ def _load(settings: WorkerSettings) -> LoadedModel:
         rows_max=settings.rows_max,
         context_max=settings.context_max,
         prefix_cache_mib=settings.prefix_cache_mib,
+        kernels=settings.kernels,
         prefill_int8=settings.prefill_int8,
         mode=settings.mode,
         provider=settings.provider,

@@ -26,6 +26,7 @@ from worker.runtime.fingerprint import precision_of
 from worker.runtime.mode import Mode
 from worker.runtime.models.registry import family_of
 from worker.runtime.providers.registry import provider_named
+from worker.runtime.phased import PhasedForward
 from worker.runtime.runner import OnnxRunner
 from worker.runtime.session import open_graph
 
@@ -53,14 +54,15 @@ class LeptonEngine:
             replace(graph, few=self._sessions[0], many=self._sessions[1]),
             CacheLayout(num_slots=rows_max, capacity=capacity),
         )
-        if self.mode == "fast":
-            runner.many_from = rows_for_many(runner, SystemClock())
+        forward = runner.forward
+        if self.mode == "fast" and isinstance(forward, PhasedForward):
+            forward.many_from = rows_for_many(forward, SystemClock())
         self._facts = Facts(
             name="lepton",
             version=f"onnxruntime {onnxruntime.__version__}",
             precision=f"{precision_of(artifact.graph)}, {self.mode}",
             threads=threads,
-            notes={"int8 from rows": str(runner.many_from)},
+            notes={"kernels": "native" if graph.is_native else "portable"},
         )
         self._event_loop = asyncio.new_event_loop()
         self._engine = EngineLoop(runner, EngineConfig(waiting_tokens_max=1 << 20), SystemClock())

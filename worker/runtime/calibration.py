@@ -11,7 +11,7 @@ from common.clock import Clock
 from worker.engine.ports import Batch
 from worker.engine.sampling_params import SamplingParams
 from worker.engine.sequence import Sequence, StopRule
-from worker.runtime.runner import OnnxRunner
+from worker.runtime.phased import PhasedForward
 
 __all__ = ["rows_for_many"]
 
@@ -19,7 +19,7 @@ TRIES: Final = 3
 """Runs per form and number of rows; the fastest counts, as a busy machine only ever makes them slower."""
 
 
-def rows_for_many(runner: OnnxRunner, clock: Clock) -> int | None:
+def rows_for_many(forward: PhasedForward, clock: Clock) -> int | None:
     """The least number of rows (a power of two) from which that form has won each time; None when it never does.
 
     Writes to position 0 of every slot, so it comes before anything is served.
@@ -27,26 +27,26 @@ def rows_for_many(runner: OnnxRunner, clock: Clock) -> int | None:
     least = None
     rows = 1
     sizes = []
-    while rows <= runner.layout.num_slots:
+    while rows <= forward.layout.num_slots:
         sizes.append(rows)
         rows *= 2
     for rows in reversed(sizes):
-        if _seconds(runner, clock, rows, many=True) >= _seconds(runner, clock, rows, many=False):
+        if _seconds(forward, clock, rows, many=True) >= _seconds(forward, clock, rows, many=False):
             break
         least = rows
     return least
 
 
-def _seconds(runner: OnnxRunner, clock: Clock, rows: int, *, many: bool) -> float:
-    runner.many_from = rows if many else None
+def _seconds(forward: PhasedForward, clock: Clock, rows: int, *, many: bool) -> float:
+    forward.many_from = rows if many else None
     batch = Batch(decode=tuple(_one_token(slot) for slot in range(rows)))
     took = []
     for _ in range(1 + TRIES):
         began = clock.now()
-        for _ in runner.compute(batch):
+        for _ in forward.compute(batch):
             pass
         took.append(clock.now() - began)
-    runner.many_from = None
+    forward.many_from = None
     return min(took[1:])
 
 

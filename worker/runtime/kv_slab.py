@@ -3,23 +3,31 @@
     rows     [slots, kv_heads, capacity, head_size]    float32, host memory
     blocks   [blocks, kv_heads, BLOCK_TOKENS, head_size]   beginnings of prompts, copied in and out of rows
 
-`np.zeros` takes address space only; the system gives memory to pages when they are first written. The addresses
-never change.
+Our own operators keep keys in tiles of TILE positions, so a row is copied in whole tiles, and its capacity is rounded
+up to one.
+
+Arrays take address space; the system gives memory to pages of 4 KiB when they are first written (`_reserve`). The
+addresses never change.
 """
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from worker.engine.ports import CacheLayout
 from worker.engine.prefix import BLOCK_TOKENS
+from worker.kernels.library import LANES as TILE
 
 __all__ = ["KvSlab", "LayerAddress", "block_bytes"]
 
 Rows = npt.NDArray[np.float32]
+
+NO_HUGE_PAGES: Final = getattr(mmap, "MADV_NOHUGEPAGE", None)
 
 
 def block_bytes(*, num_layers: int, num_kv_heads: int, head_size: int) -> int:
@@ -42,13 +50,13 @@ class KvSlab:
         self, layout: CacheLayout, *, num_layers: int, num_kv_heads: int, head_size: int
     ) -> None:
         self.layout = layout
-        row = (layout.num_slots, num_kv_heads, layout.capacity, head_size)
+        row = (layout.num_slots, num_kv_heads, _whole_tiles(layout.capacity), head_size)
         block = (layout.num_blocks, num_kv_heads, BLOCK_TOKENS, head_size)
         layers = range(num_layers)
-        self._keys: list[Rows] = [np.zeros(row, np.float32) for _ in layers]
-        self._values: list[Rows] = [np.zeros(row, np.float32) for _ in layers]
+        self._keys: list[Rows] = [_reserve(row) for _ in layers]
+        self._values: list[Rows] = [_reserve(row) for _ in layers]
         self._blocks: list[tuple[Rows, Rows]] = [
-            (rows, np.zeros(block, np.float32)) for rows in (*self._keys, *self._values)
+            (rows, _reserve(block)) for rows in (*self._keys, *self._values)
         ]
         """Rows and blocks that belong together, for each layer's keys and values."""
 
@@ -75,8 +83,9 @@ class KvSlab:
             0 <= source < slots and 0 <= target < slots and 0 <= num_tokens <= self.layout.capacity
         ):
             raise AssertionError(f"copy of {num_tokens} tokens from slot {source} to {target}")
+        end = _whole_tiles(num_tokens)
         for rows in (*self._keys, *self._values):
-            rows[target, :, :num_tokens] = rows[source, :, :num_tokens]
+            rows[target, :, :end] = rows[source, :, :end]
 
     def load(self, slot: int, blocks: tuple[int, ...]) -> None:
         """Blocks, one after another, to the beginning of a row, in all layers."""
@@ -103,3 +112,21 @@ class KvSlab:
             and BLOCK_TOKENS <= end <= layout.capacity
         ):
             raise AssertionError(f"blocks {blocks} and slot {slot} up to {end} of {layout}")
+
+
+def _whole_tiles(num_tokens: int) -> int:
+    return -(-num_tokens // TILE) * TILE
+
+
+def _reserve(shape: tuple[int, ...]) -> Rows:
+    """Zeros that take memory page by page, as they are written.
+
+    Not by NumPy: it asks for huge pages, and with those a row of 2 MiB or less is there with its first token.
+    """
+    size = int(np.prod(shape)) * np.float32().nbytes
+    if size == 0:
+        return np.zeros(shape, np.float32)
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if NO_HUGE_PAGES is not None:
+        memory.madvise(NO_HUGE_PAGES)
+    return np.frombuffer(memory, np.float32).reshape(shape)

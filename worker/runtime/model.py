@@ -16,9 +16,10 @@ from worker.runtime.kv_slab import block_bytes
 from worker.runtime.mode import Mode
 from worker.runtime.models.registry import family_of
 from worker.runtime.providers.registry import provider_named
+from worker.runtime.phased import PhasedForward
 from worker.runtime.runner import OnnxRunner
 from worker.runtime.self_check import check_golden, check_graph
-from worker.runtime.session import Graph, open_graph
+from worker.runtime.session import Graph, Kernels, open_graph
 from worker.runtime.threads import available_cores
 from worker.runtime.tokenizer import Tokenizer, open_tokenizer
 
@@ -67,6 +68,7 @@ def load_model(
     prefix_cache_mib: int = 0,
     prefill_int8: bool = False,
     mode: Mode = "exact",
+    kernels: Kernels = "auto",
     provider: str = "cpu",
     progress: Progress | None = None,
 ) -> LoadedModel:
@@ -74,7 +76,8 @@ def load_model(
 
     `threads` 0 takes every core that affinity and control group allow; `context_max` 0 takes the model's own limit;
     `prefix_cache_mib` bounds the memory that keeps beginnings of prompts, 0 keeps none; `prefill_int8` computes prompts
-    with 8-bit integers where the weights are quantised (`worker.runtime.graphs.row_int8`).
+    with 8-bit integers where the weights are quantised (`worker.runtime.graphs.row_int8`); `kernels` says whose operators
+    compute, and ours need no second form of the weights.
     Raises `BadModel` with the reason and a message that names the file at fault.
     """
     say = progress or (lambda event, fields: None)
@@ -91,7 +94,9 @@ def load_model(
     config = artifact.config.model
     family = family_of(config.type)
     tokenizer = open_tokenizer(artifact)
-    graph = open_graph(artifact, family, spec, threads, mode=mode, prefill_int8=prefill_int8)
+    graph = open_graph(
+        artifact, family, spec, threads, mode=mode, prefill_int8=prefill_int8, kernels=kernels
+    )
     say("model.loaded", {"family": family.name, "provider": spec.name, "threads": threads})
 
     capacity = min(config.context_length, context_max or config.context_length)
@@ -103,7 +108,12 @@ def load_model(
     )
     try:
         runner = OnnxRunner(graph, layout)
-    except (MemoryError, ValueError) as error:  # too much now, or for any address
+    except (
+        MemoryError,
+        OSError,
+        OverflowError,
+        ValueError,
+    ) as error:  # too much now, or for any address
         raise BadModel(
             f"{artifact.graph.name}: no memory for {rows_max} rows of {capacity} tokens; lower rows_max or context_max",
             reason=Reason.MODEL_FILE_INVALID,
@@ -113,9 +123,9 @@ def load_model(
     if artifact.golden is not None:
         check_golden(runner, tokenizer, artifact.golden, config.eos_ids)
         say("model.golden", {"answer": artifact.golden.text[:80]})
-    if mode == "fast" and graph.many is not graph.few:
-        runner.many_from = rows_for_many(runner, SystemClock())
-        say("model.calibrated", {"int8_from_rows": runner.many_from})
+    if mode == "fast" and isinstance(runner.forward, PhasedForward) and graph.is_int8:
+        runner.forward.many_from = rows_for_many(runner.forward, SystemClock())
+        say("model.calibrated", {"int8_from_rows": runner.forward.many_from})
     return LoadedModel(
         info=ModelInfo(
             name=name,
@@ -139,6 +149,8 @@ def load_model(
 def _precision(file: Path, graph: Graph) -> str:
     """How the weights are stored and, if that is another form, how they compute."""
     stored = precision_of(file)
+    if graph.is_native:
+        return f"{stored}-native"
     if graph.few is not graph.many:
         return f"{stored}+prefill-int8"
     return f"{stored}-as-int8" if graph.is_int8 else stored

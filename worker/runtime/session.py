@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, Literal, final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +16,21 @@ import onnx
 import onnxruntime as ort
 
 from common.errors import BadModel, Reason
+from worker.kernels.library import find_library
 from worker.runtime.artifacts import Artifact
 from worker.runtime.graphs.edit import edited
 from worker.runtime.graphs.exported import ExportedGraph, read_exported
-from worker.runtime.graphs.row_int8 import RowInt8, largest_block, with_row_int8
+from worker.runtime.graphs.native import native_graph, why_not_native
+from worker.runtime.graphs.row_int8 import with_row_int8
+from worker.runtime.graphs.weights import RewrittenGraph, largest_block
 from worker.runtime.mode import EXACT_BLOCK_MAX, Mode
 from worker.runtime.models.family import GraphNames, ModelFamily
 from worker.runtime.providers.spec import ProviderSpec
 
-__all__ = ["Graph", "open_graph"]
+__all__ = ["Graph", "Kernels", "open_graph"]
+
+Kernels = Literal["auto", "native", "portable"]
+"""Whose operators compute: ours (`worker.kernels`), ONNX Runtime's own, or ours wherever that can be."""
 
 SPIN_US: Final = 1000
 """Microseconds that a thread looks for work before it sleeps: more than a gap in a run, nothing in an idle second."""
@@ -32,7 +38,10 @@ SPIN_US: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:
-    """Sessions on the edited graph (`worker.runtime.graphs.edit`), and the numbers that buffers are made from."""
+    """Sessions on the edited graph, and the numbers that buffers are made from."""
+
+    is_native: bool
+    """Whether the graph is that of `worker.runtime.graphs.native`; else that of `worker.runtime.graphs.edit`."""
 
     few: ort.InferenceSession
     """For runs of few positions."""
@@ -55,8 +64,9 @@ def open_graph(
     *,
     mode: Mode,
     prefill_int8: bool,
+    kernels: Kernels = "auto",
 ) -> Graph:
-    """Checks the exported graph, edits it and loads it in the forms that `mode` asks for.
+    """Checks the exported graph, edits it and loads it in the forms that `mode` and `kernels` ask for.
 
     Raises `BadModel`: PROVIDER_UNAVAILABLE, MODEL_FILE_MISSING or MODEL_FILE_INVALID (the file cannot be loaded),
     MODEL_GRAPH_UNSUPPORTED (it is not the graph that the configuration describes, or cannot keep what `mode` promises).
@@ -71,10 +81,14 @@ def open_graph(
             f"provider {provider.name!r} is not served yet: keys and values live in host memory"
         )
     exported = read_exported(artifact, family)
-    forms = _open_forms(
-        _Loader(artifact, provider, threads), exported, mode=mode, prefill_int8=prefill_int8
-    )
+    loader = _Loader(artifact, provider, threads)
+    is_native = _is_native(exported, kernels)
+    if is_native:
+        forms = _open_native(loader, exported)
+    else:
+        forms = _open_forms(loader, exported, mode=mode, prefill_int8=prefill_int8)
     return Graph(
+        is_native=is_native,
         few=forms.few,
         many=forms.many,
         is_int8=forms.is_int8,
@@ -86,11 +100,38 @@ def open_graph(
     )
 
 
+def _is_native(exported: ExportedGraph, kernels: Kernels) -> bool:
+    """Raises `BadModel` when our operators were asked for and cannot do it."""
+    if kernels == "portable":
+        return False
+    why_not = why_not_native(exported)
+    if why_not is None and find_library() is None:
+        why_not = (
+            "this installation: they were not built, or the processor has no AVX-512 with VNNI"
+        )
+    if kernels == "native" and why_not is not None:
+        raise BadModel(
+            f"{exported.file}: worker.kernels = native does not serve {why_not}; set it to auto",
+            reason=Reason.MODEL_GRAPH_UNSUPPORTED,
+        )
+    return why_not is None
+
+
 @dataclass(frozen=True, slots=True)
 class _Forms:
     few: ort.InferenceSession
     many: ort.InferenceSession
     is_int8: bool
+
+
+def _open_native(loader: _Loader, exported: ExportedGraph) -> _Forms:
+    """One form of the weights for every run."""
+    try:
+        native = native_graph(exported, loader.file)
+    except (OSError, ValueError) as error:
+        raise _load_error(loader.file, error) from error
+    session = loader.load_native(native)
+    return _Forms(session, session, is_int8=False)
 
 
 def _open_forms(
@@ -135,16 +176,27 @@ class _Loader:
         """Weights from the files beside the graph."""
         return self._load(model, self._options())
 
-    def load_int8(self, int8: RowInt8) -> ort.InferenceSession:
+    def load_int8(self, int8: RewrittenGraph) -> ort.InferenceSession:
         """Weights from memory, and everything else with them."""
         options = self._options()
         # The other form's turn comes next: threads of this one that went on looking for work would be in its way.
         options.add_session_config_entry("session.force_spinning_stop", "1")
-        files = self._in_memory(int8)
+        return self._load_rewritten(int8, options)
+
+    def load_native(self, native: RewrittenGraph) -> ort.InferenceSession:
+        """The same with our operators."""
+        options = self._options()
+        options.register_custom_ops_library(str(find_library()))
+        return self._load_rewritten(native, options)
+
+    def _load_rewritten(
+        self, graph: RewrittenGraph, options: ort.SessionOptions
+    ) -> ort.InferenceSession:
+        files = self._in_memory(graph)
         options.add_external_initializers_from_files_in_memory(
             list(files), list(files.values()), [array.nbytes for array in files.values()]
         )
-        session = self._load(int8.model, options)
+        session = self._load(graph.model, options)
         del files  # not before: until the session is made, the options point into it
         return session
 
@@ -167,15 +219,15 @@ class _Loader:
             options.add_session_config_entry(key, value)
         return options
 
-    def _in_memory(self, int8: RowInt8) -> dict[str, npt.NDArray[np.uint8]]:
+    def _in_memory(self, graph: RewrittenGraph) -> dict[str, npt.NDArray[np.uint8]]:
         """Every file that the graph names: with one of them in memory ONNX Runtime wants all of them there."""
         files: dict[str, npt.NDArray[np.uint8]] = {
             entry.value: np.memmap(self.file.parent / entry.value, np.uint8, "r")
-            for tensor in int8.model.graph.initializer
+            for tensor in graph.model.graph.initializer
             for entry in tensor.external_data
-            if entry.key == "location" and entry.value not in int8.files
+            if entry.key == "location" and entry.value not in graph.files
         }
-        files |= {name: array.reshape(-1).view(np.uint8) for name, array in int8.files.items()}
+        files |= {name: array.reshape(-1).view(np.uint8) for name, array in graph.files.items()}
         return files
 
     def _load(self, model: onnx.ModelProto, options: ort.SessionOptions) -> ort.InferenceSession:

@@ -57,6 +57,7 @@ typedef struct {
 
 /* e^x for x <= 0 to about one unit in the last place: 2^n · e^r with |r| <= ln 2 / 2, the latter by its series. */
 INLINE __m512 exponential(__m512 x) {
+  x = _mm512_max_ps(_mm512_set1_ps(-105.0f), x); /* from there on 0 in float32; in this order what is no number stays so */
   const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 0);
   __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
   r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);

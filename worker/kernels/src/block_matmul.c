@@ -1,9 +1,9 @@
 /* y = x · Wᵀ with block-quantised weights, the same bits for a position whoever its neighbours are.
  *
  *   x       float32 [.., K]
- *   weights uint8   [N/16][K/8][16][8 nibbles] for 4 bits, [N/16][K/4][16][4] for 8: see worker/kernels/packing.py
- *   scales  float32 [N/16][K/block][16]
- *   zeros   float32 [N/16][K/block][16], optional: without it the middle, 8 or 128
+ *   weights uint8   [N/32][K/8][2][64 or 128 bytes], see worker/kernels/packing.py
+ *   scales  float32 [N/32][K/block][32]
+ *   zeros   float32 [N/32][K/block][32], optional: without them the middle, 8 or 128
  *   bias    float32 [N], optional
  *   y       float32 [.., N]
  *
@@ -24,7 +24,9 @@
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
 
-enum { LANES = 16, ROWS = 8, ROWS_FEW = 4, PANELS = 4, PANELS_MANY = 2 };
+enum { LANES = 16, ROWS = 8, PANELS = 2, OUTPUTS = LANES * PANELS };
+/* Bytes of weights that are asked for before they are needed: they come from main memory, in one stream. */
+enum { AHEAD = 1024 };
 /* Bytes of rounded positions that are worked on before the next weights come: they should stay in the level-2 cache. */
 enum { POSITIONS_BYTES = 384 << 10 };
 
@@ -35,7 +37,7 @@ typedef struct {
 
 typedef struct {
   const BlockMatMul *op;
-  int64_t num_positions, padded, num_blocks, num_panels; /* M, K rounded up, blocks, groups of 16 outputs */
+  int64_t num_positions, padded, num_blocks, num_tasks; /* M, K rounded up, blocks, groups of outputs */
   const float *x;
   /* Positions in groups of ROWS, the last one smaller; a group's values side by side, as a tile reads them. */
   int8_t *rounded; /* [M/ROWS][padded/4][ROWS][4] */
@@ -84,129 +86,100 @@ TARGET static void round_position(void *argument, size_t position) {
   }
 }
 
-/* `rows` positions from `position` on, `panels` groups of 16 outputs from `panel` on; both known to the compiler. */
-INLINE void tile(const Call *call, int64_t position, int64_t panel, int rows, int panels, int bits) {
+/* `rows` positions from `position` on, the outputs of one task; `rows` and `bits` are known to the compiler. */
+INLINE void tile(const Call *call, int64_t position, int64_t task, int rows, int bits) {
   const int64_t num_blocks = call->num_blocks, block = call->op->block, padded = call->padded;
-  const int64_t panel_bytes = padded * LANES * bits / 8;
   const int8_t *rounded = call->rounded + position * padded;
-  const int64_t blocks_from = position * num_blocks;
-  const uint8_t *weights = call->weights + panel * panel_bytes;
-  const float *scales = call->scales + panel * num_blocks * LANES;
-  const float *zeros = call->zeros == NULL ? NULL : call->zeros + panel * num_blocks * LANES;
+  const uint8_t *weights = call->weights + task * padded * OUTPUTS * bits / 8;
+  const float *scales = call->scales + task * num_blocks * OUTPUTS;
+  const float *zeros = call->zeros == NULL ? NULL : call->zeros + task * num_blocks * OUTPUTS;
   const __m512i nibble = _mm512_set1_epi8(0x0f);
   __m512 total[ROWS][PANELS];
-#pragma GCC unroll 16
+#pragma GCC unroll 8
   for (int r = 0; r < rows; r++)
-#pragma GCC unroll 16
-    for (int p = 0; p < panels; p++) total[r][p] = _mm512_setzero_ps();
+#pragma GCC unroll 2
+    for (int p = 0; p < PANELS; p++) total[r][p] = _mm512_setzero_ps();
 
   for (int64_t index = 0; index < num_blocks; index++) {
     const int64_t from = index * block, to = from + block < padded ? from + block : padded;
+    const int64_t about = position * num_blocks + index * rows;
     __m512i sum[ROWS][PANELS];
-#pragma GCC unroll 16
-    for (int r = 0; r < rows; r++) {
-      const __m512i start = _mm512_set1_epi32(call->start[blocks_from + index * rows + r]);
-#pragma GCC unroll 16
-      for (int p = 0; p < panels; p++) sum[r][p] = start;
-    }
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+      for (int p = 0; p < PANELS; p++) sum[r][p] = _mm512_set1_epi32(call->start[about + r]);
     for (int64_t k = from; k < to; k += 8) {
-      /* One half of the eight at a time: fewer registers hold weights, more hold sums. */
-      __m512i raw[PANELS];
-#pragma GCC unroll 16
-      for (int p = 0; p < panels; p++)
-        raw[p] = _mm512_loadu_si512(weights + p * panel_bytes + k * LANES * bits / 8);
+      const uint8_t *at = weights + k * OUTPUTS * bits / 8;
+#pragma GCC unroll 4
+      for (int line = 0; line < OUTPUTS * bits / 64; line++)
+        _mm_prefetch((const char *)at + AHEAD + line * 64, _MM_HINT_T0);
+      /* Half of the eight at a time: fewer registers hold weights, more hold sums. */
 #pragma GCC unroll 2
       for (int half = 0; half < 2; half++) {
         __m512i part[PANELS];
-#pragma GCC unroll 16
-        for (int p = 0; p < panels; p++) {
-          if (bits == 8)
-            part[p] = half == 0 ? raw[p]
-                                : _mm512_loadu_si512(weights + p * panel_bytes + k * LANES + 64);
-          else
-            part[p] = _mm512_and_si512(half == 0 ? raw[p] : _mm512_srli_epi16(raw[p], 4), nibble);
+#pragma GCC unroll 2
+        for (int p = 0; p < PANELS; p++) {
+          if (bits == 8) {
+            part[p] = _mm512_loadu_si512(at + (2 * p + half) * 64);
+          } else {
+            const __m512i both = _mm512_loadu_si512(at + p * 64);
+            part[p] = _mm512_and_si512(half == 0 ? both : _mm512_srli_epi16(both, 4), nibble);
+          }
         }
-#pragma GCC unroll 16
+#pragma GCC unroll 8
         for (int r = 0; r < rows; r++) {
           int32_t four;
           memcpy(&four, rounded + (k + 4 * half) * rows + 4 * r, sizeof four);
           const __m512i x = _mm512_set1_epi32(four);
-#pragma GCC unroll 16
-          for (int p = 0; p < panels; p++) sum[r][p] = _mm512_dpbusd_epi32(sum[r][p], part[p], x);
+#pragma GCC unroll 2
+          for (int p = 0; p < PANELS; p++) sum[r][p] = _mm512_dpbusd_epi32(sum[r][p], part[p], x);
         }
       }
     }
-#pragma GCC unroll 16
-    for (int p = 0; p < panels; p++) {
-      const __m512 scale = _mm512_loadu_ps(scales + (p * num_blocks + index) * LANES);
-#pragma GCC unroll 16
+#pragma GCC unroll 2
+    for (int p = 0; p < PANELS; p++) {
+      const __m512 scale = _mm512_loadu_ps(scales + index * OUTPUTS + p * LANES);
+#pragma GCC unroll 8
       for (int r = 0; r < rows; r++) {
-        const int64_t at = blocks_from + index * rows + r;
         __m512 value = _mm512_cvtepi32_ps(sum[r][p]);
         if (zeros != NULL)
-          value = _mm512_fnmadd_ps(_mm512_loadu_ps(zeros + (p * num_blocks + index) * LANES),
-                                   _mm512_set1_ps(call->sum[at]), value);
-        total[r][p] =
-            _mm512_fmadd_ps(value, _mm512_mul_ps(scale, _mm512_set1_ps(call->scale[at])), total[r][p]);
+          value = _mm512_fnmadd_ps(_mm512_loadu_ps(zeros + index * OUTPUTS + p * LANES),
+                                   _mm512_set1_ps(call->sum[about + r]), value);
+        total[r][p] = _mm512_fmadd_ps(value, _mm512_mul_ps(scale, _mm512_set1_ps(call->scale[about + r])), total[r][p]);
       }
     }
   }
 
   const int64_t num_outputs = call->op->num_outputs;
-  for (int p = 0; p < panels; p++) {
-    const int64_t output = (panel + p) * LANES;
-    const __mmask16 mask =
-        num_outputs - output >= LANES ? 0xffff : (1u << (num_outputs - output)) - 1;
-    for (int r = 0; r < rows; r++) {
-      __m512 value = total[r][p];
-      if (call->bias != NULL)
-        value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(mask, call->bias + output));
-      _mm512_mask_storeu_ps(call->y + (position + r) * num_outputs + output, mask, value);
-    }
+#pragma GCC unroll 2
+  for (int p = 0; p < PANELS; p++) {
+    const int64_t output = task * OUTPUTS + p * LANES, left = num_outputs - output;
+    const __mmask16 mask = left >= LANES ? 0xffff : left <= 0 ? 0 : (1u << left) - 1;
+    const __m512 bias = call->bias == NULL ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(mask, call->bias + output);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+      _mm512_mask_storeu_ps(call->y + (position + r) * num_outputs + output, mask, _mm512_add_ps(total[r][p], bias));
   }
 }
 
-#define CASE(rows, panels, bits) \
-  case rows:                      \
-    tile(call, position, panel, rows, panels, bits); break;
-#define FEW(name, panels, bits)                                                                    \
-  TARGET static __attribute__((noinline)) void name(const Call *call, int64_t position, int64_t panel, \
-                                                    int64_t rows) {                                \
-    switch (rows) {                                                                                \
-      CASE(1, panels, bits) CASE(2, panels, bits) CASE(3, panels, bits) CASE(4, panels, bits)      \
-    }                                                                                              \
+#define CASE(rows, bits) \
+  case rows: tile(call, position, task, rows, bits); break;
+#define TILE(name, bits)                                                                                              \
+  TARGET static __attribute__((noinline)) void name(const Call *call, int64_t position, int64_t task, int64_t rows) { \
+    switch (rows) {                                                                                                   \
+      CASE(1, bits) CASE(2, bits) CASE(3, bits) CASE(4, bits) CASE(5, bits) CASE(6, bits) CASE(7, bits) CASE(8, bits) \
+    }                                                                                                                 \
   }
-#define MANY(name, panels, bits)                                                                   \
-  TARGET static __attribute__((noinline)) void name(const Call *call, int64_t position, int64_t panel, \
-                                                    int64_t rows) {                                \
-    switch (rows) {                                                                                \
-      CASE(1, panels, bits) CASE(2, panels, bits) CASE(3, panels, bits) CASE(4, panels, bits)      \
-      CASE(5, panels, bits) CASE(6, panels, bits) CASE(7, panels, bits) CASE(8, panels, bits)      \
-    }                                                                                              \
-  }
-FEW(few_4, PANELS, 4)
-FEW(few_8, PANELS, 8)
-MANY(many_4, PANELS_MANY, 4)
-MANY(many_8, PANELS_MANY, 8)
-MANY(last_4, 1, 4)
-MANY(last_8, 1, 8)
+TILE(tile_4, 4)
+TILE(tile_8, 8)
 
-/* Four groups of outputs, or what is left of them, for all positions. */
+/* The outputs of one task, for all positions. */
 TARGET static void multiply(void *argument, size_t task) {
   const Call *call = argument;
-  const int64_t first = (int64_t)task * PANELS;
-  const int64_t last = first + PANELS < call->num_panels ? first + PANELS : call->num_panels;
   const int is_4 = call->op->bits == 4;
   for (int64_t position = 0; position < call->num_positions; position += ROWS) {
     const int64_t left = call->num_positions - position, rows = left < ROWS ? left : ROWS;
-    if (last - first < PANELS)
-      for (int64_t panel = first; panel < last; panel++)
-        (is_4 ? last_4 : last_8)(call, position, panel, rows);
-    else if (rows <= ROWS_FEW)
-      (is_4 ? few_4 : few_8)(call, position, first, rows);
-    else
-      for (int64_t panel = first; panel < last; panel += PANELS_MANY)
-        (is_4 ? many_4 : many_8)(call, position, panel, rows);
+    (is_4 ? tile_4 : tile_8)(call, position, (int64_t)task, rows);
   }
 }
 
@@ -227,7 +200,6 @@ static OrtStatus *run(const BlockMatMul *op, OrtKernelContext *context, Call *ca
   /* In shares of the positions that fit into the level-2 cache. */
   Call share = *call;
   const int64_t groups = POSITIONS_BYTES / call->padded / ROWS, most = groups > 0 ? groups * ROWS : ROWS;
-  const size_t num_tasks = (call->num_panels + PANELS - 1) / PANELS;
   for (int64_t from = 0; from < call->num_positions; from += most) {
     share.num_positions = call->num_positions - from < most ? call->num_positions - from : most;
     share.rounded = call->rounded + from * call->padded;
@@ -235,7 +207,7 @@ static OrtStatus *run(const BlockMatMul *op, OrtKernelContext *context, Call *ca
     share.sum = call->sum + from * call->num_blocks;
     share.start = call->start + from * call->num_blocks;
     share.y = call->y + from * op->num_outputs;
-    TRY(ort_parallel_for(api)(context, multiply, num_tasks, 0, &share));
+    TRY(ort_parallel_for(api)(context, multiply, call->num_tasks, 0, &share));
   }
   return NULL;
 }
@@ -259,10 +231,10 @@ static OrtStatus *compute(void *kernel, OrtKernelContext *context) {
   call.bias = bias.data;
   call.padded = (op->size + 7) / 8 * 8;
   call.num_blocks = (op->size + op->block - 1) / op->block;
-  call.num_panels = (op->num_outputs + LANES - 1) / LANES;
-  const int64_t num_scales = call.num_panels * call.num_blocks * LANES;
+  call.num_tasks = (op->num_outputs + OUTPUTS - 1) / OUTPUTS;
+  const int64_t num_scales = call.num_tasks * call.num_blocks * OUTPUTS;
   if (x.num_dims < 1 || x.dims[x.num_dims - 1] != op->size ||
-      count(&weights) != call.num_panels * LANES * call.padded * op->bits / 8 ||
+      count(&weights) != call.num_tasks * OUTPUTS * call.padded * op->bits / 8 ||
       count(&scales) != num_scales || (zeros.data != NULL && count(&zeros) != num_scales) ||
       (bias.data != NULL && count(&bias) != op->num_outputs))
     return ort_status(op->api)(ORT_INVALID_ARGUMENT, "lepton.BlockMatMul: shapes do not fit its attributes");

@@ -18,6 +18,8 @@ Source: ONNX Runtime's contrib operators, com.microsoft.GroupQueryAttention, inp
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from collections.abc import Sequence as SequenceOf
 from typing import Final
 
 import onnx
@@ -25,7 +27,7 @@ from onnx import TensorProto, helper
 
 from worker.runtime.graphs.exported import ExportedGraph
 
-__all__ = ["LENGTHS", "LOGITS_AT", "LONGEST", "edited"]
+__all__ = ["LENGTHS", "LOGITS_AT", "LONGEST", "draw_from", "edited", "replace_io"]
 
 LENGTHS: Final = "lepton.lengths"
 LONGEST: Final = "lepton.longest"
@@ -42,7 +44,9 @@ _NORMS: Final = frozenset(
         "RMSNormalization",
     }
 )
-_ROW_BY_ROW: Final = frozenset({"MatMul", "MatMulNBits", "Add", "Mul", "Div", "Tanh", "Cast"})
+_ROW_BY_ROW: Final = frozenset(
+    {"MatMul", "MatMulNBits", "BlockMatMul", "Add", "Mul", "Div", "Tanh", "Cast"}
+)
 """What may stand between the last norm and the logits: operators that treat each position by itself."""
 
 
@@ -54,25 +58,44 @@ def edited(exported: ExportedGraph) -> onnx.ModelProto:
     for node in graph.node:
         if node.op_type == "GroupQueryAttention":
             node.input[_LENGTHS_INPUT], node.input[_LONGEST_INPUT] = LENGTHS, LONGEST
-    _gather_before_head(graph, exported.names.logits)
-    _drop_unused_nodes(graph)
+    draw_from(graph, exported.names.logits)
+    replace_io(
+        exported,
+        model,
+        gone={exported.names.attention_mask},
+        inputs=[
+            helper.make_tensor_value_info(LENGTHS, TensorProto.INT32, ["batch_size"]),
+            helper.make_tensor_value_info(LONGEST, TensorProto.INT32, []),
+            helper.make_tensor_value_info(LOGITS_AT, TensorProto.INT64, ["drawn", 2]),
+        ],
+    )
+    return model
 
-    inputs = [node for node in graph.input if node.name != exported.names.attention_mask]
-    inputs += [
-        helper.make_tensor_value_info(LENGTHS, TensorProto.INT32, ["batch_size"]),
-        helper.make_tensor_value_info(LONGEST, TensorProto.INT32, []),
-        helper.make_tensor_value_info(LOGITS_AT, TensorProto.INT64, ["drawn", 2]),
-    ]
+
+def replace_io(
+    exported: ExportedGraph,
+    model: onnx.ModelProto,
+    *,
+    gone: Collection[str],
+    inputs: SequenceOf[onnx.ValueInfoProto],
+) -> None:
+    """Drops inputs and outputs that are `gone` with what only they need, adds `inputs`, and declares logits [drawn, vocab]."""
+    graph = model.graph
     logits = helper.make_tensor_value_info(
         exported.names.logits, TensorProto.FLOAT, ["drawn", exported.vocab_size]
     )
-    outputs = [logits if node.name == logits.name else node for node in graph.output]
-    for field, nodes in ((graph.input, inputs), (graph.output, outputs)):
-        kept = [_copy(node) for node in nodes]
+    kept = [node for node in graph.input if node.name not in gone]
+    outputs = [
+        logits if node.name == logits.name else node
+        for node in graph.output
+        if node.name not in gone
+    ]
+    for field, nodes in ((graph.input, [*kept, *inputs]), (graph.output, outputs)):
+        copies = [_copy(node) for node in nodes]
         del field[:]
-        field.extend(kept)
+        field.extend(copies)
+    _drop_unused_nodes(graph)
     del graph.value_info[:]  # shapes that the exporter noted; some of them no longer hold
-    return model
 
 
 def _copy(node: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
@@ -81,7 +104,7 @@ def _copy(node: onnx.ValueInfoProto) -> onnx.ValueInfoProto:
     return copy
 
 
-def _gather_before_head(graph: onnx.GraphProto, logits: str) -> None:
+def draw_from(graph: onnx.GraphProto, logits: str) -> None:
     """Picks the positions to draw from as early as it may be done: after the last norm, else from the logits."""
     maker = {name: node for node in graph.node for name in node.output}
     constants = _constants(graph)

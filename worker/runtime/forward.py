@@ -1,0 +1,93 @@
+"""What computes a batch: the seam between drawing tokens (`worker.runtime.runner`) and the graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from worker.engine.ports import Batch, CacheLayout
+from worker.engine.sequence import Sequence
+
+__all__ = [
+    "Computed",
+    "Forward",
+    "bind_input",
+    "bind_output",
+    "check_batch",
+    "demand",
+    "last_id",
+    "slot_of",
+]
+
+Computed = tuple[tuple[Sequence, ...], npt.NDArray[np.float32]]
+"""Sequences and the logits [sequences, vocab] to draw their next tokens from; a view that the next run overwrites."""
+
+
+class Forward(Protocol):
+    """Keys, values and graphs of one model. One thread at a time."""
+
+    @property
+    def layout(self) -> CacheLayout: ...
+
+    def compute(self, batch: Batch) -> Iterator[Computed]:
+        """Copies, loads, prompt chunks, saves, decode; what there is to draw from, in any order."""
+        ...
+
+
+def check_batch(batch: Batch, layout: CacheLayout) -> None:
+    """What the engine must hold to; an AssertionError here is a bug there, never bad input."""
+    num_slots, capacity = layout.num_slots, layout.capacity
+    decoding = len(batch.decode)
+    demand(decoding <= num_slots, f"{decoding} rows for {num_slots} slots")
+    for at, row in enumerate(batch.decode):
+        demand(row.slot == at, f"row {at} of the decode run is in slot {row.slot}")
+        demand(row.num_tokens >= 1, f"row {at} has no token to start from")
+        demand(row.num_computed_tokens == row.num_tokens - 1, f"row {at} lacks keys and values")
+        demand(
+            row.num_tokens <= capacity,
+            f"row {at}: {row.num_tokens} tokens, capacity {capacity}",
+        )
+    for chunk in batch.prefill:
+        slot = slot_of(chunk.sequence)
+        demand(decoding <= slot < num_slots, f"chunk in slot {slot}, decode run up to {decoding}")
+        demand(
+            0 <= chunk.start < chunk.end <= chunk.sequence.num_prompt_tokens <= capacity,
+            f"chunk [{chunk.start}, {chunk.end}) of {chunk.sequence.num_prompt_tokens}, capacity {capacity}",
+        )
+        for follower in chunk.followers:
+            demand(
+                slot < slot_of(follower) < num_slots,
+                f"follower in slot {follower.slot} of a chunk in slot {slot}",
+            )
+
+
+def slot_of(sequence: Sequence) -> int:
+    """Where its keys and values are."""
+    demand(sequence.slot is not None, f"sequence {sequence.id} has no slot")
+    return sequence.slot or 0
+
+
+def last_id(sequence: Sequence) -> int:
+    """The token that the next decode run starts from."""
+    return sequence.generated_ids[-1] if sequence.generated_ids else sequence.prompt_ids[-1]
+
+
+def bind_input(binding: Any, name: str, array: npt.NDArray[Any], shape: list[int]) -> None:
+    """Binds the beginning of `array` under `shape`; there are no bounds behind a raw address but these."""
+    demand(array.size >= int(np.prod(shape)), f"{name}: {shape} in a buffer of {array.size}")
+    binding.bind_input(name, "cpu", 0, array.dtype.type, shape, array.ctypes.data)
+
+
+def bind_output(binding: Any, name: str, array: npt.NDArray[Any], shape: list[int]) -> None:
+    """The same for an output."""
+    demand(array.size >= int(np.prod(shape)), f"{name}: {shape} in a buffer of {array.size}")
+    binding.bind_output(name, "cpu", 0, array.dtype.type, shape, array.ctypes.data)
+
+
+def demand(condition: bool, message: str) -> None:  # noqa: FBT001 - reads like assert
+    """An assertion that -O does not remove."""
+    if not condition:
+        raise AssertionError(message)

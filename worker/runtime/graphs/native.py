@@ -1,0 +1,164 @@
+"""The exported graph → the graph on our own operators (`worker.kernels`), for any mix of prompts and single tokens.
+
+Tokens of all rows lie one after another in one long row; only attention knows where one ends and the next begins:
+
+    input_ids        int64 [1, tokens]
+    SLOTS            int32 [rows]          the slot of each row's keys and values
+    STARTS           int32 [rows + 1]      a row's tokens are STARTS[r] … STARTS[r + 1]
+    LENGTHS          int32 [rows]          tokens of each row after this run
+    LOGITS_AT        int64 [drawn, 2]      (0, index) of each token to draw from
+    past keys and values                   of all slots, written in place: they have no present counterparts
+    logits           float32 [drawn, vocab]
+
+Every operator in it treats each token by itself, and attention depends on positions alone, so a token gets the same
+bits in every run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from worker.kernels.library import DOMAIN, LANES
+from worker.kernels.packing import pack_per_block, pack_weights
+from worker.runtime.graphs.edit import LENGTHS, LOGITS_AT, draw_from, replace_io
+from worker.runtime.graphs.exported import ATTENTION, ExportedGraph
+from worker.runtime.graphs.weights import RewrittenGraph, Weights
+
+__all__ = ["SLOTS", "STARTS", "native_graph", "why_not_native"]
+
+SLOTS: Final = "lepton.slots"
+STARTS: Final = "lepton.starts"
+
+_KV: Final = slice(3, 5)
+_ROTARY: Final = slice(7, 9)
+"""Inputs of GroupQueryAttention: past key and value; cos and sin. Those after them we do not know."""
+_ATTRIBUTES: Final = {
+    "num_heads": 0,
+    "kv_num_heads": 0,
+    "scale": 0.0,
+    "softcap": 0.0,
+    "local_window_size": -1,
+    "do_rotary": 0,
+    "rotary_interleaved": 0,
+}
+"""That both operators have, with their defaults."""
+_HARMLESS: Final = {
+    "smooth_softmax": (0, -1),
+    "qk_output": (0,),
+    "causal": (1,),
+    "kv_cache_bit_width": (0,),
+}
+"""That only GroupQueryAttention has, with the values that change nothing."""
+_BLOCKS: Final = range(16, 1025, 16)
+_HEAD_MAX: Final = 512
+
+
+def why_not_native(exported: ExportedGraph) -> str | None:
+    """What in this graph our operators cannot do; None when they can do all of it."""
+    if exported.head_size % LANES or exported.head_size > _HEAD_MAX:
+        return f"heads of {exported.head_size}"
+    for node in exported.model.graph.node:
+        attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+        if node.op_type == ATTENTION:
+            if any(node.input[9:]) or len(node.output) > 3:
+                return f"{ATTENTION} with inputs or outputs beyond rotation"
+            for name, value in attributes.items():
+                if name not in _ATTRIBUTES and value not in _HARMLESS.get(name, ()):
+                    return f"{ATTENTION} with {name} = {value}"
+        elif node.op_type == "MatMulNBits":
+            if attributes.get("bits", 4) not in (4, 8) or attributes["block_size"] not in _BLOCKS:
+                return f"weights of {attributes.get('bits', 4)} bits in blocks of {attributes['block_size']}"
+            if len(node.input) > 4 and node.input[4]:
+                return "weights in another order (g_idx)"
+    return None
+
+
+def native_graph(exported: ExportedGraph, graph_file: Path) -> RewrittenGraph:
+    """A copy on our operators; `why_not_native` has said that there is nothing against it.
+
+    `graph_file` is where the model was read from. Raises ValueError or OSError when weights cannot be read.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(exported.model)
+    graph = model.graph
+    draw_from(graph, exported.names.logits)
+    weights = Weights(graph, graph_file)
+    nodes = [_replaced(node, exported, weights) for node in graph.node]
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    names = exported.names
+    gone = {names.attention_mask, *_per_layer(exported, names.present_key, names.present_value)}
+    replace_io(
+        exported,
+        model,
+        gone=gone,
+        inputs=[
+            helper.make_tensor_value_info(SLOTS, TensorProto.INT32, ["rows"]),
+            helper.make_tensor_value_info(STARTS, TensorProto.INT32, ["borders"]),
+            helper.make_tensor_value_info(LENGTHS, TensorProto.INT32, ["rows"]),
+            helper.make_tensor_value_info(LOGITS_AT, TensorProto.INT64, ["drawn", 2]),
+        ],
+    )
+    model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+    return RewrittenGraph(model=model, files=weights.finish())
+
+
+def _per_layer(exported: ExportedGraph, *templates: str) -> list[str]:
+    return [template % layer for template in templates for layer in range(exported.num_layers)]
+
+
+def _replaced(node: onnx.NodeProto, exported: ExportedGraph, weights: Weights) -> onnx.NodeProto:
+    if node.op_type == "MatMulNBits":
+        return _product(node, weights)
+    if node.op_type == ATTENTION:
+        return _attention(node, exported)
+    return node
+
+
+def _product(node: onnx.NodeProto, weights: Weights) -> onnx.NodeProto:
+    stored, y = weights.of(node), node.output[0]
+    bias = node.input[5] if len(node.input) > 5 else ""
+    zeros = ""
+    if stored.zeros is not None:
+        zeros = weights.add(f"{y}/zeros", pack_per_block(stored.zeros))
+    return helper.make_node(
+        "BlockMatMul",
+        [
+            node.input[0],
+            weights.add(f"{y}/weights", pack_weights(stored.values, stored.bits)),
+            weights.add(f"{y}/scales", pack_per_block(stored.scales)),
+            zeros,
+            bias,
+        ],
+        [y],
+        name=node.name,
+        domain=DOMAIN,
+        K=stored.values.shape[1],
+        N=stored.values.shape[0],
+        bits=stored.bits,
+        block_size=stored.block,
+    )
+
+
+def _attention(node: onnx.NodeProto, exported: ExportedGraph) -> onnx.NodeProto:
+    given = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+    attributes = {name: given.get(name, default) for name, default in _ATTRIBUTES.items()}
+    attributes["scale"] = float(attributes["scale"]) or float(
+        1 / np.sqrt(np.float32(exported.head_size))
+    )
+    attributes["softcap"] = float(attributes["softcap"])
+    rotary = list(node.input[_ROTARY]) if attributes["do_rotary"] else []
+    return helper.make_node(
+        "Attention",
+        [*node.input[:3], *node.input[_KV], SLOTS, STARTS, LENGTHS, *rotary],
+        node.output[:1],
+        name=node.name,
+        domain=DOMAIN,
+        **attributes,
+    )

@@ -1,0 +1,133 @@
+"""Our own operators: one run for the whole step, prompt chunks and decoding rows together.
+
+Tokens lie one after another; inputs are those of `worker.runtime.graphs.native`. Keys and values of all slots are bound
+once and for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from worker.engine.ports import Batch, CacheLayout
+from worker.runtime.forward import Computed, bind_input, bind_output, last_id, slot_of
+from worker.runtime.graphs.edit import LENGTHS, LOGITS_AT
+from worker.runtime.graphs.native import SLOTS, STARTS
+from worker.runtime.kv_slab import KvSlab
+from worker.runtime.session import Graph
+
+__all__ = ["PackedForward"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Consecutive tokens of one sequence in a run."""
+
+    slot: int
+    token_ids: tuple[int, ...]
+    length: int
+    """Tokens of the sequence after the run."""
+    draws: bool
+
+
+class PackedForward:
+    """Implements `worker.runtime.forward.Forward` on the graph of `worker.runtime.graphs.native`."""
+
+    def __init__(self, graph: Graph, layout: CacheLayout) -> None:
+        self._graph = graph
+        self._slab = KvSlab(
+            layout,
+            num_layers=graph.num_layers,
+            num_kv_heads=graph.num_kv_heads,
+            head_size=graph.head_size,
+        )
+        slots = layout.num_slots
+        # A sequence has a slot of its own and in one step at most two chunks.
+        self._slots = np.zeros(2 * slots, np.int32)
+        self._starts = np.zeros(2 * slots + 1, np.int32)
+        self._lengths = np.zeros(2 * slots, np.int32)
+        self._logits_at = np.zeros((slots, 2), np.int64)
+        self._logits = np.zeros((slots, graph.vocab_size), np.float32)
+        self._ids = np.zeros((1, slots * layout.capacity), np.int64)
+        """Keeps its address; what is not written takes no memory."""
+        self._binding = graph.many.io_binding()
+        names, shape = graph.names, self._slab.row_shape(slots)
+        for layer, address in enumerate(self._slab.addresses(0, slots)):
+            for name, pointer in (
+                (names.past_key % layer, address.key),
+                (names.past_value % layer, address.value),
+            ):
+                self._binding.bind_input(name, "cpu", 0, np.float32, shape, pointer)
+
+    def __repr__(self) -> str:
+        return f"<PackedForward {self._slab!r}>"
+
+    @property
+    def layout(self) -> CacheLayout:
+        return self._slab.layout
+
+    def compute(self, batch: Batch) -> Iterator[Computed]:
+        """See `Forward`."""
+        for copy in batch.copies:
+            self._slab.copy(copy.source, copy.target, copy.num_tokens)
+        for load in batch.loads:
+            self._slab.load(load.slot, load.blocks)
+        rows = _rows(batch)
+        if not rows:
+            return
+        self._run(rows)
+        for chunk in batch.prefill:
+            for save in chunk.saves:
+                self._slab.save(slot_of(chunk.sequence), save.start, save.block)
+        drawn = len(batch.decode)
+        for chunk in batch.prefill:
+            if chunk.is_last:
+                for follower in chunk.followers:
+                    self._slab.copy(slot_of(chunk.sequence), slot_of(follower), chunk.end)
+                sequences = (chunk.sequence, *chunk.followers)
+                logits = self._logits[drawn : drawn + 1]
+                yield sequences, np.broadcast_to(logits, (len(sequences), logits.shape[1]))
+                drawn += 1
+        if batch.decode:
+            yield batch.decode, self._logits[: len(batch.decode)]
+
+    def _run(self, rows: list[_Row]) -> None:
+        """Leaves the logits of the rows that draw in `_logits`, in their order."""
+        start = drawn = 0
+        for index, row in enumerate(rows):
+            end = start + len(row.token_ids)
+            self._ids[0, start:end] = row.token_ids
+            self._slots[index], self._lengths[index] = row.slot, row.length
+            self._starts[index + 1] = end
+            if row.draws:
+                self._logits_at[drawn, 1] = end - 1
+                drawn += 1
+            start = end
+        binding, names, num_rows = self._binding, self._graph.names, len(rows)
+        bind_input(binding, names.input_ids, self._ids, [1, start])
+        bind_input(binding, SLOTS, self._slots, [num_rows])
+        bind_input(binding, STARTS, self._starts, [num_rows + 1])
+        bind_input(binding, LENGTHS, self._lengths, [num_rows])
+        bind_input(binding, LOGITS_AT, self._logits_at, [drawn, 2])
+        bind_output(binding, names.logits, self._logits, [drawn, self._graph.vocab_size])
+        self._graph.many.run_with_iobinding(binding)
+
+
+def _rows(batch: Batch) -> list[_Row]:
+    """Decoding rows, then chunks."""
+    rows = [
+        _Row(slot_of(sequence), (last_id(sequence),), sequence.num_tokens, draws=True)
+        for sequence in batch.decode
+    ]
+    rows += [
+        _Row(
+            slot_of(chunk.sequence),
+            tuple(chunk.sequence.prompt_ids[chunk.start : chunk.end]),
+            chunk.end,
+            draws=chunk.is_last,
+        )
+        for chunk in batch.prefill
+    ]
+    return rows
