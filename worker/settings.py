@@ -45,7 +45,7 @@ class WorkerSettings(Section):
     form of their weights by the number of rows, for more tokens per second under load."""
     kernels: Literal["auto", "native", "portable"] = "auto"
     """Whose operators compute on the CPU: `native`, ours, for processors with AVX-512 and VNNI; `portable`, ONNX
-    Runtime's own; `auto`, ours wherever they can. With ours `mode` and `prefill_int8` change nothing: they are exact."""
+    Runtime's own; `auto`, ours wherever they can. Ours are exact, so `mode` and `prefill_int8` change nothing there."""
     prefill_int8: bool = True
     """Compute prompts with 8-bit integers where weights are quantised in blocks: faster, for a byte more per weight."""
     prefix_cache_mib: int = Field(default=256, ge=0, le=1 << 20)

@@ -25,8 +25,8 @@ from worker.runtime.calibration import rows_for_many
 from worker.runtime.fingerprint import precision_of
 from worker.runtime.mode import Mode
 from worker.runtime.models.registry import family_of
-from worker.runtime.providers.registry import provider_named
 from worker.runtime.phased import PhasedForward
+from worker.runtime.providers.registry import provider_named
 from worker.runtime.runner import OnnxRunner
 from worker.runtime.session import open_graph
 

@@ -11,14 +11,19 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 from worker.engine.ports import Batch, PrefillChunk
 from worker.engine.sampling_params import SamplingParams
 from worker.engine.sequence import Sequence, StopRule
+from worker.kernels.library import find_library
 from worker.runtime.mode import Mode
 from worker.runtime.model import LoadedModel, load_model
+from worker.runtime.session import Kernels
 
 __all__ = [
     "GOLDENS",
+    "NEEDS_NATIVE",
     "TINY_FAMILIES",
     "TINY_LLAMA",
     "TINY_LLAMA_INT4",
@@ -45,6 +50,10 @@ TINY_FAMILIES: Final = tuple(
 )
 """One of each family that is served."""
 
+NEEDS_NATIVE: Final = pytest.mark.skipif(
+    find_library() is None, reason="needs the compiled operators and AVX-512 with VNNI"
+)
+
 
 @dataclass(frozen=True)
 class Message:
@@ -63,6 +72,7 @@ def load_tiny(
     context_max: int = 0,
     prefill_int8: bool = False,
     mode: Mode = "exact",
+    kernels: Kernels = "portable",
 ) -> LoadedModel:
     """One loaded model per test process and shape; tests leave nothing behind in it but stale rows."""
     return load_model(
@@ -73,6 +83,7 @@ def load_tiny(
         context_max=context_max,
         prefill_int8=prefill_int8,
         mode=mode,
+        kernels=kernels,
     )
 
 

@@ -8,10 +8,13 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Final
 
-__all__ = ["DOMAIN", "LANES", "find_library"]
+__all__ = ["DOMAIN", "LANES", "VERSION", "find_library"]
 
 DOMAIN: Final = "lepton"
 """Of the operators, in a graph."""
+
+VERSION: Final = 1
+"""Rises with every change that may change a bit of a result; part of the engine fingerprint."""
 
 LANES: Final = 16
 """float32 numbers that the operators work on at once; sizes of heads and rows are multiples of it."""

@@ -1,7 +1,7 @@
 """Block-quantised weights → the order in which `src/block_matmul.c` reads them.
 
-    weights  uint8 [N, K] of 0 … 2^bits − 1  →  uint8 [N/32, K/8, 2, bits/4, 16, 4]: for 32 outputs 8 inputs at a time, as
-             two times 16 outputs; of 4 bits the first four inputs are the low halves, the next four the high halves
+    weights  uint8 [N, K] of 0 … 2^bits − 1  →  uint8 [N/32, K/8, 2, bits/4, 16, 4]: for 32 outputs 8 inputs at a time,
+             as two times 16 outputs; of 4 bits the first four inputs are the low halves, the next the high halves
     scales   float32 [N, blocks]             →  float32 [N/32, blocks, 32]
 
 N is filled up to a multiple of 32 with outputs of scale 0, K to a multiple of 8 with inputs that x does not have.
@@ -29,7 +29,7 @@ def pack_weights(values: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.uin
     padded[:num_outputs, :size] = values
     tiles = padded.reshape(-1, 2, 16, padded.shape[1] // _INPUTS, 2, 4).transpose(0, 3, 1, 4, 2, 5)
     if bits == 4:
-        tiles = tiles[:, :, :, :1] | (tiles[:, :, :, 1:] << 4)
+        tiles = tiles[:, :, :, :1] | np.left_shift(tiles[:, :, :, 1:], np.uint8(4))
     return np.ascontiguousarray(tiles).reshape(len(tiles), -1)
 
 

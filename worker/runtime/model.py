@@ -9,14 +9,15 @@ from pathlib import Path
 from common.clock import SystemClock
 from common.errors import BadModel, Reason
 from worker.engine.ports import CacheLayout
+from worker.kernels.library import VERSION
 from worker.runtime.artifacts import read_artifact
 from worker.runtime.calibration import rows_for_many
 from worker.runtime.fingerprint import fingerprint, precision_of
 from worker.runtime.kv_slab import block_bytes
 from worker.runtime.mode import Mode
 from worker.runtime.models.registry import family_of
-from worker.runtime.providers.registry import provider_named
 from worker.runtime.phased import PhasedForward
+from worker.runtime.providers.registry import provider_named
 from worker.runtime.runner import OnnxRunner
 from worker.runtime.self_check import check_golden, check_graph
 from worker.runtime.session import Graph, Kernels, open_graph
@@ -76,8 +77,8 @@ def load_model(
 
     `threads` 0 takes every core that affinity and control group allow; `context_max` 0 takes the model's own limit;
     `prefix_cache_mib` bounds the memory that keeps beginnings of prompts, 0 keeps none; `prefill_int8` computes prompts
-    with 8-bit integers where the weights are quantised (`worker.runtime.graphs.row_int8`); `kernels` says whose operators
-    compute, and ours need no second form of the weights.
+    with 8-bit integers where the weights are quantised (`worker.runtime.graphs.row_int8`); `kernels` says whose
+    operators compute, and ours need no second form of the weights.
     Raises `BadModel` with the reason and a message that names the file at fault.
     """
     say = progress or (lambda event, fields: None)
@@ -150,7 +151,7 @@ def _precision(file: Path, graph: Graph) -> str:
     """How the weights are stored and, if that is another form, how they compute."""
     stored = precision_of(file)
     if graph.is_native:
-        return f"{stored}-native"
+        return f"{stored}-native{VERSION}"
     if graph.few is not graph.many:
         return f"{stored}+prefill-int8"
     return f"{stored}-as-int8" if graph.is_int8 else stored

@@ -192,7 +192,10 @@ class _Loader:
     def _load_rewritten(
         self, graph: RewrittenGraph, options: ort.SessionOptions
     ) -> ort.InferenceSession:
-        files = self._in_memory(graph)
+        try:
+            files = self._in_memory(graph)
+        except (OSError, ValueError) as error:
+            raise _load_error(self.file, error) from error
         options.add_external_initializers_from_files_in_memory(
             list(files), list(files.values()), [array.nbytes for array in files.values()]
         )

@@ -402,8 +402,10 @@ static const char *check(Call *call, const Tensor *input) {
   for (int64_t row = 0; row < slots->dims[0]; row++) {
     const int64_t count = call->starts[row + 1] - call->starts[row];
     if (call->starts[row] != next || count < 1 || call->lengths[row] < count || call->lengths[row] > call->capacity ||
-        call->slots[row] < 0 || call->slots[row] >= keys->dims[0] || (op->rotates && call->lengths[row] > cos->dims[0]))
+        call->slots[row] < 0 || call->slots[row] >= keys->dims[0])
       return "lepton.Attention: a row is out of bounds";
+    if (op->rotates && call->lengths[row] > cos->dims[0])
+      return "lepton.Attention: cos_cache and sin_cache have fewer positions than a row";
     next += count;
   }
   return next == tokens ? NULL : "lepton.Attention: starts do not cover the tokens";

@@ -59,12 +59,16 @@ TARGET static void round_position(void *argument, size_t position) {
   const int32_t middle = call->zeros != NULL ? 0 : 1 << (call->op->bits - 1);
   for (int64_t index = 0; index < call->num_blocks; index++) {
     const int64_t from = index * block, to = from + block < size ? from + block : size;
-    __m512 largest = _mm512_setzero_ps();
+    /* Compared as integers, which has the same order, and what is no number is the largest of all. */
+    const __m512i no_sign = _mm512_set1_epi32(0x7fffffff);
+    __m512i largest = _mm512_setzero_si512();
     for (int64_t k = from; k < to; k += LANES) {
       const __mmask16 mask = to - k >= LANES ? 0xffff : (1u << (to - k)) - 1;
-      largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_maskz_loadu_ps(mask, x + k)));
+      largest = _mm512_max_epi32(largest, _mm512_and_si512(_mm512_maskz_loadu_epi32(mask, x + k), no_sign));
     }
-    const float top = _mm512_reduce_max_ps(largest);
+    const int32_t bits = _mm512_reduce_max_epi32(largest);
+    float top;
+    memcpy(&top, &bits, sizeof top);
     const __m512 inverse = _mm512_set1_ps(top > 0 ? 127.0f / top : 0.0f);
     __m512i sum = _mm512_setzero_si512();
     const int64_t end = from + block < call->padded ? from + block : call->padded;

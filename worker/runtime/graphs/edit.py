@@ -79,7 +79,7 @@ def replace_io(
     gone: Collection[str],
     inputs: SequenceOf[onnx.ValueInfoProto],
 ) -> None:
-    """Drops inputs and outputs that are `gone` with what only they need, adds `inputs`, and declares logits [drawn, vocab]."""
+    """Drops what is `gone` and what only that needs, adds `inputs`, and declares logits [drawn, vocab]."""
     graph = model.graph
     logits = helper.make_tensor_value_info(
         exported.names.logits, TensorProto.FLOAT, ["drawn", exported.vocab_size]

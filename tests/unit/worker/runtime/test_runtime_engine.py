@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from common.clock import SystemClock
-from tests.support.tiny_models import TINY_LLAMA, TINY_LLAMA_INT4, golden_cases, load_tiny
+from tests.support.tiny_models import (
+    NEEDS_NATIVE,
+    TINY_LLAMA,
+    TINY_LLAMA_INT4,
+    TINY_LLAMA_INT4_BLOCK64,
+    golden_cases,
+    load_tiny,
+)
 from worker.engine.config import EngineConfig
 from worker.engine.events import ScheduledEvent, TokenEvent
 from worker.engine.loop import EngineLoop
@@ -18,7 +25,16 @@ from worker.engine.request import EngineRequest
 from worker.engine.sampling_params import SamplingParams
 from worker.engine.sequence import StopRule
 from worker.runtime.model import load_model
+from worker.runtime.session import Kernels
 
+Kernelled = tuple[Path, Kernels]
+FORMS = [
+    pytest.param((TINY_LLAMA, "portable"), id="fp32-portable"),
+    pytest.param((TINY_LLAMA_INT4, "portable"), id="int4-portable"),
+    pytest.param((TINY_LLAMA, "native"), id="fp32-native", marks=NEEDS_NATIVE),
+    pytest.param((TINY_LLAMA_INT4, "native"), id="int4-native", marks=NEEDS_NATIVE),
+    pytest.param((TINY_LLAMA_INT4_BLOCK64, "native"), id="int4-block64-native", marks=NEEDS_NATIVE),
+]
 Tokens = dict[int, list[tuple[int, float | None]]]
 CONFIG = EngineConfig(chunk_tokens_min=4, chunk_tokens_first=24, chunk_tokens_max=40)
 
@@ -59,11 +75,11 @@ async def collect(
     return tokens
 
 
-@pytest.mark.parametrize("folder", [TINY_LLAMA, TINY_LLAMA_INT4], ids=["fp32", "int4"])
-async def test_company_changes_no_token_and_no_bit_of_a_logprob(folder: Path) -> None:
+@pytest.mark.parametrize("form", FORMS)
+async def test_company_changes_no_token_and_no_bit_of_a_logprob(form: Kernelled) -> None:
     rng = random.Random(17)
     requests = [make_request(rng, kind) for kind in range(24)]
-    engine = EngineLoop(load_tiny(folder).runner, CONFIG, SystemClock())
+    engine = EngineLoop(load_tiny(form[0], kernels=form[1]).runner, CONFIG, SystemClock())
     engine.start()
     try:
         alone = [await collect(engine, request) for request in requests]
@@ -101,8 +117,8 @@ async def test_the_engine_answers_what_transformers_answers() -> None:
         assert [token_id for token_id, _ in answer[0]] == case["greedy_ids"]
 
 
-@pytest.mark.parametrize("folder", [TINY_LLAMA, TINY_LLAMA_INT4], ids=["fp32", "int4"])
-async def test_a_known_beginning_changes_no_token_and_no_bit_of_a_logprob(folder: Path) -> None:
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_known_beginning_changes_no_token_and_no_bit_of_a_logprob(form: Kernelled) -> None:
     """Shared beginnings of every length, a cache that is too small for all of them, and company."""
     rng = random.Random(23)
     beginnings = [tuple(rng.randrange(300) for _ in range(150)) for _ in range(3)]
@@ -114,9 +130,18 @@ async def test_a_known_beginning_changes_no_token_and_no_bit_of_a_logprob(folder
         )
         for kind in range(40)
     ]
-    plain = EngineLoop(load_tiny(folder).runner, CONFIG, SystemClock())
+    folder, kernels = form
+    plain = EngineLoop(load_tiny(folder, kernels=kernels).runner, CONFIG, SystemClock())
     keeping = EngineLoop(
-        load_model(folder, name="tiny", threads=1, rows_max=6, prefix_cache_mib=1).runner,
+        load_model(
+            folder,
+            name="tiny",
+            threads=1,
+            rows_max=6,
+            prefix_cache_mib=1,
+            prefill_int8=False,
+            kernels=kernels,
+        ).runner,
         CONFIG,
         SystemClock(),
     )

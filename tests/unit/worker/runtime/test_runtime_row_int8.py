@@ -22,7 +22,8 @@ from tests.support.tiny_models import (
     TINY_LLAMA_INT4_BLOCK64,
     copy_model,
 )
-from worker.runtime.graphs.row_int8 import RowInt8, dequantized, with_row_int8
+from worker.runtime.graphs.row_int8 import with_row_int8
+from worker.runtime.graphs.weights import RewrittenGraph, block_weights
 from worker.runtime.model import load_model
 
 Array = npt.NDArray[Any]
@@ -101,7 +102,7 @@ def run(model: onnx.ModelProto, x: Array) -> list[Array]:
     return found
 
 
-def run_int8(edited: RowInt8, x: Array) -> list[Array]:
+def run_int8(edited: RewrittenGraph, x: Array) -> list[Array]:
     """With the weights inside, so that nothing here depends on how a worker hands them over."""
     model = onnx.ModelProto()
     model.CopyFrom(edited.model)
@@ -116,7 +117,7 @@ def run_int8(edited: RowInt8, x: Array) -> list[Array]:
     return run(model, x)
 
 
-def int8(model: onnx.ModelProto, tmp_path: Path) -> RowInt8:
+def int8(model: onnx.ModelProto, tmp_path: Path) -> RewrittenGraph:
     file = tmp_path / "model.onnx"
     file.write_bytes(model.SerializeToString())
     return with_row_int8(model, file)
@@ -141,7 +142,7 @@ def test_weights_are_read_as_onnxruntime_reads_them(form: dict[str, Any]) -> Non
     for node, product in zip(
         model.graph.node, run(model, np.eye(form["size"], dtype=np.float32)[None]), strict=True
     ):
-        weights = dequantized(node, tensors_of(model))
+        weights = block_weights(node, tensors_of(model)).dequantized()
         np.testing.assert_allclose(weights.T, product[0], rtol=1e-5, atol=1e-6)
 
 
@@ -197,18 +198,24 @@ def test_the_head_keeps_its_form() -> None:
 def test_a_model_without_blocks_has_one_form() -> None:
     file = TINY_LLAMA / "model.onnx"
     assert not with_row_int8(onnx.load(file, load_external_data=False), file).files
-    info = load_model(TINY_LLAMA, name="tiny", threads=1, prefill_int8=True).info
+    info = load_model(
+        TINY_LLAMA, name="tiny", threads=1, kernels="portable", prefill_int8=True
+    ).info
     assert "prefill" not in info.fingerprint
 
 
 def test_the_demo_model_answers_its_golden_prompt_in_this_form() -> None:
-    info = load_model(DEMO_MODEL, name="demo", threads=1, prefill_int8=True).info
+    info = load_model(
+        DEMO_MODEL, name="demo", threads=1, kernels="portable", prefill_int8=True
+    ).info
     assert "int4-block32+prefill-int8" in info.fingerprint
 
 
 def test_exact_is_refused_where_it_cannot_be_kept() -> None:
     with pytest.raises(BadModel, match="prefill_int8 for weights in blocks of 64") as caught:
-        load_model(TINY_LLAMA_INT4_BLOCK64, name="tiny", threads=1, prefill_int8=False)
+        load_model(
+            TINY_LLAMA_INT4_BLOCK64, name="tiny", threads=1, kernels="portable", prefill_int8=False
+        )
     assert caught.value.reason is Reason.MODEL_GRAPH_UNSUPPORTED
 
 
@@ -227,6 +234,6 @@ def test_weights_that_cannot_be_read_name_their_file(
     else:
         data.write_bytes(data.read_bytes()[:1000])
     with pytest.raises(BadModel) as caught:
-        load_model(folder, name="tiny", threads=1, prefill_int8=True)
+        load_model(folder, name="tiny", threads=1, kernels="portable", prefill_int8=True)
     assert caught.value.reason is reason
     assert caught.value.message.startswith("model.onnx")

@@ -16,6 +16,7 @@ from onnx import numpy_helper
 
 from tests.support.numpy_llama import NumpyLlama
 from tests.support.tiny_models import (
+    NEEDS_NATIVE,
     TINY_FAMILIES,
     TINY_LLAMA,
     TINY_LLAMA_INT4,
@@ -33,27 +34,43 @@ from worker.engine.sequence import Sequence
 from worker.runtime.artifacts import read_artifact
 from worker.runtime.model import LoadedModel
 from worker.runtime.models.registry import FAMILIES
+from worker.runtime.phased import PhasedForward
 from worker.runtime.runner import OnnxRunner
 from worker.runtime.tiles import level2_cache_bytes, query_tile, runs
 
 FP32 = [TINY_LLAMA, TINY_QWEN2]
-ALL = [
-    *((folder, False) for folder in (*TINY_FAMILIES, TINY_LLAMA_INT4)),
-    (TINY_LLAMA_INT4, True),
-    (TINY_LLAMA_INT4_BLOCK64, True),
+Form = tuple[Path, str]
+NATIVE = [
+    pytest.param((folder, "native"), marks=NEEDS_NATIVE)
+    for folder in (*TINY_FAMILIES, TINY_LLAMA_INT4, TINY_LLAMA_INT4_BLOCK64)
 ]
-"""Every form of the weights: as stored, with one of its own for prompts, and with that one for everything."""
+ALL = [
+    *((folder, "stored") for folder in (*TINY_FAMILIES, TINY_LLAMA_INT4)),
+    (TINY_LLAMA_INT4, "prefill-int8"),
+    (TINY_LLAMA_INT4_BLOCK64, "prefill-int8"),
+    *NATIVE,
+]
+"""Our operators; ONNX Runtime's with the weights as stored, with a form of their own for prompts, and with that one for
+everything."""
 Logits = npt.NDArray[np.float32]
 
 
-def model_id(form: Path | tuple[Path, bool]) -> str:
-    folder, prefill_int8 = form if isinstance(form, tuple) else (form, False)
-    return f"{folder.parent.name}-{folder.name}" + "-prefill-int8" * prefill_int8
+def model_id(form: Path | Form) -> str:
+    folder, how = form if isinstance(form, tuple) else (form, "stored")
+    return f"{folder.parent.name}-{folder.name}-{how}"
 
 
-def load(form: tuple[Path, bool], **options: int) -> LoadedModel:
-    folder, prefill_int8 = form
-    return load_tiny(folder, prefill_int8=prefill_int8, **options)
+def phased(model: LoadedModel) -> PhasedForward:
+    """What computes with ONNX Runtime's own operators."""
+    assert isinstance(model.runner.forward, PhasedForward)
+    return model.runner.forward
+
+
+def load(form: Form, **options: int) -> LoadedModel:
+    folder, how = form
+    if how == "native":
+        return load_tiny(folder, kernels="native", **options)
+    return load_tiny(folder, prefill_int8=how == "prefill-int8", **options)
 
 
 @cache
@@ -92,10 +109,14 @@ def generate_alone(
         copies = ()
 
 
-@pytest.mark.parametrize("folder", TINY_FAMILIES, ids=model_id)
-def test_answers_what_transformers_answers(folder: Path) -> None:
-    model = load_tiny(folder)
-    for case in golden_cases(folder.parent.name):
+@pytest.mark.parametrize(
+    "form",
+    [*((folder, "stored") for folder in TINY_FAMILIES), *NATIVE[: len(TINY_FAMILIES)]],
+    ids=model_id,
+)
+def test_answers_what_transformers_answers(form: Form) -> None:
+    model = load(form)
+    for case in golden_cases(form[0].parent.name):
         ids, rows = generate_alone(model, case["prompt_ids"], len(case["greedy_ids"]))
         assert ids == case["greedy_ids"]
         np.testing.assert_allclose(rows[0], case["first_logits"], atol=5e-4)
@@ -113,7 +134,7 @@ def test_computes_what_plain_numpy_computes(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ALL, ids=model_id)
-def test_chunk_borders_change_no_bit(form: tuple[Path, bool]) -> None:
+def test_chunk_borders_change_no_bit(form: Form) -> None:
     model, rng = load(form), random.Random(6)
     # With heads of 16 the tiles of attention have 32 rows: lengths around one and two of them are the hard ones.
     for length in (6, 31, 32, 33, 34, 35, 40, 64, 65, 66, 67, 97, 130):
@@ -129,8 +150,22 @@ def test_chunk_borders_change_no_bit(form: tuple[Path, bool]) -> None:
         assert [row.tobytes() for row in pieces[1]] == [row.tobytes() for row in whole[1]]
 
 
+@pytest.mark.parametrize("form", NATIVE, ids=model_id)
+def test_a_token_gets_the_same_bits_from_a_prompt_and_by_itself(form: Form) -> None:
+    """What our operators promise beyond ONNX Runtime's: so an answer may be continued from a prompt that holds it."""
+    model, rng = load(form), random.Random(7)
+    for length in (1, 2, 15, 33, 64, 120):
+        prompt = [rng.randrange(300) for _ in range(length)]
+        ids, rows = generate_alone(model, prompt, 20)
+        for taken in (1, 7, 19):
+            assert (
+                generate_alone(model, prompt + ids[:taken], 1)[1][0].tobytes()
+                == rows[taken].tobytes()
+            )
+
+
 @pytest.mark.parametrize("form", ALL, ids=model_id)
-def test_the_slot_and_a_copy_change_no_bit(form: tuple[Path, bool]) -> None:
+def test_the_slot_and_a_copy_change_no_bit(form: Form) -> None:
     model, rng = load(form), random.Random(8)
     prompt = [rng.randrange(300) for _ in range(21)]
     at_home = generate_alone(model, prompt, 5)
@@ -253,7 +288,7 @@ prompts = st.lists(
 @settings(max_examples=25, deadline=None)
 @given(prompts=prompts, seed=st.integers(0, 1 << 30))
 def test_neighbours_that_join_and_leave_change_no_bit(
-    form: tuple[Path, bool], prompts: list[list[int]], seed: int
+    form: Form, prompts: list[list[int]], seed: int
 ) -> None:
     model = load(form)
     company = Company(model, random.Random(seed))
@@ -281,7 +316,7 @@ def test_company_computes_what_plain_numpy_computes(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ALL, ids=model_id)
-def test_a_row_may_be_full_to_its_last_token(form: tuple[Path, bool]) -> None:
+def test_a_row_may_be_full_to_its_last_token(form: Form) -> None:
     tight, roomy = load(form, rows_max=3, context_max=32), load(form)
     prompt = [(at * 13) % 300 for at in range(28)]
     ids, rows = generate_alone(roomy, prompt, 5)
@@ -369,8 +404,10 @@ def test_a_copy_out_of_bounds_is_refused(copy: SlotCopy) -> None:
         load_tiny(TINY_LLAMA).runner.run(Batch(copies=(copy,)))
 
 
-@pytest.fixture(scope="module")
-def poisonous(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+@pytest.fixture(scope="module", params=["portable", pytest.param("native", marks=NEEDS_NATIVE)])
+def poisonous(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> LoadedModel:
     """Token 299 has an embedding that is not a number."""
     folder = copy_model(TINY_LLAMA, tmp_path_factory.mktemp("models") / "poisonous")
     model = onnx.load(folder / "model.onnx")
@@ -381,7 +418,7 @@ def poisonous(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
             item.CopyFrom(numpy_helper.from_array(embedding, item.name))
     (folder / "model.onnx.data").unlink()
     onnx.save(model, folder / "model.onnx", save_as_external_data=True, location="model.onnx.data")
-    return load_tiny(folder)
+    return load_tiny(folder, kernels=request.param)
 
 
 def test_logits_that_are_not_finite_concern_their_row_alone(poisonous: LoadedModel) -> None:
@@ -451,7 +488,7 @@ def decoded_together(model: LoadedModel, num_rows: int) -> list[bytes]:
 def test_large_blocks_as_stored_depend_on_company() -> None:
     """Why the mode `exact` does not decode with them: the negative control of the tests above."""
     stored = load_tiny(TINY_LLAMA_INT4_BLOCK64, mode="fast")
-    assert stored.runner.many_from is None
+    assert phased(stored).many_from is None
     assert decoded_together(stored, 2)[0] != decoded_together(stored, 1)[0]
     exact = load_tiny(TINY_LLAMA_INT4_BLOCK64, prefill_int8=True)
     assert decoded_together(exact, 2) == decoded_together(exact, 1) * 2
@@ -475,10 +512,10 @@ def test_rounding_once_more_costs_little_beside_the_first_time() -> None:
 def test_the_mode_fast_chooses_by_the_number_of_rows() -> None:
     model = load_tiny(TINY_LLAMA_INT4, prefill_int8=True, mode="fast")
     assert "/fast/int4-block32+prefill-int8/" in model.info.fingerprint
-    model.runner.many_from = 2
+    phased(model).many_from = 2
     few, many = decoded_together(model, 1), decoded_together(model, 2)
     assert few[0] != many[0]
-    model.runner.many_from = 1
+    phased(model).many_from = 1
     assert decoded_together(model, 1)[0] == many[0]
 
 
