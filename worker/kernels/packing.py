@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["pack_per_block", "pack_weights"]
+__all__ = ["gated_order", "pack_per_block", "pack_weights"]
 
 _OUTPUTS: Final = 32
 """That are computed at a time: two times the numbers in a register."""
@@ -39,6 +39,14 @@ def pack_per_block(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     padded = np.zeros((_up(num_outputs, _OUTPUTS), num_blocks), np.float32)
     padded[:num_outputs] = values
     return np.ascontiguousarray(padded.reshape(-1, _OUTPUTS, num_blocks).transpose(0, 2, 1))
+
+
+def gated_order(num_gates: int) -> npt.NDArray[np.intp]:
+    """Of num_gates gates followed by as many others: their order in a gated product, 16 of each by turns.
+
+    `num_gates` is a multiple of 16.
+    """
+    return np.arange(2 * num_gates).reshape(2, -1, _OUTPUTS // 2).transpose(1, 0, 2).reshape(-1)
 
 
 def _up(number: int, multiple: int) -> int:

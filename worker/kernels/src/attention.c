@@ -23,11 +23,9 @@
 
 #include "operators.h"
 #include "tensor.h"
+#include "vector.h"
 
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
-#define INLINE static inline __attribute__((always_inline)) TARGET
-
-enum { LANES = 16, ROWS = 8, ROWS_FEW = 4, QUERIES_MAX = 16, HEAD_MAX = 512 };
+enum { ROWS = 8, ROWS_FEW = 4, QUERIES_MAX = 16, HEAD_MAX = 512 };
 /* Scores that are kept at once should stay in the level-2 cache. */
 enum { SCORES_BYTES = 256 << 10 };
 
@@ -54,22 +52,6 @@ typedef struct {
   int appends; /* whether a task writes its own keys and values first */
   int failed;
 } Call;
-
-/* e^x for x <= 0 to about one unit in the last place: 2^n · e^r with |r| <= ln 2 / 2, the latter by its series. */
-INLINE __m512 exponential(__m512 x) {
-  x = _mm512_max_ps(_mm512_set1_ps(-105.0f), x); /* from there on 0 in float32; in this order what is no number stays so */
-  const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 0);
-  __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
-  r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
-  __m512 p = _mm512_set1_ps(1.0f / 720);
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 120));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 24));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f / 6));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(0.5f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-  return _mm512_scalef_ps(p, n);
-}
 
 /* cap · tanh(x / cap) */
 INLINE __m512 capped(__m512 x, float cap) {
@@ -199,10 +181,6 @@ SCORE(score_1) {
   case rows: weigh(weights, stride, values, size, from, to, rows, vectors, outs); break;
 WEIGH(weigh_4) { switch (rows) { WEIGHED(1, 4) WEIGHED(2, 4) WEIGHED(3, 4) WEIGHED(4, 4) } }
 WEIGH(weigh_1) { switch (rows) { WEIGHED(1, 1) WEIGHED(2, 1) WEIGHED(3, 1) WEIGHED(4, 1) } }
-
-INLINE __mmask16 first_lanes(int64_t count) {
-  return count >= LANES ? 0xffff : count <= 0 ? 0 : (1u << count) - 1;
-}
 
 /* Scores of positions [begin, end) → weights that sum to 1; only [from, to) counts, the others become 0. */
 TARGET static void soften(float *scores, int64_t begin, int64_t end, int64_t from, int64_t to, float softcap) {
@@ -354,15 +332,14 @@ static int64_t most_attending(const Call *call, int64_t row) {
 
 static OrtStatus *run(OrtKernelContext *context, Call *call, int64_t num_rows) {
   const OrtFunction *api = call->op->api;
-  int64_t longest = 0;
-  for (int64_t row = 0; row < num_rows; row++) {
-    const int64_t count = call->starts[row + 1] - call->starts[row];
-    if (count > longest) longest = count;
-  }
+  /* Single tokens in slots of their own need no keys that another task of this run writes. */
+  int apart = 1;
+  for (int64_t row = 0; row < num_rows; row++)
+    apart &= call->starts[row + 1] - call->starts[row] == 1 && (row == 0 || call->slots[row - 1] < call->slots[row]);
   Task *tasks = scratch(2, (call->starts[num_rows] + 1) * call->op->kv_heads * sizeof(Task));
   if (tasks == NULL) return ort_status(api)(ORT_FAIL, "lepton.Attention: no memory");
   call->tasks = tasks;
-  call->appends = longest <= 1; /* else a query may need keys that another task writes */
+  call->appends = apart;
   if (!call->appends)
     TRY(ort_parallel_for(api)(context, append_task, split(call, num_rows, most_appended, tasks), 0, call));
   TRY(ort_parallel_for(api)(context, attend, split(call, num_rows, most_attending, tasks), 0, call));

@@ -5,7 +5,7 @@
  *   scales  float32 [N/32][K/block][32]
  *   zeros   float32 [N/32][K/block][32], optional: without them the middle, 8 or 128
  *   bias    float32 [N], optional
- *   y       float32 [.., N]
+ *   y       float32 [.., N], or gated [.., N/2]: of each 32 outputs the first 16 are gates, y = silu(gate) · other
  *
  * Each block of x is rounded to 8 bits with a scale of its own. A product of a block is a sum of integers, which is
  * exact in any order; blocks are added in their order in float32. So neither the number of positions in a run nor
@@ -14,17 +14,14 @@
  * VPDPBUSD multiplies unsigned by signed bytes: stored weights are the unsigned side as they are, and what their middle
  * adds is taken off at the start of the sum, where it depends on x alone.
  */
-#include <immintrin.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "operators.h"
 #include "tensor.h"
+#include "vector.h"
 
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
-#define INLINE static inline __attribute__((always_inline)) TARGET
-
-enum { LANES = 16, ROWS = 8, PANELS = 2, OUTPUTS = LANES * PANELS };
+enum { ROWS = 8, PANELS = 2, OUTPUTS = LANES * PANELS };
 /* Bytes of weights that are asked for before they are needed: they come from main memory, in one stream. */
 enum { AHEAD = 1024 };
 /* Bytes of rounded positions that are worked on before the next weights come: they should stay in the level-2 cache. */
@@ -32,12 +29,12 @@ enum { POSITIONS_BYTES = 384 << 10 };
 
 typedef struct {
   const OrtFunction *api;
-  int64_t size, num_outputs, block, bits; /* K, N */
+  int64_t size, num_outputs, block, bits, gated; /* K, N */
 } BlockMatMul;
 
 typedef struct {
   const BlockMatMul *op;
-  int64_t num_positions, padded, num_blocks, num_tasks; /* M, K rounded up, blocks, groups of outputs */
+  int64_t num_positions, padded, num_blocks, num_tasks, width; /* M, K rounded up, blocks, groups of outputs, of y */
   const float *x;
   /* Positions in groups of ROWS, the last one smaller; a group's values side by side, as a tile reads them. */
   int8_t *rounded; /* [M/ROWS][padded/4][ROWS][4] */
@@ -63,7 +60,7 @@ TARGET static void round_position(void *argument, size_t position) {
     const __m512i no_sign = _mm512_set1_epi32(0x7fffffff);
     __m512i largest = _mm512_setzero_si512();
     for (int64_t k = from; k < to; k += LANES) {
-      const __mmask16 mask = to - k >= LANES ? 0xffff : (1u << (to - k)) - 1;
+      const __mmask16 mask = first_lanes(to - k);
       largest = _mm512_max_epi32(largest, _mm512_and_si512(_mm512_maskz_loadu_epi32(mask, x + k), no_sign));
     }
     const int32_t bits = _mm512_reduce_max_epi32(largest);
@@ -73,7 +70,7 @@ TARGET static void round_position(void *argument, size_t position) {
     __m512i sum = _mm512_setzero_si512();
     const int64_t end = from + block < call->padded ? from + block : call->padded;
     for (int64_t k = from; k < end; k += LANES) {
-      const __mmask16 there = k >= to ? 0 : to - k >= LANES ? 0xffff : (1u << (to - k)) - 1;
+      const __mmask16 there = first_lanes(to - k);
       const __m512i whole =
           _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_maskz_loadu_ps(there, x + k), inverse));
       sum = _mm512_add_epi32(sum, whole);
@@ -154,15 +151,22 @@ INLINE void tile(const Call *call, int64_t position, int64_t task, int rows, int
     }
   }
 
-  const int64_t num_outputs = call->op->num_outputs;
+  if (call->op->gated) {
+    const __mmask16 mask = first_lanes(call->width - task * LANES);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+      _mm512_mask_storeu_ps(call->y + (position + r) * call->width + task * LANES, mask,
+                            _mm512_mul_ps(silu(total[r][0]), total[r][1]));
+    return;
+  }
 #pragma GCC unroll 2
   for (int p = 0; p < PANELS; p++) {
-    const int64_t output = task * OUTPUTS + p * LANES, left = num_outputs - output;
-    const __mmask16 mask = left >= LANES ? 0xffff : left <= 0 ? 0 : (1u << left) - 1;
+    const int64_t output = task * OUTPUTS + p * LANES;
+    const __mmask16 mask = first_lanes(call->width - output);
     const __m512 bias = call->bias == NULL ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(mask, call->bias + output);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++)
-      _mm512_mask_storeu_ps(call->y + (position + r) * num_outputs + output, mask, _mm512_add_ps(total[r][p], bias));
+      _mm512_mask_storeu_ps(call->y + (position + r) * call->width + output, mask, _mm512_add_ps(total[r][p], bias));
   }
 }
 
@@ -210,7 +214,7 @@ static OrtStatus *run(const BlockMatMul *op, OrtKernelContext *context, Call *ca
     share.scale = call->scale + from * call->num_blocks;
     share.sum = call->sum + from * call->num_blocks;
     share.start = call->start + from * call->num_blocks;
-    share.y = call->y + from * op->num_outputs;
+    share.y = call->y + from * call->width;
     TRY(ort_parallel_for(api)(context, multiply, call->num_tasks, 0, &share));
   }
   return NULL;
@@ -240,11 +244,12 @@ static OrtStatus *compute(void *kernel, OrtKernelContext *context) {
   if (x.num_dims < 1 || x.dims[x.num_dims - 1] != op->size ||
       count(&weights) != call.num_tasks * OUTPUTS * call.padded * op->bits / 8 ||
       count(&scales) != num_scales || (zeros.data != NULL && count(&zeros) != num_scales) ||
-      (bias.data != NULL && count(&bias) != op->num_outputs))
+      (bias.data != NULL && (op->gated || count(&bias) != op->num_outputs)))
     return ort_status(op->api)(ORT_INVALID_ARGUMENT, "lepton.BlockMatMul: shapes do not fit its attributes");
   call.num_positions = count(&x) / op->size;
   Tensor y = x;
-  y.dims[y.num_dims - 1] = op->num_outputs;
+  call.width = op->gated ? op->num_outputs / 2 : op->num_outputs;
+  y.dims[y.num_dims - 1] = call.width;
   TRY(tensor_output(op->api, context, 0, &y));
   call.y = y.data;
   if (call.num_positions == 0) return NULL;
@@ -259,8 +264,9 @@ static OrtStatus *create(const struct OrtCustomOp *self, const OrtFunction *api,
   TRY(ort_attribute_int(api)(info, "N", &op.num_outputs));
   TRY(ort_attribute_int(api)(info, "bits", &op.bits));
   TRY(ort_attribute_int(api)(info, "block_size", &op.block));
+  TRY(ort_attribute_int(api)(info, "gated", &op.gated));
   if (op.size < 1 || op.num_outputs < 1 || (op.bits != 4 && op.bits != 8) || op.block < 16 ||
-      op.block % 16 != 0 || op.block > 1024)
+      op.block % 16 != 0 || op.block > 1024 || (op.gated && op.num_outputs % 2 != 0))
     return ort_status(api)(ORT_INVALID_ARGUMENT, "lepton.BlockMatMul: attributes out of range");
   *kernel = malloc(sizeof op);
   if (*kernel == NULL) return ort_status(api)(ORT_FAIL, "lepton.BlockMatMul: no memory");

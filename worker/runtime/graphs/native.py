@@ -16,6 +16,8 @@ bits in every run.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -24,10 +26,11 @@ import onnx
 from onnx import TensorProto, helper
 
 from worker.kernels.library import DOMAIN, LANES
-from worker.kernels.packing import pack_per_block, pack_weights
+from worker.kernels.packing import gated_order, pack_per_block, pack_weights
 from worker.runtime.graphs.edit import LENGTHS, LOGITS_AT, draw_from, replace_io
 from worker.runtime.graphs.exported import ATTENTION, ExportedGraph
-from worker.runtime.graphs.weights import RewrittenGraph, Weights
+from worker.runtime.graphs.gates import Gate, find_gates
+from worker.runtime.graphs.weights import BlockWeights, RewrittenGraph, Weights
 
 __all__ = ["SLOTS", "STARTS", "native_graph", "why_not_native"]
 
@@ -88,7 +91,7 @@ def native_graph(exported: ExportedGraph, graph_file: Path) -> RewrittenGraph:
     graph = model.graph
     draw_from(graph, exported.names.logits)
     weights = Weights(graph, graph_file)
-    nodes = [_replaced(node, exported, weights) for node in graph.node]
+    nodes = list(_replaced(graph, exported, weights))
     nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
     graph.node.extend(nodes)
@@ -113,17 +116,51 @@ def _per_layer(exported: ExportedGraph, *templates: str) -> list[str]:
     return [template % layer for template in templates for layer in range(exported.num_layers)]
 
 
-def _replaced(node: onnx.NodeProto, exported: ExportedGraph, weights: Weights) -> onnx.NodeProto:
-    if node.op_type == "MatMulNBits":
-        return _product(node, weights)
-    if node.op_type == ATTENTION:
-        return _attention(node, exported)
-    return node
+def _replaced(
+    graph: onnx.GraphProto, exported: ExportedGraph, weights: Weights
+) -> Iterator[onnx.NodeProto]:
+    gates = find_gates(graph)
+    inside = {id(node) for gate in gates for node in gate.inside}
+    at = {id(gate.product): gate for gate in gates}
+    for node in graph.node:
+        if id(node) in at:
+            yield _gated_product(at[id(node)], weights)
+        elif id(node) in inside:
+            continue
+        elif node.op_type == "MatMulNBits":
+            yield _product(node, weights)
+        elif node.op_type == ATTENTION:
+            yield _attention(node, exported)
+        else:
+            yield node
 
 
 def _product(node: onnx.NodeProto, weights: Weights) -> onnx.NodeProto:
-    stored, y = weights.of(node), node.output[0]
     bias = node.input[5] if len(node.input) > 5 else ""
+    return _block_matmul(node, weights.of(node), weights, node.output[0], bias=bias)
+
+
+def _gated_product(gate: Gate, weights: Weights) -> onnx.NodeProto:
+    """Two products of one input and what joins them as one; 16 outputs of each by turns."""
+    first, other = weights.of(gate.gate), weights.of(gate.other)
+    order = gated_order(len(first.values))
+    both = replace(
+        first,
+        values=np.concatenate([first.values, other.values])[order],
+        scales=np.concatenate([first.scales, other.scales])[order],
+    )
+    return _block_matmul(gate.gate, both, weights, gate.product.output[0], gated=True)
+
+
+def _block_matmul(
+    node: onnx.NodeProto,
+    stored: BlockWeights,
+    weights: Weights,
+    y: str,
+    *,
+    bias: str = "",
+    gated: bool = False,
+) -> onnx.NodeProto:
     zeros = ""
     if stored.zeros is not None:
         zeros = weights.add(f"{y}/zeros", pack_per_block(stored.zeros))
@@ -143,6 +180,7 @@ def _product(node: onnx.NodeProto, weights: Weights) -> onnx.NodeProto:
         N=stored.values.shape[0],
         bits=stored.bits,
         block_size=stored.block,
+        gated=int(gated),
     )
 
 

@@ -213,6 +213,16 @@ def test_no_cut_and_no_company_changes_a_bit(seed: int) -> None:
         assert np.concatenate(found).tobytes() == expected.tobytes()
 
 
+def test_two_single_tokens_of_one_row_may_be_in_one_run() -> None:
+    """The second needs the key of the first, which another thread writes."""
+    layer = Attention(**LAYERS[0])
+    tokens = tokens_of(layer, 200, 1)
+    whole = layer.run(tokens, [(0, 200, 200)])
+    for end in range(2, 200, 2):
+        pair = layer.run(tokens[end - 2 : end], [(0, 1, end - 1), (0, 1, end)])
+        assert pair.tobytes() == whole[end - 2 : end].tobytes()
+
+
 @pytest.mark.parametrize(
     ("rows", "words"),
     [

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.support.tiny_models import NEEDS_NATIVE
 from worker.kernels.library import DOMAIN, find_library
-from worker.kernels.packing import pack_per_block, pack_weights
+from worker.kernels.packing import gated_order, pack_per_block, pack_weights
 
 Floats = npt.NDArray[np.float32]
 pytestmark = NEEDS_NATIVE
@@ -43,7 +43,7 @@ class Product:
         self._session = session(
             ["x", "w", "s", "z" if zeros else "", "b" if bias else ""],
             tensors,
-            {"K": size, "N": outputs, "bits": bits, "block_size": block},
+            {"K": size, "N": outputs, "bits": bits, "block_size": block, "gated": 0},
             size,
         )
 
@@ -132,6 +132,25 @@ def test_computes_what_plain_numpy_computes(
     assert apart.tobytes() == y.tobytes(), "a position depends on its company"
 
 
+@pytest.mark.parametrize("num_gates", [16, 48, 96])
+def test_a_gated_product_is_two_products_and_their_gate(num_gates: int) -> None:
+    product = Product(
+        size=72, outputs=2 * num_gates, bits=4, block=32, zeros=False, bias=False, seed=num_gates
+    )
+    order = gated_order(num_gates)
+    tensors = {
+        "w": pack_weights(product.values[order], 4),
+        "s": pack_per_block(product.scales[order]),
+    }
+    attributes = {"K": 72, "N": 2 * num_gates, "bits": 4, "block_size": 32, "gated": 1}
+    x = activations(11, 72, 3)
+    found = session(["x", "w", "s"], tensors, attributes, 72).run(None, {"x": x})[0]
+    gate, other = np.split(product.run(x).astype(np.float64), 2, axis=1)
+    with np.errstate(over="ignore"):
+        expected = gate / (1 + np.exp(-gate)) * other
+    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=1e-30)
+
+
 def test_no_positions_are_no_work() -> None:
     product = Product(size=64, outputs=40, bits=4, block=32, zeros=False, bias=False, seed=1)
     assert product.run(np.zeros((0, 64), np.float32)).shape == (0, 40)
@@ -156,7 +175,7 @@ def test_shapes_that_do_not_fit_are_an_error(wrong: str) -> None:
         "b": np.zeros(64, np.float32),
     }
     tensors[wrong] = tensors[wrong][:-1]
-    attributes = {"K": 64, "N": 64, "bits": 4, "block_size": 32}
+    attributes = {"K": 64, "N": 64, "bits": 4, "block_size": 32, "gated": 0}
     made = session(["x", "w", "s", "", "b"], tensors, attributes, 64)
     with pytest.raises(Exception, match="shapes do not fit"):
         made.run(None, {"x": np.zeros((2, 64), np.float32)})
@@ -164,7 +183,7 @@ def test_shapes_that_do_not_fit_are_an_error(wrong: str) -> None:
 
 @pytest.mark.parametrize("change", [{"bits": 3}, {"block_size": 24}, {"K": 0}])
 def test_attributes_out_of_range_are_an_error(change: dict[str, int]) -> None:
-    attributes = {"K": 64, "N": 64, "bits": 4, "block_size": 32} | change
+    attributes = {"K": 64, "N": 64, "bits": 4, "block_size": 32, "gated": 0} | change
     tensors = {"w": np.zeros((1, 1), np.uint8), "s": np.zeros((1, 1, 32), np.float32)}
     with pytest.raises(Exception, match="out of range"):
         session(["x", "w", "s"], tensors, attributes, 64)
