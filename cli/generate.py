@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +20,7 @@ __all__ = ["generate"]
 
 _SAMPLING = "Sampling (default: the model's)"
 _ENDING = "When to stop"
+_FORM = "What the answer must look like (one of them)"
 _CALL = "The call"
 
 
@@ -79,6 +81,42 @@ def generate(
             "--ignore-eos", help="Go on after the model's own end.", rich_help_panel=_ENDING
         ),
     ] = False,
+    json_schema: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSON that a schema accepts; - reads it from stdin.",
+            metavar="FILE",
+            rich_help_panel=_FORM,
+            show_default=False,
+        ),
+    ] = None,
+    json_object: Annotated[
+        bool,
+        typer.Option("--json-object", help="Any JSON object.", rich_help_panel=_FORM),
+    ] = False,
+    regex: Annotated[
+        str | None,
+        typer.Option(
+            help="A regular expression for the whole answer.",
+            rich_help_panel=_FORM,
+            show_default=False,
+        ),
+    ] = None,
+    lark: Annotated[
+        Path | None,
+        typer.Option(
+            help="A Lark grammar; - reads it from stdin.",
+            metavar="FILE",
+            rich_help_panel=_FORM,
+            show_default=False,
+        ),
+    ] = None,
+    choice: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="One of several texts; repeatable.", rich_help_panel=_FORM, show_default=False
+        ),
+    ] = None,
     logprobs: Annotated[
         int | None,
         typer.Option(min=0, help="Log-probabilities; seen with --json.", rich_help_panel=_CALL),
@@ -142,6 +180,11 @@ def generate(
             stop_ids=stop_id or [],
             ignore_eos=True if ignore_eos else None,
             logprobs=logprobs,
+            json_schema=_read(json_schema),
+            json_object=json_object,
+            regex=regex,
+            lark=_read(lark),
+            literals=choice or [],
         )
         messages = [chat_message("system", system)] if system is not None else []
         messages.append(chat_message("user", text))
@@ -152,6 +195,24 @@ def generate(
 
 def _read_stdin() -> str:
     return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+
+
+def _read(path: Path | None) -> str | None:
+    """The text of a file; what is not UTF-8 fails later, with our own words."""
+    if path is None:
+        return None
+    if str(path) == "-":
+        return _read_stdin()
+    from common.errors import InvalidRequest, Reason
+
+    try:
+        return path.read_text("utf-8", "surrogateescape")
+    except OSError as error:
+        raise InvalidRequest(
+            f"{path} cannot be read: {error.strerror}",
+            reason=Reason.FIELD_MALFORMED,
+            field="constraint",
+        ) from None
 
 
 async def _run(

@@ -48,6 +48,11 @@ class GenerateOptions:
     stop_ids: Sequence[int] = ()
     ignore_eos: bool | None = None
     logprobs: int | None = None
+    json_schema: str | None = None
+    json_object: bool = False
+    regex: str | None = None
+    lark: str | None = None
+    literals: Sequence[str] = ()
 
 
 def build_request(
@@ -69,6 +74,7 @@ def build_request(
             request.priority = _PRIORITIES[options.priority]
         _fill_sampling(request.sampling, options)
         _fill_stop(request.stop, options)
+        _fill_constraint(request, options)
         if options.logprobs is not None:
             request.output.logprobs = options.logprobs
     except UnicodeError:
@@ -134,3 +140,35 @@ def _fill_stop(stop: types_pb2.StopConditions, options: GenerateOptions) -> None
             setattr(stop, name, value)
     stop.strings.extend(options.stop)
     stop.token_ids.extend(options.stop_ids)
+
+
+def _fill_constraint(request: inference_pb2.GenerateRequest, options: GenerateOptions) -> None:
+    """One of the kinds; the message has room for no more, so that a second would silently win."""
+    given = [
+        name
+        for name, value in (
+            ("--json-schema", options.json_schema),
+            ("--json-object", options.json_object or None),
+            ("--regex", options.regex),
+            ("--lark", options.lark),
+            ("--choice", options.literals or None),
+        )
+        if value is not None
+    ]
+    if len(given) > 1:
+        raise InvalidRequest(
+            f"{' and '.join(given)} contradict each other: an answer follows one of them",
+            reason=Reason.FIELDS_CONTRADICT,
+            field="constraint",
+        )
+    constraint = request.constraint
+    if options.json_schema is not None:
+        constraint.json_schema = options.json_schema
+    elif options.json_object:
+        constraint.json_object.SetInParent()
+    elif options.regex is not None:
+        constraint.regex = options.regex
+    elif options.lark is not None:
+        constraint.grammar = options.lark
+    elif options.literals:
+        constraint.literals.texts.extend(options.literals)

@@ -35,6 +35,10 @@ class Limits(Section):
     """Most stop token ids."""
     logit_bias_max: int = Field(default=1024, ge=0)
     """Most entries in `sampling.logit_bias`."""
+    grammar_bytes_max: int = Field(default=64 << 10, ge=1)
+    """Largest `constraint` (schema, expression, grammar, or all literals together), UTF-8 bytes."""
+    literals_max: int = Field(default=1024, ge=1)
+    """Most texts in `constraint.literals`."""
     logprobs_max: int = Field(default=20, ge=0)
     """Most likely tokens that may be reported per position."""
     deadline_s_max: float = Field(default=600.0, gt=0)

@@ -32,6 +32,9 @@ from common.telemetry.metrics import MetricsServer
 from common.telemetry.settings import TelemetrySettings
 from common.telemetry.setup import setup_telemetry
 from worker.addresses import advertised, bracketed
+from worker.runtime.grammar.compiler import GrammarCompiler
+from worker.runtime.grammar.limits import GrammarLimits
+from worker.runtime.grammar.tokens import token_table
 from worker.runtime.model import LoadedModel, load_model
 from worker.serving import RunningWorker, WorkerParts, open_worker
 from worker.settings import WorkerSettings
@@ -79,6 +82,7 @@ async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
                     cluster=cluster,
                     model=_facts(loaded),
                     tokenizer=loaded.tokenizer,
+                    grammars=_grammars(loaded, settings, clock),
                     runner=loaded.runner,
                     registrar=open_registrar(sections["discovery"], clock),
                     tracer=telemetry.tracer,
@@ -177,4 +181,25 @@ def _facts(loaded: LoadedModel) -> ModelFacts:
         vocab_size=info.vocab_size,
         eos_ids=frozenset(info.eos_ids),
         fingerprint=info.fingerprint,
+    )
+
+
+def _grammars(loaded: LoadedModel, settings: WorkerSettings, clock: Clock) -> GrammarCompiler:
+    info = loaded.info
+    return GrammarCompiler(
+        token_table(
+            loaded.tokenizer.vocabulary, vocab_size=info.vocab_size, eos_ids=frozenset(info.eos_ids)
+        ),
+        GrammarLimits(
+            compile_s_max=settings.grammar_compile_s_max,
+            memory_mib_max=settings.grammar_memory_mib_max,
+            symbols_max=settings.grammar_symbols_max,
+            states_max=settings.grammar_states_max,
+            mask_fuel_max=settings.grammar_mask_fuel_max,
+            mask_items_max=settings.grammar_mask_items_max,
+        ),
+        processes=settings.grammar_processes,
+        waiting_max=settings.grammar_waiting_max,
+        verdicts_max=settings.grammar_verdicts_max,
+        clock=clock,
     )

@@ -28,7 +28,7 @@ from worker.engine.ports import ModelRunner
 from worker.registration import Announcement
 from worker.settings import WorkerSettings
 from worker.tasks.api import ModelFacts
-from worker.tasks.ports import Tokenizer
+from worker.tasks.ports import GrammarCompiler, Tokenizer
 from worker.tasks.registry import make_tasks
 from worker.tasks.tokenizer_pool import TokenizerPool
 from worker.transport import inference_service, worker_service
@@ -55,6 +55,7 @@ class WorkerParts:
     cluster: ClusterSettings
     model: ModelFacts
     tokenizer: Tokenizer
+    grammars: GrammarCompiler
     runner: ModelRunner
     registrar: Registrar
     tracer: Tracer
@@ -114,13 +115,20 @@ async def open_worker(parts: WorkerParts, stop: StopRequest) -> AsyncGenerator[R
             waiting_max=settings.tokenizer_waiting_max,
         )
         stack.push_async_callback(asyncio.to_thread, tokenizers.close)
+        stack.push_async_callback(parts.grammars.close)
         engine = EngineLoop(
             parts.runner, settings.engine_config(), parts.clock, observer=_StepMetrics(instruments)
         )
         _show_load(instruments, engine)
         engine.start()
         stack.push_async_callback(engine.stop)
-        tasks = make_tasks(model=model, tokenizers=tokenizers, engine=engine, clock=parts.clock)
+        tasks = make_tasks(
+            model=model,
+            tokenizers=tokenizers,
+            grammars=parts.grammars,
+            engine=engine,
+            clock=parts.clock,
+        )
 
         facts = WorkerFacts(
             worker_id=parts.worker_id,

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 
 from common.errors import Forbidden, InvalidRequest, LeptonError, Reason, Unsupported
 from common.limits import Limits
+from common.request.constraint import validate_constraint
 from common.request.request_id import is_request_id
 from lepton.v1 import inference_pb2, types_pb2
 
@@ -50,6 +51,7 @@ def validate_generate(
     _sampling(request.sampling, limits)
     _stop(request.stop, limits)
     _output(request.output, limits)
+    validate_constraint(request, limits)
     _message_size(request, limits)
 
 
@@ -137,8 +139,6 @@ def _refuse_reserved(request: inference_pb2.GenerateRequest, *, from_router: boo
         raise _unsupported("continuation", Reason.CONTINUATION_UNSUPPORTED)
     if request.adapter:
         raise _unsupported("adapter", Reason.ADAPTER_UNSUPPORTED)
-    if request.HasField("constraint"):
-        raise _unsupported("constraint", Reason.CONSTRAINT_UNSUPPORTED)
     for field in ("resume", "resumable_ms"):
         if request.HasField(field):
             raise _unsupported(field, Reason.RESUME_UNSUPPORTED)

@@ -87,6 +87,9 @@ LEPTON_REASON: Final = "lepton.reason"
 LEPTON_ATTEMPT: Final = "lepton.attempt"
 LEPTON_CANDIDATES: Final = "lepton.candidates"
 LEPTON_CHOICE: Final = "lepton.choice"
+LEPTON_CONSTRAINT: Final = "lepton.constraint"
+LEPTON_GRAMMAR_S: Final = "lepton.grammar_s"
+LEPTON_GRAMMAR_KNOWN: Final = "lepton.grammar_known"
 LEPTON_WAITED_S: Final = "lepton.waited_s"
 LEPTON_SNAPSHOT_AGE_S: Final = "lepton.snapshot_age_s"
 LEPTON_SNAPSHOT_STALE: Final = "lepton.snapshot_stale"
@@ -127,6 +130,9 @@ ATTRIBUTES: Final[dict[str, str]] = {
     LEPTON_ATTEMPT: "1 for the first worker that was tried.",
     LEPTON_CANDIDATES: "Workers that could have been chosen.",
     LEPTON_CHOICE: "Index of the choice.",
+    LEPTON_CONSTRAINT: "Kind of the constraint: json_schema, regex, grammar, json_object or literals.",
+    LEPTON_GRAMMAR_S: "Seconds from the text of the constraint to its compiled form, waiting included.",
+    LEPTON_GRAMMAR_KNOWN: "Whether the constraint had been tried out before.",
     LEPTON_WAITED_S: "Seconds that the call waited for a worker to be there.",
     LEPTON_SNAPSHOT_AGE_S: "Seconds since the registry last confirmed the list of workers, at the choice.",
     LEPTON_SNAPSHOT_STALE: "Whether the registry could not be reached then.",
@@ -277,6 +283,15 @@ WORKER_METRICS: Final = (
         unit="s",
         buckets=REQUEST_SECONDS,
         help="From arrival at the engine to the first model run.",
+    ),
+    MetricSpec(
+        name="lepton_grammar_seconds",
+        kind="histogram",
+        unit="s",
+        labels=("known",),
+        buckets=(*FINE_SECONDS, 2.5, 5.0),
+        help="Per constrained request, from the text of the constraint to its compiled form or its refusal, waiting "
+        'included; `known` is "true" when it had been tried out before.',
     ),
     MetricSpec(
         name="lepton_num_requests_running",

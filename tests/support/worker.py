@@ -31,12 +31,13 @@ from common.rpc.metadata import FINISHED_KEY
 from common.rpc.status import from_rpc_error
 from common.telemetry.instruments import WorkerInstruments
 from lepton.v1 import inference_pb2
+from tests.support.grammars import grammar_compiler
 from tests.support.processes import until
 from worker.engine.ports import ModelRunner
 from worker.serving import RunningWorker, WorkerParts, open_worker
 from worker.settings import WorkerSettings
 from worker.tasks.api import ChatTurn, ModelFacts
-from worker.tasks.ports import Tokenizer
+from worker.tasks.ports import GrammarCompiler, Tokenizer
 
 __all__ = ["GENERATE", "Answer", "ByteTokenizer", "LocalWorker", "worker_of"]
 
@@ -72,7 +73,7 @@ class ByteTokenizer:
         text = "".join(f"{message.role}:{message.content}\n" for message in messages)
         return self.encode(text + ("assistant:" if add_generation_prompt else ""))
 
-    def new_detokenizer(self) -> ByteDetokenizer:
+    def new_detokenizer(self, *, keeps_first_space: bool = False) -> ByteDetokenizer:
         return ByteDetokenizer()
 
     def token_bytes(self, token_id: int) -> bytes:
@@ -204,6 +205,7 @@ async def worker_of(
     *,
     model: ModelFacts | None = None,
     tokenizer: Tokenizer | None = None,
+    grammars: GrammarCompiler | None = None,
     limits: Limits | None = None,
     token: str = "",
     **settings: Any,
@@ -229,6 +231,7 @@ async def worker_of(
         cluster=ClusterSettings.model_validate({"token": token}),
         model=facts,
         tokenizer=tokenizer or ByteTokenizer(),
+        grammars=grammars or grammar_compiler(None),
         runner=runner,
         registrar=registry,
         tracer=provider.get_tracer("test"),

@@ -47,7 +47,8 @@ class EndEvent:
     choice: int
     reason: FinishReason
     stop_token_id: int | None
-    """The eos or stop id that ended it, which was the token before; None when `reason` is LENGTH."""
+    """The eos or stop id that ended it, which was the token before; None when `reason` is LENGTH, and when the grammar
+    is complete: then the token before is part of the answer."""
     at: float
 
 

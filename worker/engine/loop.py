@@ -338,6 +338,7 @@ class EngineLoop:
                 prompt_ids=request.prompt_ids,
                 sampling=request.sampling,
                 stop=request.stop,
+                grammar=request.grammar,
                 salt=request.salt,
                 priority=request.priority,
                 deadline=request.deadline,

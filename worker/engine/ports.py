@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from common.errors import LeptonError
 from worker.engine.sequence import Sequence
 
 __all__ = [
@@ -120,7 +121,11 @@ class Sampled:
 
     sequence: Sequence
     token_id: int | None
-    """None when the logits of this row were not finite: the sequence fails, its neighbours go on."""
+    """None when this row failed: the sequence ends, its neighbours go on."""
+    error: LeptonError | None = None
+    """Why it failed; None when the logits of the row were not finite."""
+    is_complete: bool = False
+    """Whether its grammar lets nothing follow this token: the sequence ends with it."""
     logprob: float | None = None
     """Of the chosen token, when asked for."""
     top: tuple[TopLogprob, ...] = ()
@@ -140,5 +145,5 @@ class ModelRunner(Protocol):
         ...
 
     def release(self, sequence: Sequence) -> None:
-        """Forgets what is kept per sequence (penalty counts). Called once per sequence that ever ran."""
+        """Forgets what is kept per sequence (penalty counts, grammar state). Called once per sequence that ever ran."""
         ...

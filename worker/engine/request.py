@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from worker.engine.grammar import Grammar
 from worker.engine.sampling_params import SamplingParams
 from worker.engine.sequence import StopRule
 
@@ -18,6 +19,8 @@ class EngineRequest:
     """At least one id, each below the vocabulary size; with `stop.max_tokens` it fits into the context."""
     sampling: SamplingParams
     stop: StopRule
+    grammar: Grammar | None = None
+    """What each choice must follow; None: nothing."""
     n: int = 1
     """Choices; each becomes a sequence of its own and draws its own tokens."""
     salt: bytes | None = b""

@@ -286,7 +286,7 @@ class Scheduler:
     def _append(self, result: Sampled, now: float) -> list[SequenceEvent]:
         sequence = result.sequence
         if result.token_id is None:
-            error = Internal(
+            error = result.error or Internal(
                 "the model computed numbers that are not finite", reason=Reason.MODEL_OUTPUT_INVALID
             )
             return [self._fail(sequence, error, now)]
@@ -298,7 +298,7 @@ class Scheduler:
             top=result.top,
             at=now,
         )
-        ended = finish(sequence)
+        ended = finish(sequence, is_complete=result.is_complete)
         if ended is None:
             return [(sequence, token)]
         self._end(sequence)

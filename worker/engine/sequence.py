@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from worker.engine.grammar import Grammar
 from worker.engine.sampling_params import SamplingParams
 
 __all__ = ["FinishReason", "Sequence", "SequenceState", "StopRule"]
@@ -58,6 +59,8 @@ class Sequence:
     prompt_ids: tuple[int, ...]
     sampling: SamplingParams
     stop: StopRule
+    grammar: Grammar | None = field(default=None, repr=False)
+    """What the completion must follow; None: nothing."""
     salt: bytes | None = b""
     """Shares beginnings with prompts of the same salt; None shares nothing."""
     priority: int = 0

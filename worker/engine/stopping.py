@@ -18,7 +18,7 @@ class Finish:
 
     reason: FinishReason
     stop_token_id: int | None = None
-    """The token that ended it; None for LENGTH."""
+    """The token that ended it; None for LENGTH, and when the grammar is complete."""
 
 
 def banned_ids(sequence: Sequence) -> frozenset[int]:
@@ -32,13 +32,18 @@ def banned_ids(sequence: Sequence) -> frozenset[int]:
     return stop.eos_ids | stop.stop_ids
 
 
-def finish(sequence: Sequence) -> Finish | None:
-    """Whether the last token of `generated_ids` (at least one) ended the sequence. STOP wins over LENGTH."""
+def finish(sequence: Sequence, *, is_complete: bool = False) -> Finish | None:
+    """Whether the last token of `generated_ids` (at least one) ended the sequence. STOP wins over LENGTH.
+
+    `is_complete`: nothing may follow it under the grammar of the sequence.
+    """
     stop = sequence.stop
     token_id = sequence.generated_ids[-1]
     num_before = len(sequence.generated_ids) - 1
     if num_before >= stop.min_tokens and (token_id in stop.eos_ids or token_id in stop.stop_ids):
         return Finish(FinishReason.STOP, token_id)
+    if is_complete:
+        return Finish(FinishReason.STOP)
     if num_before + 1 >= stop.max_tokens:
         return Finish(FinishReason.LENGTH)
     return None

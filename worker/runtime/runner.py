@@ -44,5 +44,5 @@ class OnnxRunner:
         return self.forward.compute(batch)
 
     def release(self, sequence: Sequence) -> None:
-        """Forgets the penalty counts of a sequence."""
+        """Forgets the penalty counts and the grammar state of a sequence."""
         self._sampler.release(sequence)

@@ -5,6 +5,7 @@ Steps of one row, in this order (x: logits of the row, float32; those that are o
     bias          x_t += b_t; a bias of −100 or less bans the token
     penalties     worker.runtime.penalties
     end tokens    banned while the completion is shorter than `min_tokens`
+    grammar       everything banned that it does not allow next; end tokens stay where the text is complete
     temperature   T = 0: the largest x, the lowest id among equals. Else w_t = exp((x_t − max x) / T)
     top-k         the k largest w, the lowest ids among equals
     top-p         of these, the fewest largest whose sum reaches p · Σw
@@ -16,18 +17,21 @@ neural text degeneration", 2020; min-p, Nguyen et al., "Min-p sampling", 2024.
 
 The running sum goes by id, not by size: two tokens of nearly the same weight may swap places in a sorted order when a
 logit moves by a rounding error, and then the same u would pick another token. Log-probabilities are those of the raw
-distribution, x − max x − ln Σ exp(x − max x), before any of this.
+distribution, x − max x − ln Σ exp(x − max x), before any of this, grammar included.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Sequence as SequenceOf
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from common.errors import InvalidRequest, LeptonError, Reason
+from worker.engine.grammar import Matcher
 from worker.engine.ports import Sampled, TopLogprob
 from worker.engine.sampling_params import SamplingParams
 from worker.engine.sequence import Sequence
@@ -50,20 +54,23 @@ Floats = npt.NDArray[np.float32]
 
 
 class Sampler:
-    """Draws the next token of each row; keeps what penalties need per sequence until `release`."""
+    """Draws the next token of each row; keeps per sequence what penalties and grammars need, until `release`."""
 
     def __init__(self) -> None:
         self._seen: dict[int, SeenTokens] = {}
+        self._matchers: dict[int, Matcher] = {}
 
     def __repr__(self) -> str:
-        return f"<Sampler counting for {len(self._seen)} sequences>"
+        return f"<Sampler counting for {len(self._seen)} sequences, matching for {len(self._matchers)}>"
 
     def release(self, sequence: Sequence) -> None:
-        """Forgets a sequence; nothing happens to one that was never counted."""
+        """Forgets a sequence; nothing happens to one that was never known."""
         self._seen.pop(sequence.id, None)
+        self._matchers.pop(sequence.id, None)
 
     def sample(self, logits: Floats, sequences: SequenceOf[Sequence]) -> list[Sampled]:
-        """One result per row of `logits` [rows, vocab]; a row that is not finite gets `token_id=None`.
+        """One result per row of `logits` [rows, vocab]; a row that is not finite, or whose grammar cannot be followed,
+        gets `token_id=None`.
 
         Position is the number of tokens generated so far. Changes neither logits nor sequences.
         """
@@ -79,11 +86,36 @@ class Sampler:
         ]
 
     def _sample_row(self, raw: Floats, best: int, sequence: Sequence) -> Sampled:
+        if sequence.grammar is None:
+            return self._draw_row(raw, best, sequence, None)
+        try:
+            matcher = self._matchers.get(sequence.id)
+            if matcher is None:
+                matcher = sequence.grammar.new_matcher(sequence.generated_ids)
+                self._matchers[sequence.id] = matcher
+            drawn = self._draw_row(raw, best, sequence, matcher)
+            if drawn.token_id is None or drawn.token_id in sequence.stop.eos_ids:
+                return drawn
+            is_complete = matcher.advance(drawn.token_id)
+        except LeptonError as error:
+            return Sampled(sequence=sequence, token_id=None, error=error)
+        # Complete too early is a dead end: at the next position every end token is banned.
+        if is_complete and len(sequence.generated_ids) + 1 >= sequence.stop.min_tokens:
+            return replace(drawn, is_complete=True)
+        return drawn
+
+    def _draw_row(
+        self, raw: Floats, best: int, sequence: Sequence, matcher: Matcher | None
+    ) -> Sampled:
         sampling = sequence.sampling
         banned = banned_ids(sequence)
-        if sampling.is_plain_greedy and best not in banned:
+        if (
+            sampling.is_plain_greedy
+            and best not in banned
+            and (matcher is None or matcher.allows(best))
+        ):
             return Sampled(sequence=sequence, token_id=best)
-        logits = self._adjusted(raw, sequence, banned)
+        logits = self._adjusted(raw, sequence, banned, matcher)
         if sampling.temperature == 0.0:
             token_id = int(logits.argmax())
         else:
@@ -94,8 +126,12 @@ class Sampler:
         logprob, top = logprobs(raw, token_id, sampling.logprobs)
         return Sampled(sequence=sequence, token_id=token_id, logprob=logprob, top=top)
 
-    def _adjusted(self, raw: Floats, sequence: Sequence, banned: frozenset[int]) -> Floats:
-        """A copy with bias, penalties and bans. When nothing is left to draw, bans do not count."""
+    def _adjusted(
+        self, raw: Floats, sequence: Sequence, banned: frozenset[int], matcher: Matcher | None
+    ) -> Floats:
+        """A copy with bias, penalties and bans. When nothing is left to draw, bans do not count; under a grammar that
+        is an error.
+        """
         sampling = sequence.sampling
         logits = raw.copy()
         never = list(banned)
@@ -110,9 +146,23 @@ class Sampler:
                 seen = self._seen[sequence.id] = SeenTokens(sequence)
             seen.catch_up(sequence)
             seen.apply(logits, sampling)
-        if never and len(set(never)) < len(logits):
+        if matcher is not None:
+            logits[~matcher.allowed()] = -np.inf
+            logits[never] = -np.inf
+            if logits.max() == -np.inf:
+                raise _dead_end(sequence)
+        elif never and len(set(never)) < len(logits):
             logits[never] = -np.inf
         return logits
+
+
+def _dead_end(sequence: Sequence) -> InvalidRequest:
+    return InvalidRequest(
+        f"after {len(sequence.generated_ids)} tokens, all that the constraint allows is banned by logit_bias or "
+        f"min_tokens ({sequence.stop.min_tokens})",
+        reason=Reason.GRAMMAR_UNSATISFIABLE,
+        field="constraint",
+    )
 
 
 def draw(logits: Floats, sampling: SamplingParams, u: float) -> int:

@@ -16,7 +16,7 @@ from common.errors import BadModel, InvalidRequest, Reason
 from worker.runtime.artifacts import Artifact
 from worker.runtime.chat_template import ChatMessage, ChatTemplate
 from worker.runtime.detokenizer import Detokenizer
-from worker.runtime.vocabulary import read_vocabulary
+from worker.runtime.vocabulary import Vocabulary, read_vocabulary
 
 __all__ = ["Tokenizer", "open_tokenizer"]
 
@@ -74,6 +74,11 @@ class Tokenizer:
         return len(self._vocabulary.token_bytes)
 
     @property
+    def vocabulary(self) -> Vocabulary:
+        """All tokens by id."""
+        return self._vocabulary
+
+    @property
     def control_ids(self) -> frozenset[int]:
         """Tokens that no text becomes."""
         return self._control_ids
@@ -120,9 +125,12 @@ class Tokenizer:
         detokenizer = self.new_detokenizer()
         return "".join(map(detokenizer.push, ids)) + detokenizer.flush()
 
-    def new_detokenizer(self) -> Detokenizer:
-        """A detokenizer for one choice."""
-        return Detokenizer(self._printed, strip_first_space=self._vocabulary.strip_first_space)
+    def new_detokenizer(self, *, keeps_first_space: bool = False) -> Detokenizer:
+        """A detokenizer for one choice. A first space that SentencePiece put there goes, unless `keeps_first_space`."""
+        return Detokenizer(
+            self._printed,
+            strip_first_space=self._vocabulary.strip_first_space and not keeps_first_space,
+        )
 
     def token_bytes(self, token_id: int) -> bytes:
         """What one token stands for, control tokens as their name; may be part of a character."""

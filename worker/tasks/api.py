@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from worker.engine.grammar import Constraint
 from worker.engine.ports import TopLogprob
 from worker.engine.sampling_params import SamplingParams
 from worker.engine.sequence import FinishReason
@@ -113,6 +114,8 @@ class GenerateRequest:
     """On the clock of the process, seconds."""
     deadline: float
     """On the same clock."""
+    constraint: Constraint | None = None
+    """What every choice must follow; None: nothing."""
     start_by: float | None = None
     """On the same clock: refused when nothing of it has begun to compute by then; None waits until the deadline."""
 
@@ -165,6 +168,10 @@ class Timeline:
     """When things happened to one request, seconds on the clock of the process; None: not (yet)."""
 
     arrived_at: float
+    grammar_s: float | None = None
+    """How long the constraint took from text to grammar; None when there is none."""
+    grammar_was_known: bool = False
+    """Whether that constraint had been tried out before."""
     tokenized_at: float | None = None
     submitted_at: float | None = None
     scheduled_at: float | None = None

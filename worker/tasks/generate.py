@@ -1,4 +1,4 @@
-"""Text generation: tokenise, submit, detokenise, stop strings, usage."""
+"""Text generation: compile the constraint, tokenise, submit, detokenise, stop strings, usage."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import final
 from common.clock import Clock
 from common.errors import Internal, Reason
 from worker.engine.events import EndEvent, Event, FailedEvent, ScheduledEvent, TokenEvent
+from worker.engine.grammar import Grammar
 from worker.engine.loop import EngineLoop, TokenStream
 from worker.engine.request import EngineRequest
-from worker.engine.sequence import FinishReason, StopRule
+from worker.engine.sequence import StopRule
 from worker.tasks.api import (
     Begun,
     ChoiceEnd,
@@ -24,6 +25,7 @@ from worker.tasks.api import (
 )
 from worker.tasks.choice import ChoiceText
 from worker.tasks.lengths import max_tokens_of
+from worker.tasks.ports import GrammarCompiler
 from worker.tasks.stop_strings import StopStrings
 from worker.tasks.tokenizer_pool import TokenizerPool
 
@@ -35,10 +37,17 @@ class GenerateTask:
     """Serves `InferenceService.Generate`."""
 
     def __init__(
-        self, *, model: ModelFacts, tokenizers: TokenizerPool, engine: EngineLoop, clock: Clock
+        self,
+        *,
+        model: ModelFacts,
+        tokenizers: TokenizerPool,
+        grammars: GrammarCompiler,
+        engine: EngineLoop,
+        clock: Clock,
     ) -> None:
         self._model = model
         self._tokenizers = tokenizers
+        self._grammars = grammars
         self._engine = engine
         self._clock = clock
 
@@ -51,9 +60,10 @@ class GenerateTask:
         first piece, not before: until a token is there, whoever relays the stream may still give it to another worker.
         """
         self._engine.check_room(n=request.n)
+        grammar = await self._grammar(request, timeline)
         prompt_ids = await self._tokenizers.prompt_ids(request.prompt)
         timeline.tokenized_at = self._clock.now()
-        stream = self._engine.submit(self._engine_request(request, prompt_ids))
+        stream = self._engine.submit(self._engine_request(request, prompt_ids, grammar))
         # Not asked of the clock again: the engine may have begun before `submit` returned.
         timeline.submitted_at = timeline.tokenized_at
         try:
@@ -77,8 +87,18 @@ class GenerateTask:
         finally:
             self._engine.abort(stream)
 
+    async def _grammar(self, request: GenerateRequest, timeline: Timeline) -> Grammar | None:
+        if request.constraint is None:
+            return None
+        began_at = self._clock.now()
+        try:
+            grammar, timeline.grammar_was_known = await self._grammars.compile(request.constraint)
+        finally:
+            timeline.grammar_s = self._clock.now() - began_at
+        return grammar
+
     def _engine_request(
-        self, request: GenerateRequest, prompt_ids: tuple[int, ...]
+        self, request: GenerateRequest, prompt_ids: tuple[int, ...], grammar: Grammar | None
     ) -> EngineRequest:
         max_tokens = max_tokens_of(
             num_prompt_tokens=len(prompt_ids),
@@ -96,6 +116,7 @@ class GenerateTask:
                 eos_ids=frozenset() if request.ignore_eos else self._model.eos_ids,
                 stop_ids=request.stop_ids,
             ),
+            grammar=grammar,
             n=request.n,
             salt=request.salt,
             priority=request.priority,
@@ -108,7 +129,9 @@ class GenerateTask:
         return tuple(
             ChoiceText(
                 index,
-                self._tokenizers.tokenizer.new_detokenizer(),
+                self._tokenizers.tokenizer.new_detokenizer(
+                    keeps_first_space=request.constraint is not None
+                ),
                 stops.new_matcher(),
                 min_tokens=request.min_tokens,
             )
@@ -174,7 +197,7 @@ def _note_token(timeline: Timeline, choice: ChoiceText, at: float) -> None:
 
 
 def _end_tokens(events: Sequence[Event]) -> dict[int, TokenEvent]:
-    """Per choice that the engine ended by a token, that token: the last before the end, published with it."""
+    """Per choice that a token without text ended, that token: the last before the end, published with it."""
     last: dict[int, TokenEvent] = {}
     for event in events:
         if isinstance(event, TokenEvent):
@@ -182,7 +205,7 @@ def _end_tokens(events: Sequence[Event]) -> dict[int, TokenEvent]:
     stopped = {
         event.choice
         for event in events
-        if isinstance(event, EndEvent) and event.reason is FinishReason.STOP
+        if isinstance(event, EndEvent) and event.stop_token_id is not None
     }
     return {choice: event for choice, event in last.items() if choice in stopped}
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from worker.engine.grammar import Constraint, Grammar
 from worker.tasks.api import ChatTurn
 
-__all__ = ["Detokenizer", "Tokenizer"]
+__all__ = ["Detokenizer", "GrammarCompiler", "Tokenizer"]
 
 
 class Detokenizer(Protocol):
@@ -43,10 +44,26 @@ class Tokenizer(Protocol):
         """
         ...
 
-    def new_detokenizer(self) -> Detokenizer:
-        """A detokenizer for one choice."""
+    def new_detokenizer(self, *, keeps_first_space: bool = False) -> Detokenizer:
+        """A detokenizer for one choice. `keeps_first_space`: what a grammar asked for is no habit of the tokenizer."""
         ...
 
     def token_bytes(self, token_id: int) -> bytes:
         """What one token stands for; may be part of a character."""
+        ...
+
+
+class GrammarCompiler(Protocol):
+    """Constraint → grammar, without making the event loop wait."""
+
+    async def compile(self, constraint: Constraint) -> tuple[Grammar, bool]:
+        """The grammar for the choices of one request, and whether the constraint was known before.
+
+        Errors: `InvalidRequest` with a reason GRAMMAR_*, `Unsupported(CONSTRAINT_UNSUPPORTED)`, `Overloaded`,
+        `Unavailable(DRAINING)`. Cancellation: gives back what it holds.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Ends everything; called once."""
         ...

@@ -9,6 +9,7 @@ from common.clock import Clock
 from worker.engine.loop import EngineLoop
 from worker.tasks.api import ModelFacts, Task
 from worker.tasks.generate import GenerateTask
+from worker.tasks.ports import GrammarCompiler
 from worker.tasks.tokenizer_pool import TokenizerPool
 
 __all__ = ["TASKS", "make_tasks"]
@@ -19,10 +20,17 @@ TASKS: Final[Mapping[str, Callable[..., Task]]] = {
 
 
 def make_tasks(
-    *, model: ModelFacts, tokenizers: TokenizerPool, engine: EngineLoop, clock: Clock
+    *,
+    model: ModelFacts,
+    tokenizers: TokenizerPool,
+    grammars: GrammarCompiler,
+    engine: EngineLoop,
+    clock: Clock,
 ) -> dict[str, Task]:
     """Every task that a generative model can do."""
     return {
-        name: make(model=model, tokenizers=tokenizers, engine=engine, clock=clock)
+        name: make(
+            model=model, tokenizers=tokenizers, grammars=grammars, engine=engine, clock=clock
+        )
         for name, make in TASKS.items()
     }

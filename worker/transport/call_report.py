@@ -144,6 +144,7 @@ class CallReporter:
         try:
             yield CallReport(span, timeline, self._instruments)
         finally:
+            self._note_grammar(span, timeline)
             if span.is_recording():
                 self._add_children(span, timeline)
 
@@ -176,10 +177,23 @@ class CallReporter:
                 names.LEPTON_REVISION: self._model.revision,
             }
         )
+        if request.constraint is not None:
+            span.set_attribute(names.LEPTON_CONSTRAINT, request.constraint.kind.value)
         if facts.router_id:
             span.set_attribute(names.LEPTON_ROUTER_ID, facts.router_id)
         if request.max_tokens is not None:
             span.set_attribute(names.GEN_AI_REQUEST_MAX_TOKENS, request.max_tokens)
+
+    def _note_grammar(self, span: trace.Span, timeline: Timeline) -> None:
+        if timeline.grammar_s is None:
+            return
+        known = timeline.grammar_was_known
+        self._instruments.grammar_seconds.labels(known=str(known).lower()).observe(
+            timeline.grammar_s
+        )
+        span.set_attributes(
+            {names.LEPTON_GRAMMAR_S: timeline.grammar_s, names.LEPTON_GRAMMAR_KNOWN: known}
+        )
 
     def _add_children(self, parent: trace.Span, timeline: Timeline) -> None:
         """A phase that was cut off ends now; a phase that never began has no span."""

@@ -12,6 +12,7 @@ from typing import Final
 from common.errors import InvalidRequest, NotFound, Reason
 from common.limits import Limits
 from lepton.v1 import inference_pb2, types_pb2
+from worker.engine.grammar import Constraint, ConstraintKind
 from worker.engine.sampling_params import SamplingParams
 from worker.tasks.api import (
     ChatPrompt,
@@ -73,6 +74,7 @@ def parse_generate(
         priority=_PRIORITIES[request.priority],
         arrived_at=arrived_at,
         deadline=deadline,
+        constraint=_constraint(request),
         start_by=_start_by(request.service_level, arrived_at),
     )
 
@@ -149,6 +151,23 @@ def _sampling(
         seed=sampling.seed if sampling.HasField("seed") else new_seed(),
         logprobs=request.output.logprobs if request.output.HasField("logprobs") else None,
     )
+
+
+def _constraint(request: inference_pb2.GenerateRequest) -> Constraint | None:
+    if not request.HasField("constraint"):
+        return None
+    constraint = request.constraint
+    match constraint.WhichOneof("kind"):
+        case "json_schema":
+            return Constraint(ConstraintKind.JSON_SCHEMA, (constraint.json_schema,))
+        case "regex":
+            return Constraint(ConstraintKind.REGEX, (constraint.regex,))
+        case "grammar":
+            return Constraint(ConstraintKind.LARK, (constraint.grammar,))
+        case "literals":
+            return Constraint(ConstraintKind.LITERALS, tuple(constraint.literals.texts))
+        case _:
+            return Constraint(ConstraintKind.JSON_OBJECT)
 
 
 def _start_by(level: types_pb2.ServiceLevel, arrived_at: float) -> float | None:

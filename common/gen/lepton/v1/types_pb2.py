@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15lepton/v1/types.proto\x12\tlepton.v1\"K\n\x0b\x43hatMessage\x12\x1d\n\x04role\x18\x01 \x01(\x0e\x32\x0f.lepton.v1.Role\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"s\n\tChatInput\x12(\n\x08messages\x18\x01 \x03(\x0b\x32\x16.lepton.v1.ChatMessage\x12\"\n\x15\x61\x64\x64_generation_prompt\x18\x02 \x01(\x08H\x00\x88\x01\x01\x42\x18\n\x16_add_generation_prompt\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\r\"\xd8\x03\n\x0eSamplingParams\x12\x18\n\x0btemperature\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x12\n\x05min_p\x18\x04 \x01(\x02H\x03\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x05 \x01(\x02H\x04\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x06 \x01(\x02H\x05\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x07 \x01(\x02H\x06\x88\x01\x01\x12<\n\nlogit_bias\x18\x08 \x03(\x0b\x32(.lepton.v1.SamplingParams.LogitBiasEntry\x12\x11\n\x04seed\x18\t \x01(\x04H\x07\x88\x01\x01\x12\x0e\n\x01n\x18\n \x01(\rH\x08\x88\x01\x01\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x15\n\x13_repetition_penaltyB\x14\n\x12_frequency_penaltyB\x13\n\x11_presence_penaltyB\x07\n\x05_seedB\x04\n\x02_n\"\xac\x01\n\x0eStopConditions\x12\x17\n\nmax_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x17\n\nmin_tokens\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x0f\n\x07strings\x18\x03 \x03(\t\x12\x11\n\ttoken_ids\x18\x04 \x03(\r\x12\x17\n\nignore_eos\x18\x05 \x01(\x08H\x02\x88\x01\x01\x42\r\n\x0b_max_tokensB\r\n\x0b_min_tokensB\r\n\x0b_ignore_eos\"O\n\nConstraint\x12\x15\n\x0bjson_schema\x18\x01 \x01(\tH\x00\x12\x0f\n\x05regex\x18\x02 \x01(\tH\x00\x12\x11\n\x07grammar\x18\x03 \x01(\tH\x00\x42\x06\n\x04kind\"<\n\x0c\x43\x61\x63heControl\x12\x13\n\x06\x62ypass\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x0c\n\x04salt\x18\x02 \x01(\tB\t\n\x07_bypass\"\x86\x01\n\x0cServiceLevel\x12\x14\n\x07ttft_ms\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x14\n\x07tpot_ms\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x1d\n\x10queue_timeout_ms\x18\x03 \x01(\rH\x02\x88\x01\x01\x42\n\n\x08_ttft_msB\n\n\x08_tpot_msB\x13\n\x11_queue_timeout_ms\"Y\n\rOutputOptions\x12\x16\n\ttoken_ids\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x15\n\x08logprobs\x18\x02 \x01(\rH\x01\x88\x01\x01\x42\x0c\n\n_token_idsB\x0b\n\t_logprobs\"1\n\x0cTokenLogprob\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\x0f\n\x07logprob\x18\x02 \x01(\x02\"a\n\x10PositionLogprobs\x12\'\n\x06\x63hosen\x18\x01 \x01(\x0b\x32\x17.lepton.v1.TokenLogprob\x12$\n\x03top\x18\x02 \x03(\x0b\x32\x17.lepton.v1.TokenLogprob\"P\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12\x15\n\rcached_tokens\x18\x03 \x01(\r\"W\n\x07Timings\x12\x10\n\x08queue_us\x18\x01 \x01(\x04\x12\x13\n\x0btokenize_us\x18\x02 \x01(\x04\x12\x12\n\nprefill_us\x18\x03 \x01(\x04\x12\x11\n\tdecode_us\x18\x04 \x01(\x04\"|\n\tModelInfo\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x16\n\x0e\x63ontext_length\x18\x03 \x01(\r\x12\x12\n\nvocab_size\x18\x04 \x01(\r\x12\r\n\x05tasks\x18\x05 \x03(\t\x12\x13\n\x0bnum_workers\x18\x06 \x01(\r*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04*^\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x10\n\x0cPRIORITY_LOW\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x11\n\rPRIORITY_HIGH\x10\x03*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x42\x44\n\x0c\x61i.lepton.v1P\x01Z2github.com/lepton/lepton/gen/go/lepton/v1;leptonv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15lepton/v1/types.proto\x12\tlepton.v1\"K\n\x0b\x43hatMessage\x12\x1d\n\x04role\x18\x01 \x01(\x0e\x32\x0f.lepton.v1.Role\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\"s\n\tChatInput\x12(\n\x08messages\x18\x01 \x03(\x0b\x32\x16.lepton.v1.ChatMessage\x12\"\n\x15\x61\x64\x64_generation_prompt\x18\x02 \x01(\x08H\x00\x88\x01\x01\x42\x18\n\x16_add_generation_prompt\"\x17\n\x08TokenIds\x12\x0b\n\x03ids\x18\x01 \x03(\r\"\xd8\x03\n\x0eSamplingParams\x12\x18\n\x0btemperature\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x02H\x01\x88\x01\x01\x12\x12\n\x05top_k\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x12\n\x05min_p\x18\x04 \x01(\x02H\x03\x88\x01\x01\x12\x1f\n\x12repetition_penalty\x18\x05 \x01(\x02H\x04\x88\x01\x01\x12\x1e\n\x11\x66requency_penalty\x18\x06 \x01(\x02H\x05\x88\x01\x01\x12\x1d\n\x10presence_penalty\x18\x07 \x01(\x02H\x06\x88\x01\x01\x12<\n\nlogit_bias\x18\x08 \x03(\x0b\x32(.lepton.v1.SamplingParams.LogitBiasEntry\x12\x11\n\x04seed\x18\t \x01(\x04H\x07\x88\x01\x01\x12\x0e\n\x01n\x18\n \x01(\rH\x08\x88\x01\x01\x1a\x30\n\x0eLogitBiasEntry\x12\x0b\n\x03key\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x15\n\x13_repetition_penaltyB\x14\n\x12_frequency_penaltyB\x13\n\x11_presence_penaltyB\x07\n\x05_seedB\x04\n\x02_n\"\xac\x01\n\x0eStopConditions\x12\x17\n\nmax_tokens\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x17\n\nmin_tokens\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x0f\n\x07strings\x18\x03 \x03(\t\x12\x11\n\ttoken_ids\x18\x04 \x03(\r\x12\x17\n\nignore_eos\x18\x05 \x01(\x08H\x02\x88\x01\x01\x42\r\n\x0b_max_tokensB\r\n\x0b_min_tokensB\r\n\x0b_ignore_eos\"\xa6\x01\n\nConstraint\x12\x15\n\x0bjson_schema\x18\x01 \x01(\tH\x00\x12\x0f\n\x05regex\x18\x02 \x01(\tH\x00\x12\x11\n\x07grammar\x18\x03 \x01(\tH\x00\x12,\n\x0bjson_object\x18\x04 \x01(\x0b\x32\x15.lepton.v1.JsonObjectH\x00\x12\'\n\x08literals\x18\x05 \x01(\x0b\x32\x13.lepton.v1.LiteralsH\x00\x42\x06\n\x04kind\"\x0c\n\nJsonObject\"\x19\n\x08Literals\x12\r\n\x05texts\x18\x01 \x03(\t\"<\n\x0c\x43\x61\x63heControl\x12\x13\n\x06\x62ypass\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x0c\n\x04salt\x18\x02 \x01(\tB\t\n\x07_bypass\"\x86\x01\n\x0cServiceLevel\x12\x14\n\x07ttft_ms\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x14\n\x07tpot_ms\x18\x02 \x01(\rH\x01\x88\x01\x01\x12\x1d\n\x10queue_timeout_ms\x18\x03 \x01(\rH\x02\x88\x01\x01\x42\n\n\x08_ttft_msB\n\n\x08_tpot_msB\x13\n\x11_queue_timeout_ms\"Y\n\rOutputOptions\x12\x16\n\ttoken_ids\x18\x01 \x01(\x08H\x00\x88\x01\x01\x12\x15\n\x08logprobs\x18\x02 \x01(\rH\x01\x88\x01\x01\x42\x0c\n\n_token_idsB\x0b\n\t_logprobs\"1\n\x0cTokenLogprob\x12\x10\n\x08token_id\x18\x01 \x01(\r\x12\x0f\n\x07logprob\x18\x02 \x01(\x02\"a\n\x10PositionLogprobs\x12\'\n\x06\x63hosen\x18\x01 \x01(\x0b\x32\x17.lepton.v1.TokenLogprob\x12$\n\x03top\x18\x02 \x03(\x0b\x32\x17.lepton.v1.TokenLogprob\"P\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\r\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\r\x12\x15\n\rcached_tokens\x18\x03 \x01(\r\"W\n\x07Timings\x12\x10\n\x08queue_us\x18\x01 \x01(\x04\x12\x13\n\x0btokenize_us\x18\x02 \x01(\x04\x12\x12\n\nprefill_us\x18\x03 \x01(\x04\x12\x11\n\tdecode_us\x18\x04 \x01(\x04\"|\n\tModelInfo\x12\r\n\x05model\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\t\x12\x16\n\x0e\x63ontext_length\x18\x03 \x01(\r\x12\x12\n\nvocab_size\x18\x04 \x01(\r\x12\r\n\x05tasks\x18\x05 \x03(\t\x12\x13\n\x0bnum_workers\x18\x06 \x01(\r*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04*^\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x10\n\x0cPRIORITY_LOW\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x11\n\rPRIORITY_HIGH\x10\x03*_\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x42\x44\n\x0c\x61i.lepton.v1P\x01Z2github.com/lepton/lepton/gen/go/lepton/v1;leptonv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,12 +34,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\014ai.lepton.v1P\001Z2github.com/lepton/lepton/gen/go/lepton/v1;leptonv1'
   _globals['_SAMPLINGPARAMS_LOGITBIASENTRY']._loaded_options = None
   _globals['_SAMPLINGPARAMS_LOGITBIASENTRY']._serialized_options = b'8\001'
-  _globals['_ROLE']._serialized_start=1723
-  _globals['_ROLE']._serialized_end=1818
-  _globals['_PRIORITY']._serialized_start=1820
-  _globals['_PRIORITY']._serialized_end=1914
-  _globals['_FINISHREASON']._serialized_start=1916
-  _globals['_FINISHREASON']._serialized_end=2011
+  _globals['_ROLE']._serialized_start=1852
+  _globals['_ROLE']._serialized_end=1947
+  _globals['_PRIORITY']._serialized_start=1949
+  _globals['_PRIORITY']._serialized_end=2043
+  _globals['_FINISHREASON']._serialized_start=2045
+  _globals['_FINISHREASON']._serialized_end=2140
   _globals['_CHATMESSAGE']._serialized_start=36
   _globals['_CHATMESSAGE']._serialized_end=111
   _globals['_CHATINPUT']._serialized_start=113
@@ -52,22 +52,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SAMPLINGPARAMS_LOGITBIASENTRY']._serialized_end=601
   _globals['_STOPCONDITIONS']._serialized_start=731
   _globals['_STOPCONDITIONS']._serialized_end=903
-  _globals['_CONSTRAINT']._serialized_start=905
-  _globals['_CONSTRAINT']._serialized_end=984
-  _globals['_CACHECONTROL']._serialized_start=986
-  _globals['_CACHECONTROL']._serialized_end=1046
-  _globals['_SERVICELEVEL']._serialized_start=1049
-  _globals['_SERVICELEVEL']._serialized_end=1183
-  _globals['_OUTPUTOPTIONS']._serialized_start=1185
-  _globals['_OUTPUTOPTIONS']._serialized_end=1274
-  _globals['_TOKENLOGPROB']._serialized_start=1276
-  _globals['_TOKENLOGPROB']._serialized_end=1325
-  _globals['_POSITIONLOGPROBS']._serialized_start=1327
-  _globals['_POSITIONLOGPROBS']._serialized_end=1424
-  _globals['_USAGE']._serialized_start=1426
-  _globals['_USAGE']._serialized_end=1506
-  _globals['_TIMINGS']._serialized_start=1508
-  _globals['_TIMINGS']._serialized_end=1595
-  _globals['_MODELINFO']._serialized_start=1597
-  _globals['_MODELINFO']._serialized_end=1721
+  _globals['_CONSTRAINT']._serialized_start=906
+  _globals['_CONSTRAINT']._serialized_end=1072
+  _globals['_JSONOBJECT']._serialized_start=1074
+  _globals['_JSONOBJECT']._serialized_end=1086
+  _globals['_LITERALS']._serialized_start=1088
+  _globals['_LITERALS']._serialized_end=1113
+  _globals['_CACHECONTROL']._serialized_start=1115
+  _globals['_CACHECONTROL']._serialized_end=1175
+  _globals['_SERVICELEVEL']._serialized_start=1178
+  _globals['_SERVICELEVEL']._serialized_end=1312
+  _globals['_OUTPUTOPTIONS']._serialized_start=1314
+  _globals['_OUTPUTOPTIONS']._serialized_end=1403
+  _globals['_TOKENLOGPROB']._serialized_start=1405
+  _globals['_TOKENLOGPROB']._serialized_end=1454
+  _globals['_POSITIONLOGPROBS']._serialized_start=1456
+  _globals['_POSITIONLOGPROBS']._serialized_end=1553
+  _globals['_USAGE']._serialized_start=1555
+  _globals['_USAGE']._serialized_end=1635
+  _globals['_TIMINGS']._serialized_start=1637
+  _globals['_TIMINGS']._serialized_end=1724
+  _globals['_MODELINFO']._serialized_start=1726
+  _globals['_MODELINFO']._serialized_end=1850
 # @@protoc_insertion_point(module_scope)

@@ -13,6 +13,7 @@ from common.clock import SystemClock
 from common.errors import Overloaded, Reason
 from tests.support.engine import make_request, running
 from tests.support.fake_runner import FakeRunner
+from tests.support.grammars import grammar_compiler
 from tests.support.worker import ByteTokenizer
 from worker.engine.config import EngineConfig
 from worker.engine.loop import EngineLoop, TokenStream
@@ -79,7 +80,13 @@ async def task_on(engine: Any, tokenizer: ByteTokenizer) -> AsyncIterator[Genera
         fingerprint="",
     )
     try:
-        yield GenerateTask(model=model, tokenizers=pool, engine=engine, clock=SystemClock())
+        yield GenerateTask(
+            model=model,
+            tokenizers=pool,
+            grammars=grammar_compiler(None),
+            engine=engine,
+            clock=SystemClock(),
+        )
     finally:
         await asyncio.to_thread(pool.close)
 

@@ -1,0 +1,188 @@
+"""A constraint → a grammar, away from the event loop: first tried out where it can do no harm, then compiled here.
+
+    verdict known? ──no──> trial (another process) ──passed──> a thread: compile ──> LlGrammar
+         └───yes: refused again, or ───────────────────────────────^
+
+What is kept is the verdict, not the compiled form: that one grows as it is used (`worker.runtime.grammar.matcher`), and
+costs a millisecond. A grammar that has passed takes here the time and the memory that it took in its trial.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple, TypeVar, final
+
+from llguidance import LLTokenizer
+
+from common.clock import Clock
+from common.errors import Reason, Unavailable, Unsupported
+from common.logs import get_logger
+from worker.engine.grammar import Constraint
+from worker.runtime.grammar.compiled import compile_constraint
+from worker.runtime.grammar.limits import GrammarLimits
+from worker.runtime.grammar.masks import MaskThread
+from worker.runtime.grammar.matcher import LlGrammar
+from worker.runtime.grammar.refusal import Refusal
+from worker.runtime.grammar.tokens import TokenTable, open_tokens
+from worker.runtime.grammar.trials import Trials
+
+__all__ = ["GrammarCompiler"]
+
+_LATE_KNOWN_S: Final = 60.0
+"""How long a grammar that took too much time is refused untried, seconds: the machine may have been busy."""
+
+log = get_logger(__name__)
+
+ResultT = TypeVar("ResultT")
+
+
+class _Verdict(NamedTuple):
+    refusal: Refusal | None
+    until: float | None
+    """On the clock, seconds; None: for good."""
+
+
+@final
+class GrammarCompiler:
+    """Implements `worker.tasks.ports.GrammarCompiler`. Used on one event loop.
+
+    Resources: a thread, a thread for masks and a bounded number of processes, all from the first constraint on, until
+    `close`. A model without constraints costs nothing.
+    """
+
+    def __init__(
+        self,
+        table: TokenTable | None,
+        limits: GrammarLimits,
+        *,
+        processes: int,
+        waiting_max: int,
+        verdicts_max: int,
+        clock: Clock,
+    ) -> None:
+        """`table` None: this model cannot follow constraints, since it has no end token."""
+        self._table = table
+        self._limits = limits
+        self._trials = (
+            Trials(table, limits, processes=processes, waiting_max=waiting_max) if table else None
+        )
+        self._verdicts: OrderedDict[bytes, _Verdict] = OrderedDict()
+        """Of the grammars that were asked for last."""
+        self._verdicts_max = verdicts_max
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="grammar")
+        self._masks = MaskThread()
+        self._tokens: LLTokenizer | None = None
+        """Made on the executor's one thread, when it is first needed."""
+        self._clock = clock
+        self._is_closed = False
+
+    async def compile(self, constraint: Constraint) -> tuple[LlGrammar, bool]:
+        """The grammar of one request, and whether its verdict was known.
+
+        Errors: `InvalidRequest` with a reason GRAMMAR_*; `Unsupported(CONSTRAINT_UNSUPPORTED)` when the tokens of this
+        model cannot be used; `Overloaded(QUEUE_FULL)`. Cancellation: a trial is ended, a compilation finished and
+        dropped.
+        """
+        if self._table is None or self._trials is None:
+            raise _unsupported("it has no token that ends a sequence")
+        key = _key(constraint)
+        verdict = self._known(key)
+        try:
+            if verdict is None:
+                # First here, then in a process: tokens that cannot be used are no fault of the grammar.
+                await self._on_thread(self._open_tokens)
+                await self._try_out(key, constraint)
+            elif verdict.refusal is not None:
+                raise verdict.refusal.error(constraint.field)
+            return await self._on_thread(self._compile, constraint), verdict is not None
+        except Refusal as refusal:
+            raise refusal.error(constraint.field) from None
+
+    async def close(self) -> None:
+        """Ends threads and processes; who still waits gets `Unavailable(DRAINING)` or `Cancelled`."""
+        self._is_closed = True
+        if self._trials is not None:
+            await self._trials.close()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._masks.close()
+
+    async def _try_out(self, key: bytes, constraint: Constraint) -> None:
+        assert self._trials is not None  # noqa: S101 - narrows for mypy
+        try:
+            await self._trials.run(constraint)
+        except Refusal as refusal:
+            self._keep(key, refusal)
+            raise
+        self._keep(key, None)
+
+    def _keep(self, key: bytes, refusal: Refusal | None) -> None:
+        until = self._clock.now() + _LATE_KNOWN_S if refusal and refusal.is_late else None
+        # A copy that is never raised: an exception holds the frames that it came through.
+        kept = Refusal(refusal.reason, refusal.message) if refusal else None
+        self._verdicts[key] = _Verdict(kept, until)
+        self._verdicts.move_to_end(key)
+        if len(self._verdicts) > self._verdicts_max:
+            self._verdicts.popitem(last=False)
+
+    def _known(self, key: bytes) -> _Verdict | None:
+        verdict = self._verdicts.get(key)
+        if verdict is None:
+            return None
+        if verdict.until is not None and verdict.until <= self._clock.now():
+            del self._verdicts[key]
+            return None
+        self._verdicts.move_to_end(key)
+        return verdict
+
+    async def _on_thread(self, job: Callable[..., ResultT], *args: Any) -> ResultT:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, job, *args)
+        except RuntimeError as error:
+            if not self._is_closed:
+                raise
+            raise Unavailable(
+                "this worker is draining; ask another", reason=Reason.DRAINING
+            ) from error
+
+    def _open_tokens(self) -> LLTokenizer:
+        """On the thread."""
+        if self._tokens is None:
+            assert self._table is not None  # noqa: S101 - narrows for mypy
+            try:
+                self._tokens = open_tokens(self._table)
+            except ValueError as error:
+                log.exception("grammar.tokens_unusable")
+                raise _unsupported(f"its tokens cannot be used ({error})") from error
+        return self._tokens
+
+    def _compile(self, constraint: Constraint) -> LlGrammar:
+        """On the thread."""
+        start, mask = compile_constraint(self._open_tokens(), constraint, self._limits)
+        assert self._table is not None  # noqa: S101 - narrows for mypy
+        return LlGrammar(
+            start,
+            mask,
+            field=constraint.field,
+            vocab_size=len(self._table.token_bytes),
+            masks=self._masks,
+        )
+
+
+def _key(constraint: Constraint) -> bytes:
+    digest = blake2b(constraint.kind.value.encode(), digest_size=16)
+    for text in constraint.texts:
+        encoded = text.encode()
+        digest.update(len(encoded).to_bytes(8, "big") + encoded)
+    return digest.digest()
+
+
+def _unsupported(why: str) -> Unsupported:
+    return Unsupported(
+        f"this model cannot follow a constraint: {why}",
+        reason=Reason.CONSTRAINT_UNSUPPORTED,
+        field="constraint",
+    )
