@@ -16,8 +16,10 @@ _UNSUPPORTED: Final = re.compile(
     r"not supported|unsupported|Unimplemented keys|Unknown format|not present in a registry"
 )
 _TOO_LARGE: Final = re.compile(
-    r"too (?:large|big|many|complex|deep)|limit|fuel|Unable to determine|Current row has"
+    r"too (?:large|big|many|complex|deep)|limit|exceed|fuel|Unable to determine|Current row has"
 )
+_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'')
+_QUOTED_CHARS_MAX: Final = 60
 _POSITION: Final = re.compile(r"^(?:at )?\d+\(\d+\): ")
 _MESSAGE_CHARS_MAX: Final = 300
 
@@ -59,8 +61,16 @@ def refusal_of(said: str, *, keeps_lines: bool) -> Refusal:
     message += "".join(f" {line.strip()}" for line in lines[1:] if line.startswith("error:"))
     if not keeps_lines:
         message = _POSITION.sub("", message)
-    if message.startswith("NoExtension"):
+    message = _QUOTED.sub(_shortened, message)
+    # What stands in quotes are a client's words, and might be ours by chance.
+    words = _QUOTED.sub("", message)
+    if words.startswith("NoExtension"):
         return invalid("no text follows it")
-    if _UNSUPPORTED.search(message):
+    if _UNSUPPORTED.search(words):
         return unsupported(message)
-    return too_large(message) if _TOO_LARGE.search(message) else invalid(message)
+    return too_large(message) if _TOO_LARGE.search(words) else invalid(message)
+
+
+def _shortened(quoted: re.Match[str]) -> str:
+    text = quoted.group()
+    return text if len(text) <= _QUOTED_CHARS_MAX else f"{text[: _QUOTED_CHARS_MAX - 2]}…{text[-1]}"

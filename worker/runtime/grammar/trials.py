@@ -50,6 +50,8 @@ class Trials:
         self._num_inside = 0
         self._idle: list[_Process] = []
         self._busy: set[_Process] = set()
+        self.num_started = 0
+        """Processes so far."""
 
     async def run(self, constraint: Constraint) -> None:
         """Returns when the constraint compiles within the limits; raises `Refusal` when it does not."""
@@ -107,6 +109,7 @@ class Trials:
         )
 
     async def _start(self) -> _Process:
+        self.num_started += 1
         try:
             process = await _Process.start()
         except OSError as error:

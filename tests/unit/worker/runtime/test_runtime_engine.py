@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from common.clock import SystemClock
+from tests.support.grammars import compiled, regex
 from tests.support.tiny_models import (
     NEEDS_NATIVE,
     TINY_LLAMA,
@@ -24,6 +25,7 @@ from worker.engine.loop import EngineLoop
 from worker.engine.request import EngineRequest
 from worker.engine.sampling_params import SamplingParams
 from worker.engine.sequence import StopRule
+from worker.runtime.grammar.tokens import token_table
 from worker.runtime.model import load_model
 from worker.runtime.session import Kernels
 
@@ -91,6 +93,38 @@ async def test_company_changes_no_token_and_no_bit_of_a_logprob(form: Kernelled)
         await engine.stop()
     assert [task.result() for task in tasks] == alone
     assert all(tokens for answer in alone for tokens in answer.values())
+
+
+@pytest.mark.parametrize("folder", [TINY_LLAMA, TINY_LLAMA_INT4], ids=["fp32", "int4"])
+async def test_constrained_company_changes_no_token_and_no_bit_of_a_logprob(folder: Path) -> None:
+    """Of those without a constraint, and of those with one."""
+    rng = random.Random(29)
+    model = load_tiny(folder)
+    eos_ids = frozenset({2, 5, 9})
+    table = token_table(
+        model.tokenizer.vocabulary, vocab_size=model.info.vocab_size, eos_ids=eos_ids
+    )
+    assert table is not None
+    plain = [make_request(rng, kind) for kind in range(8)]
+    bound = [
+        replace(
+            request := make_request(rng, kind),
+            stop=replace(request.stop, min_tokens=0, eos_ids=eos_ids),
+            grammar=compiled(regex(r"([a-z]{1,8} ?){3,9}[.!]"), table),
+        )
+        for kind in range(8)
+    ]
+    engine = EngineLoop(model.runner, CONFIG, SystemClock())
+    engine.start()
+    try:
+        alone = [await collect(engine, request) for request in (*plain, *bound)]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(collect(engine, request)) for request in (*plain, *bound)]
+    finally:
+        await engine.stop()
+    assert [task.result() for task in tasks] == alone
+    texts = {model.tokenizer.decode([t for t, _ in row]) for a in alone[8:] for row in a.values()}
+    assert all(set(text) <= set("abcdefghijklmnopqrstuvwxyz .!") for text in texts)
 
 
 async def test_the_engine_answers_what_transformers_answers() -> None:

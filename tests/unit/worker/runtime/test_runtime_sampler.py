@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from common.errors import InvalidRequest, Reason
 from tests.support.tiny_models import make_sequence
 from worker.engine.ports import Sampled
 from worker.engine.sampling_params import SamplingParams
@@ -100,9 +102,42 @@ samplings = st.builds(
 )
 
 
+class FixedGrammar:
+    """Lets the same ids follow at every position, and what `advance` says be what the test says."""
+
+    def __init__(self, allowed: set[int], *, complete_after: int = 1 << 30) -> None:
+        self._allowed = np.isin(np.arange(VOCAB), list(allowed))
+        self._complete_after = complete_after
+        self.taken: list[int] = []
+        self.broken: InvalidRequest | None = None
+
+    def new_matcher(self, generated_ids: Iterable[int] = ()) -> FixedGrammar:
+        self.taken = list(generated_ids)
+        return self
+
+    def allows(self, token_id: int) -> bool:
+        return bool(self.allowed()[token_id])
+
+    def allowed(self) -> npt.NDArray[np.bool_]:
+        if self.broken:
+            raise self.broken
+        return self._allowed
+
+    def advance(self, token_id: int) -> bool:
+        self.taken.append(token_id)
+        return len(self.taken) >= self._complete_after
+
+
+def constrained(grammar: FixedGrammar, **options: Any) -> Sequence:
+    sequence = make_sequence([1], **options)
+    sequence.grammar = grammar
+    return sequence
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     sampling=samplings,
+    allowed=st.one_of(st.none(), st.sets(token_ids, min_size=5)),
     numbers=st.integers(0, 1 << 30),
     prompt=st.lists(token_ids, min_size=1, max_size=12),
     completion=st.lists(token_ids, max_size=12),
@@ -111,12 +146,14 @@ samplings = st.builds(
 )
 def test_draws_what_the_slow_reference_draws(
     sampling: SamplingParams,
+    allowed: set[int] | None,
     numbers: int,
     prompt: list[int],
     completion: list[int],
     choice: int,
     min_tokens: int,
 ) -> None:
+    """With and without a grammar, which is nothing but another ban."""
     logits = np.random.default_rng(numbers).normal(0, 3, VOCAB).astype(np.float32)
     sequence = make_sequence(
         prompt,
@@ -127,6 +164,11 @@ def test_draws_what_the_slow_reference_draws(
         eos_ids=frozenset({3, 5}),
     )
     banned = {3, 5} if len(completion) < min_tokens else set()
+    if allowed is not None:
+        sequence.grammar = FixedGrammar(allowed)
+        banned |= set(range(VOCAB)) - allowed
+        never = {token for token, bias in sampling.logit_bias.items() if bias <= -100}
+        assume(set(range(VOCAB)) - banned - never)
     weights = reference_weights([float(v) for v in logits], sampling, prompt, completion, banned)
     token, distance = reference_draw(weights, uniform(sampling.seed, choice, len(completion)))
     result = sample(logits, sequence)
@@ -411,3 +453,77 @@ def test_a_repetition_penalty_near_zero_breaks_no_row(
     sequence = make_sequence([1, 3], sampling=sampling)
     (result,) = Sampler().sample(logits, [sequence])
     assert result.token_id == 1
+
+
+def test_a_grammar_bans_what_it_does_not_allow_greedily_too() -> None:
+    logits = [float(v) for v in range(VOCAB)]
+    assert sample(logits, constrained(FixedGrammar({3, 7, 11}))).token_id == 11
+    best = constrained(FixedGrammar({VOCAB - 1, 2}))
+    assert sample(logits, best).token_id == VOCAB - 1
+    assert best.grammar.taken == [VOCAB - 1]  # type: ignore[union-attr]
+
+
+def test_log_probabilities_under_a_grammar_are_still_those_of_the_model() -> None:
+    """All of them sum to 1, forbidden tokens may lead them, and the chosen one has its own."""
+    logits = np.random.default_rng(4).normal(0, 2, VOCAB).astype(np.float32)
+    sampling = SamplingParams(temperature=0.7, seed=3, logprobs=VOCAB)
+    free = sample(logits, make_sequence([1], sampling=sampling))
+    bound = sample(logits, constrained(FixedGrammar({4, 9}), sampling=sampling))
+    assert bound.token_id in {4, 9}
+    assert bound.top == free.top
+    assert math.fsum(math.exp(top.logprob) for top in bound.top) == pytest.approx(1, abs=1e-5)
+    assert bound.logprob == {top.token_id: top.logprob for top in free.top}[bound.token_id]
+    assert bound.top[0].token_id not in {4, 9}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sampling": SamplingParams(logit_bias={4: -100, 9: -100})},
+        {"sampling": SamplingParams(temperature=1, logit_bias={4: -100}), "min_tokens": 2},
+    ],
+    ids=["biases", "min_tokens"],
+)
+def test_a_grammar_of_which_everything_is_banned_is_a_typed_dead_end(
+    options: dict[str, Any],
+) -> None:
+    result = sample(
+        [0.0] * VOCAB, constrained(FixedGrammar({4, 9}), eos_ids=frozenset({9}), **options)
+    )
+    assert result.token_id is None
+    assert isinstance(result.error, InvalidRequest)
+    assert result.error.reason is Reason.GRAMMAR_UNSATISFIABLE
+
+
+def test_a_complete_grammar_ends_the_sequence_unless_min_tokens_wants_more() -> None:
+    logits = [0.0] * VOCAB
+    assert sample(logits, constrained(FixedGrammar({4}, complete_after=1))).is_complete
+    assert not sample(logits, constrained(FixedGrammar({4}, complete_after=2))).is_complete
+    too_early = sample(logits, constrained(FixedGrammar({4}, complete_after=1), min_tokens=2))
+    assert (too_early.token_id, too_early.is_complete) == (4, False)
+
+
+def test_an_end_token_is_not_given_to_the_grammar() -> None:
+    sequence = constrained(FixedGrammar({9}), eos_ids=frozenset({9}))
+    assert sample([0.0] * VOCAB, sequence).token_id == 9
+    assert sequence.grammar.taken == []  # type: ignore[union-attr]
+
+
+def test_a_grammar_that_fails_ends_its_own_row_only() -> None:
+    failing, fine = FixedGrammar({4}), FixedGrammar({4})
+    failing.broken = InvalidRequest("too complex", reason=Reason.GRAMMAR_TOO_LARGE)
+    rows = [constrained(failing), make_sequence([1]), constrained(fine)]
+    logits = np.zeros((3, VOCAB), np.float32)
+    results = Sampler().sample(logits, rows)
+    assert results[0].error is failing.broken
+    assert [result.token_id for result in results] == [None, 0, 4]
+
+
+def test_a_sequence_that_comes_with_tokens_starts_behind_them() -> None:
+    """As one does that another worker began."""
+    sequence = constrained(FixedGrammar({4}), generated_ids=[4, 4])
+    sampler = Sampler()
+    sample([0.0] * VOCAB, sequence, sampler)
+    assert sequence.grammar.taken == [4, 4, 4]  # type: ignore[union-attr]
+    sampler.release(sequence)
+    assert "matching for 0" in repr(sampler)

@@ -1,0 +1,208 @@
+"""From a constraint to a grammar: tried out elsewhere, refused with a reason, never at the cost of others."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from common.errors import InvalidRequest, Overloaded, Reason, Unavailable, Unsupported
+from tests.support.grammars import (
+    BYTES,
+    EOS,
+    allowed_ids,
+    bomb,
+    grammar_compiler,
+    json_schema,
+    lark,
+    literals,
+    regex,
+)
+from tests.support.manual_clock import ManualClock
+from worker.engine.grammar import Constraint, ConstraintKind
+from worker.runtime.grammar.compiler import GrammarCompiler
+from worker.runtime.grammar.limits import GrammarLimits
+from worker.runtime.grammar.tokens import TokenTable, token_table
+from worker.runtime.vocabulary import Vocabulary
+
+QUICK = GrammarLimits(compile_s_max=0.3)
+
+
+@asynccontextmanager
+async def compiling(
+    limits: GrammarLimits | None = None, table: TokenTable | None = BYTES, **options: Any
+) -> AsyncIterator[GrammarCompiler]:
+    compiler = grammar_compiler(table, limits, **options)
+    try:
+        yield compiler
+    finally:
+        await compiler.close()
+
+
+async def refused(compiler: GrammarCompiler, constraint: Constraint) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as caught:
+        await compiler.compile(constraint)
+    return caught.value
+
+
+async def test_every_kind_compiles_and_the_second_time_it_is_known() -> None:
+    async with compiling() as compiler:
+        for constraint, first in (
+            (json_schema('{"type": "boolean"}'), {"t", "f", " ", "\n", "\r", "\t"}),
+            (Constraint(ConstraintKind.JSON_OBJECT), {"{", " ", "\n", "\r", "\t"}),
+            (regex("[xy]z"), {"x", "y"}),
+            (lark('start: "a" | "b"'), {"a", "b"}),
+            (literals("yes", "no"), {"y", "n"}),
+        ):
+            grammar, was_known = await compiler.compile(constraint)
+            assert not was_known
+            assert set(map(chr, allowed_ids(grammar.new_matcher()))) <= first
+            _, was_known = await compiler.compile(constraint)
+            assert was_known
+
+
+async def test_a_refusal_is_remembered_too() -> None:
+    async with compiling() as compiler:
+        first = await refused(compiler, regex("("))
+        second = await refused(compiler, regex("("))
+        assert (first.reason, first.field) == (Reason.GRAMMAR_INVALID, "constraint.regex")
+        assert (second.reason, second.message) == (first.reason, first.message)
+        assert second is not first
+
+
+async def test_verdicts_are_bounded() -> None:
+    async with compiling(verdicts_max=2) as compiler:
+        for text in ("a", "b", "a", "c"):
+            await compiler.compile(regex(text))
+        assert [(await compiler.compile(regex(text)))[1] for text in "acb"] == [True, True, False]
+
+
+async def test_a_bomb_is_ended_and_others_compile_before_and_after_it() -> None:
+    async with compiling(QUICK, processes=2) as compiler:
+        await compiler.compile(regex("a"))
+        exploding = asyncio.ensure_future(refused(compiler, bomb()))
+        while not exploding.done():
+            await compiler.compile(literals("beside", str(id(exploding))))
+        error = exploding.result()
+        assert error.reason is Reason.GRAMMAR_TOO_LARGE
+        assert "grammar_compile_s_max" in error.message
+        await compiler.compile(regex("after"))
+
+
+def test_without_a_limit_the_bomb_does_not_end() -> None:
+    """The negative control: no limit of llguidance itself ends it, and a thread could not be stopped."""
+    code = (
+        "from tests.support.grammars import bomb, compiled\n"
+        "print('begins', flush=True)\n"
+        "compiled(bomb())\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begins\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(2)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+async def test_what_the_clock_refused_is_tried_again_a_minute_later() -> None:
+    clock = ManualClock()
+    async with compiling(QUICK, clock=clock) as compiler:
+        await refused(compiler, bomb())
+        for later_s, is_tried in ((1, False), (60, True)):
+            clock.advance(later_s)
+            started = compiler_starts(compiler)
+            await refused(compiler, bomb())
+            assert (compiler_starts(compiler) > started) == is_tried
+
+
+def compiler_starts(compiler: GrammarCompiler) -> int:
+    assert compiler._trials is not None
+    return compiler._trials.num_started
+
+
+async def test_a_grammar_that_needs_too_much_memory_costs_its_process_only() -> None:
+    """Doubling terms: the library gives up, or the process does; small ones pass before and after."""
+    huge = lark(
+        "start: R0\n" + "\n".join(f"R{i}: R{i + 1} R{i + 1}" for i in range(40)) + '\nR40: "a"'
+    )
+    async with compiling(GrammarLimits(compile_s_max=20, memory_mib_max=16)) as compiler:
+        await compiler.compile(regex("a"))
+        error = await refused(compiler, huge)
+        assert error.reason is Reason.GRAMMAR_TOO_LARGE
+        assert "grammar_memory_mib_max" in error.message
+        await compiler.compile(regex("b"))
+
+
+async def test_too_many_at_once_are_told_to_come_back() -> None:
+    async with compiling(QUICK, waiting_max=0) as compiler:
+        exploding = asyncio.ensure_future(refused(compiler, bomb()))
+        while not compiler_starts(compiler):
+            await asyncio.wait({exploding}, timeout=0.001)
+        with pytest.raises(Overloaded) as caught:
+            await compiler.compile(regex("a"))
+        assert caught.value.reason is Reason.QUEUE_FULL
+        assert caught.value.retry_after_s
+        await exploding
+        await compiler.compile(regex("a"))
+
+
+async def test_who_goes_away_takes_the_trial_along() -> None:
+    async with compiling(GrammarLimits(compile_s_max=60)) as compiler:
+        await compiler.compile(regex("a"))
+        exploding = asyncio.ensure_future(compiler.compile(bomb()))
+        await asyncio.wait({exploding}, timeout=0.05)
+        exploding.cancel()
+        await asyncio.wait({exploding})
+        assert exploding.cancelled()
+        async with asyncio.timeout(10):
+            await compiler.compile(regex("b"))
+
+
+async def test_closing_ends_what_runs() -> None:
+    async with compiling(GrammarLimits(compile_s_max=60)) as compiler:
+        await compiler.compile(regex("a"))
+        exploding = asyncio.ensure_future(compiler.compile(bomb()))
+        await asyncio.wait({exploding}, timeout=0.05)
+    async with asyncio.timeout(10):
+        with pytest.raises((InvalidRequest, Unavailable)):
+            await exploding
+
+
+async def test_a_model_without_an_end_token_is_refused_here_and_nowhere_else() -> None:
+    async with compiling(table=None) as compiler:
+        with pytest.raises(Unsupported) as caught:
+            await compiler.compile(regex("a"))
+        assert caught.value.reason is Reason.CONSTRAINT_UNSUPPORTED
+
+
+async def test_tokens_that_cannot_be_used_are_refused_here_and_nowhere_else() -> None:
+    broken = TokenTable(token_bytes=(b"a",), control_ids=(7,), eos_ids=(7,))
+    async with compiling(table=broken) as compiler:
+        with pytest.raises(Unsupported) as caught:
+            await compiler.compile(regex("a"))
+        assert caught.value.reason is Reason.CONSTRAINT_UNSUPPORTED
+
+
+def test_the_table_covers_all_logits() -> None:
+    vocabulary = Vocabulary(
+        token_bytes=(b"a", b"b", b"</s>"),
+        control={},
+        silent_ids=frozenset({2}),
+        strip_first_space=False,
+    )
+    table = token_table(vocabulary, vocab_size=5, eos_ids=frozenset({2, 9}))
+    assert table == TokenTable(
+        token_bytes=(b"a", b"b", b"</s>", b"", b""), control_ids=(2,), eos_ids=(2,)
+    )
+    assert token_table(vocabulary, vocab_size=5, eos_ids=frozenset()) is None
+    assert EOS in BYTES.eos_ids
