@@ -69,8 +69,8 @@ class WorkerSettings(Section):
     """Most memory that compiling one constraint may take, MiB."""
     grammar_processes: int = Field(default=2, ge=1, le=64)
     """Processes that try constraints out, beside the worker; none of them starts before it is needed."""
-    grammar_waiting_max: int = Field(default=64, ge=0)
-    """Most constraints that wait for such a process; beyond it requests are refused with QUEUE_FULL."""
+    grammar_waiting_max: int = Field(default=256, ge=0)
+    """Most constraints that wait to be compiled; beyond it requests are refused with QUEUE_FULL."""
     grammar_verdicts_max: int = Field(default=1024, ge=1)
     """Constraints of which the worker remembers whether they passed, so that the next request skips the trial."""
     grammar_symbols_max: int = Field(default=100_000, ge=1)

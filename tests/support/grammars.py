@@ -44,7 +44,7 @@ def grammar_compiler(
     limits: GrammarLimits | None = None,
     *,
     processes: int = 1,
-    waiting_max: int = 8,
+    waiting_max: int = 32,
     verdicts_max: int = 16,
     clock: Clock | None = None,
 ) -> GrammarCompiler:

@@ -14,12 +14,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
+from threading import Lock
 from typing import Any, Final, NamedTuple, TypeVar, final
 
 from llguidance import LLTokenizer
 
 from common.clock import Clock
-from common.errors import Reason, Unavailable, Unsupported
+from common.errors import Overloaded, Reason, Unavailable, Unsupported
 from common.logs import get_logger
 from worker.engine.grammar import Constraint
 from worker.runtime.grammar.compiled import compile_constraint
@@ -32,6 +33,7 @@ from worker.runtime.grammar.trials import Trials
 
 __all__ = ["GrammarCompiler"]
 
+_RETRY_AFTER_S: Final = 1.0
 _LATE_KNOWN_S: Final = 60.0
 """How long a grammar that took too much time is refused untried, seconds: the machine may have been busy."""
 
@@ -50,8 +52,8 @@ class _Verdict(NamedTuple):
 class GrammarCompiler:
     """Implements `worker.tasks.ports.GrammarCompiler`. Used on one event loop.
 
-    Resources: a thread, a thread for masks and a bounded number of processes, all from the first constraint on, until
-    `close`. A model without constraints costs nothing.
+    Resources: a bounded number of processes and as many threads, and a thread for masks, all from the first constraint
+    on, until `close`.
     """
 
     def __init__(
@@ -67,16 +69,19 @@ class GrammarCompiler:
         """`table` None: this model cannot follow constraints, since it has no end token."""
         self._table = table
         self._limits = limits
-        self._trials = (
-            Trials(table, limits, processes=processes, waiting_max=waiting_max) if table else None
-        )
+        self._trials = Trials(table, limits, processes=processes) if table else None
+        self._trying: dict[bytes, asyncio.Event] = {}
+        """Set when the trial that runs is over."""
+        self._num_inside_max = processes + waiting_max
+        self._num_inside = 0
         self._verdicts: OrderedDict[bytes, _Verdict] = OrderedDict()
         """Of the grammars that were asked for last."""
         self._verdicts_max = verdicts_max
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="grammar")
+        self._executor = ThreadPoolExecutor(processes, thread_name_prefix="grammar")
         self._masks = MaskThread()
         self._tokens: LLTokenizer | None = None
-        """Made on the executor's one thread, when it is first needed."""
+        """Made on a thread, when it is first needed."""
+        self._tokens_lock = Lock()
         self._clock = clock
         self._is_closed = False
 
@@ -84,49 +89,61 @@ class GrammarCompiler:
         """The grammar of one request, and whether its verdict was known.
 
         Errors: `InvalidRequest` with a reason GRAMMAR_*; `Unsupported(CONSTRAINT_UNSUPPORTED)` when the tokens of this
-        model cannot be used; `Overloaded(QUEUE_FULL)`. Cancellation: a trial is ended, a compilation finished and
-        dropped.
+        model cannot be used; `Overloaded(QUEUE_FULL)`; `Unavailable(DRAINING)` once it is closed. Cancellation: a trial
+        is ended, a compilation finished and dropped.
         """
-        if self._table is None or self._trials is None:
-            raise _unsupported("it has no token that ends a sequence")
-        key = _key(constraint)
-        verdict = self._known(key)
+        if self._num_inside >= self._num_inside_max:
+            raise Overloaded(
+                "too many constraints wait to be compiled; try again later",
+                reason=Reason.QUEUE_FULL,
+                retry_after_s=_RETRY_AFTER_S,
+            )
+        self._num_inside += 1
         try:
-            if verdict is None:
-                # First here, then in a process: tokens that cannot be used are no fault of the grammar.
-                await self._on_thread(self._open_tokens)
-                await self._try_out(key, constraint)
-            elif verdict.refusal is not None:
+            key = _key(constraint)
+            verdict = self._known(key)
+            was_known = verdict is not None
+            verdict = verdict or await self._verdict(key, constraint)
+            if verdict.refusal is not None:
                 raise verdict.refusal.error(constraint.field)
-            return await self._on_thread(self._compile, constraint), verdict is not None
+            return await self._on_thread(self._compile, constraint), was_known
         except Refusal as refusal:
             raise refusal.error(constraint.field) from None
+        finally:
+            self._num_inside -= 1
 
     async def close(self) -> None:
-        """Ends threads and processes; who still waits gets `Unavailable(DRAINING)` or `Cancelled`."""
+        """Ends threads and processes; who still waits gets `Unavailable(DRAINING)`."""
         self._is_closed = True
         if self._trials is not None:
             await self._trials.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._masks.close()
 
-    async def _try_out(self, key: bytes, constraint: Constraint) -> None:
-        assert self._trials is not None  # noqa: S101 - narrows for mypy
+    async def _verdict(self, key: bytes, constraint: Constraint) -> _Verdict:
+        """Tries it out, unless someone else does already: many requests may bring the same constraint at once."""
+        if self._trials is None:
+            raise _unsupported("it has no token that ends a sequence")
+        while (other := self._trying.get(key)) is not None:
+            await other.wait()
+            if (verdict := self._known(key)) is not None:
+                return verdict
+        mine = self._trying[key] = asyncio.Event()
         try:
-            await self._trials.run(constraint)
-        except Refusal as refusal:
-            self._keep(key, refusal)
-            raise
-        self._keep(key, None)
+            # First here, then in a process: tokens that cannot be used are no fault of the grammar.
+            await self._on_thread(self._open_tokens)
+            return self._keep(key, await self._trials.run(constraint))
+        finally:
+            del self._trying[key]
+            mine.set()
 
-    def _keep(self, key: bytes, refusal: Refusal | None) -> None:
+    def _keep(self, key: bytes, refusal: Refusal | None) -> _Verdict:
         until = self._clock.now() + _LATE_KNOWN_S if refusal and refusal.is_late else None
-        # A copy that is never raised: an exception holds the frames that it came through.
-        kept = Refusal(refusal.reason, refusal.message) if refusal else None
-        self._verdicts[key] = _Verdict(kept, until)
+        verdict = self._verdicts[key] = _Verdict(refusal, until)
         self._verdicts.move_to_end(key)
         if len(self._verdicts) > self._verdicts_max:
             self._verdicts.popitem(last=False)
+        return verdict
 
     def _known(self, key: bytes) -> _Verdict | None:
         verdict = self._verdicts.get(key)
@@ -144,20 +161,24 @@ class GrammarCompiler:
         except RuntimeError as error:
             if not self._is_closed:
                 raise
-            raise Unavailable(
-                "this worker is draining; ask another", reason=Reason.DRAINING
-            ) from error
+            raise _closed() from error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._is_closed and task is not None and not task.cancelling():
+                raise _closed() from None
+            raise
 
     def _open_tokens(self) -> LLTokenizer:
         """On the thread."""
-        if self._tokens is None:
-            assert self._table is not None  # noqa: S101 - narrows for mypy
-            try:
-                self._tokens = open_tokens(self._table)
-            except ValueError as error:
-                log.exception("grammar.tokens_unusable")
-                raise _unsupported(f"its tokens cannot be used ({error})") from error
-        return self._tokens
+        assert self._table is not None  # noqa: S101 - narrows for mypy
+        with self._tokens_lock:
+            if self._tokens is None:
+                try:
+                    self._tokens = open_tokens(self._table)
+                except ValueError as error:
+                    log.exception("grammar.tokens_unusable")
+                    raise _unsupported(f"its tokens cannot be used ({error})") from error
+            return self._tokens
 
     def _compile(self, constraint: Constraint) -> LlGrammar:
         """On the thread."""
@@ -178,6 +199,10 @@ def _key(constraint: Constraint) -> bytes:
         encoded = text.encode()
         digest.update(len(encoded).to_bytes(8, "big") + encoded)
     return digest.digest()
+
+
+def _closed() -> Unavailable:
+    return Unavailable("this worker is draining; ask another", reason=Reason.DRAINING)
 
 
 def _unsupported(why: str) -> Unsupported:

@@ -10,7 +10,7 @@ import sys
 from dataclasses import asdict
 from typing import Any, Final, final
 
-from common.errors import Internal, Overloaded, Reason
+from common.errors import Internal, Reason, Unavailable
 from common.logs import get_logger
 from worker.engine.grammar import Constraint
 from worker.runtime.grammar.limits import GrammarLimits
@@ -20,7 +20,6 @@ from worker.runtime.grammar.trial import LENGTH_BYTES, frame
 
 __all__ = ["Trials"]
 
-_RETRY_AFTER_S: Final = 1.0
 _START_S_MAX: Final = 30.0
 """Longest that a process may take to read the vocabulary, seconds."""
 _LATE_S_MAX: Final = 2.0
@@ -33,57 +32,48 @@ log = get_logger(__name__)
 
 @final
 class Trials:
-    """A bounded number of processes and of constraints that wait for one. Used on one event loop.
+    """A bounded number of processes. Used on one event loop; who calls bounds how many wait.
 
     Resources: owns the processes, the first of which starts with the first constraint, until `close`.
-    Errors of `run`: `Refusal`; `Overloaded(QUEUE_FULL)`; `Internal` when no process can be started.
+    Errors of `run`: `Internal` when no process can be started; `Unavailable(DRAINING)` once it is closed.
     Cancellation: the trial is ended, and its process with it.
     """
 
-    def __init__(
-        self, table: TokenTable, limits: GrammarLimits, *, processes: int, waiting_max: int
-    ) -> None:
+    def __init__(self, table: TokenTable, limits: GrammarLimits, *, processes: int) -> None:
         self._table = table
         self._limits = limits
         self._places = asyncio.Semaphore(processes)
-        self._num_inside_max = processes + waiting_max
-        self._num_inside = 0
         self._idle: list[_Process] = []
         self._busy: set[_Process] = set()
         self.num_started = 0
         """Processes so far."""
+        self._is_closed = False
 
-    async def run(self, constraint: Constraint) -> None:
-        """Returns when the constraint compiles within the limits; raises `Refusal` when it does not."""
-        if self._num_inside >= self._num_inside_max:
-            raise Overloaded(
-                "too many grammars wait to be compiled; try again later",
-                reason=Reason.QUEUE_FULL,
-                retry_after_s=_RETRY_AFTER_S,
-            )
-        self._num_inside += 1
-        try:
-            async with self._places:
-                await self._run(constraint)
-        finally:
-            self._num_inside -= 1
+    async def run(self, constraint: Constraint) -> Refusal | None:
+        """None when the constraint compiles within the limits, else why not."""
+        async with self._places:
+            return await self._run(constraint)
 
     async def close(self) -> None:
-        """Ends all processes."""
+        """Ends all processes; whose trial that ends gets `Unavailable(DRAINING)`."""
+        self._is_closed = True
         for process in [*self._idle, *self._busy]:
             await process.kill()
         self._idle.clear()
 
-    async def _run(self, constraint: Constraint) -> None:
-        process = self._idle.pop() if self._idle else await self._start()
+    async def _run(self, constraint: Constraint) -> Refusal | None:
+        process = await self._take()
         self._busy.add(process)
         try:
             async with asyncio.timeout(self._limits.compile_s_max + _LATE_S_MAX):
                 verdict = await process.ask(
                     {"kind": constraint.kind.value, "texts": constraint.texts}
                 )
-        except (OSError, EOFError, TimeoutError):
-            raise self._killed(await process.kill()) from None
+        except TimeoutError:
+            await process.kill()
+            return self._late()
+        except (OSError, EOFError):
+            return self._died(await process.kill())
         except BaseException:
             await process.kill()
             raise
@@ -93,19 +83,34 @@ class Trials:
             self._idle.append(process)
         else:
             await process.kill()
-        if verdict["reason"] is not None:
-            raise Refusal(Reason(verdict["reason"]), verdict["message"])
+        if verdict["reason"] is None:
+            return None
+        return Refusal(Reason(verdict["reason"]), verdict["message"])
 
-    def _killed(self, code: int) -> Refusal:
-        limits = self._limits
-        log.warning("grammar.trial_killed", code=code)
-        if code in (-signal.SIGALRM, -signal.SIGKILL):
-            return too_large(
-                f"it takes more than {limits.compile_s_max:g} s to compile (setting worker.grammar_compile_s_max)",
-                is_late=True,
-            )
+    async def _take(self) -> _Process:
+        while self._idle:
+            process = self._idle.pop()
+            if not process.has_ended:
+                return process
+            await process.kill()
+        return await self._start()
+
+    def _died(self, code: int) -> Refusal:
+        if self._is_closed:
+            raise Unavailable("this worker is draining; ask another", reason=Reason.DRAINING)
+        log.warning("grammar.trial_died", code=code)
+        if code == -signal.SIGALRM:
+            return self._late()
         return too_large(
-            f"it takes more than {limits.memory_mib_max} MiB to compile (setting worker.grammar_memory_mib_max)"
+            f"it needs more than {self._limits.memory_mib_max} MiB (setting worker.grammar_memory_mib_max) to "
+            "compile, or is nested too deeply"
+        )
+
+    def _late(self) -> Refusal:
+        return too_large(
+            f"it takes more than {self._limits.compile_s_max:g} s to compile "
+            "(setting worker.grammar_compile_s_max)",
+            is_late=True,
         )
 
     async def _start(self) -> _Process:
@@ -151,6 +156,11 @@ class _Process:
         self._stdin = stdin
         self._stdout = stdout
         self.num_asked = 0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is gone by itself."""
+        return self._process.returncode is not None or self._stdout.at_eof()
 
     @classmethod
     async def start(cls) -> _Process:

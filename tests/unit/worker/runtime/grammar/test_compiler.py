@@ -75,6 +75,24 @@ async def test_a_refusal_is_remembered_too() -> None:
         assert second is not first
 
 
+async def test_a_constraint_that_many_bring_at_once_is_tried_once() -> None:
+    async with compiling(processes=4) as compiler:
+        found = await asyncio.gather(*(compiler.compile(regex("ab")) for _ in range(20)))
+        assert len({id(grammar) for grammar, _ in found}) == 20
+        assert compiler_starts(compiler) == 1
+
+
+async def test_who_waits_for_the_trial_of_another_tries_when_the_other_goes_away() -> None:
+    async with compiling() as compiler:
+        first = asyncio.ensure_future(compiler.compile(regex("ab")))
+        second = asyncio.ensure_future(compiler.compile(regex("ab")))
+        while not compiler_starts(compiler):
+            await asyncio.wait({first}, timeout=0.001)
+        first.cancel()
+        async with asyncio.timeout(10):
+            await second
+
+
 async def test_verdicts_are_bounded() -> None:
     async with compiling(verdicts_max=2) as compiler:
         for text in ("a", "b", "a", "c"):
@@ -168,14 +186,26 @@ async def test_who_goes_away_takes_the_trial_along() -> None:
             await compiler.compile(regex("b"))
 
 
+async def test_a_process_that_died_while_nobody_needed_it_is_replaced() -> None:
+    async with compiling() as compiler:
+        await compiler.compile(regex("a"))
+        assert compiler._trials is not None
+        (idle,) = compiler._trials._idle
+        idle._process.kill()
+        await idle._process.wait()
+        await compiler.compile(regex("b"))
+        assert compiler_starts(compiler) == 2
+
+
 async def test_closing_ends_what_runs() -> None:
     async with compiling(GrammarLimits(compile_s_max=60)) as compiler:
         await compiler.compile(regex("a"))
         exploding = asyncio.ensure_future(compiler.compile(bomb()))
         await asyncio.wait({exploding}, timeout=0.05)
     async with asyncio.timeout(10):
-        with pytest.raises((InvalidRequest, Unavailable)):
+        with pytest.raises(Unavailable) as caught:
             await exploding
+    assert caught.value.reason is Reason.DRAINING
 
 
 async def test_a_model_without_an_end_token_is_refused_here_and_nowhere_else() -> None:
