@@ -70,6 +70,7 @@ async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
         metrics_port = metrics.start()
         stack.push_async_callback(asyncio.to_thread, metrics.stop)
         loaded = await asyncio.to_thread(_load, settings)
+        grammars = await asyncio.to_thread(_grammars, loaded, settings, clock)
         if stop.requested.is_set():
             return
         metrics_address = f"{bracketed(settings.metrics_host)}:{metrics_port}"
@@ -82,7 +83,7 @@ async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
                     cluster=cluster,
                     model=_facts(loaded),
                     tokenizer=loaded.tokenizer,
-                    grammars=_grammars(loaded, settings, clock),
+                    grammars=grammars,
                     runner=loaded.runner,
                     registrar=open_registrar(sections["discovery"], clock),
                     tracer=telemetry.tracer,

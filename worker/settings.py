@@ -67,8 +67,9 @@ class WorkerSettings(Section):
     request refused with GRAMMAR_TOO_LARGE."""
     grammar_memory_mib_max: int = Field(default=256, ge=16, le=1 << 20)
     """Most memory that compiling one constraint may take, MiB."""
-    grammar_processes: int = Field(default=2, ge=1, le=64)
-    """Processes that try constraints out, beside the worker; none of them starts before it is needed."""
+    grammar_processes: int = Field(default=2, ge=0, le=64)
+    """Processes that try constraints out, beside the worker; none of them starts before it is needed. 0 refuses every
+    constraint, and saves the memory that their token tables take."""
     grammar_waiting_max: int = Field(default=256, ge=0)
     """Most constraints that wait to be compiled; beyond it requests are refused with QUEUE_FULL."""
     grammar_verdicts_max: int = Field(default=1024, ge=1)
@@ -77,9 +78,9 @@ class WorkerSettings(Section):
     """Largest grammar: symbols in all its rules."""
     grammar_states_max: int = Field(default=20_000, ge=2)
     """Most states that the lexer of one request may come to, half a kilobyte to two each."""
-    grammar_mask_fuel_max: int = Field(default=100_000, ge=1)
+    grammar_mask_fuel_max: int = Field(default=200_000, ge=1)
     """Most work of the lexer for one token, in steps of which a core does about 14,000 a millisecond."""
-    grammar_mask_items_max: int = Field(default=20_000, ge=1)
+    grammar_mask_items_max: int = Field(default=50_000, ge=1)
     """Most work of the parser for one token, in steps of which a core does about 20,000 a millisecond."""
     load_push_ms_min: int = Field(default=10, ge=1, le=1000)
     """Shortest time between two load reports to one router, milliseconds."""

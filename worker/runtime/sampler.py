@@ -57,16 +57,16 @@ class Sampler:
     """Draws the next token of each row; keeps per sequence what penalties and grammars need, until `release`."""
 
     def __init__(self) -> None:
-        self._seen: dict[int, SeenTokens] = {}
-        self._matchers: dict[int, Matcher] = {}
+        self._seen: dict[Sequence, SeenTokens] = {}
+        self._matchers: dict[Sequence, Matcher] = {}
 
     def __repr__(self) -> str:
         return f"<Sampler counting for {len(self._seen)} sequences, matching for {len(self._matchers)}>"
 
     def release(self, sequence: Sequence) -> None:
         """Forgets a sequence; nothing happens to one that was never known."""
-        self._seen.pop(sequence.id, None)
-        self._matchers.pop(sequence.id, None)
+        self._seen.pop(sequence, None)
+        self._matchers.pop(sequence, None)
 
     def sample(self, logits: Floats, sequences: SequenceOf[Sequence]) -> list[Sampled]:
         """One result per row of `logits` [rows, vocab]; a row that is not finite, or whose grammar cannot be followed,
@@ -89,10 +89,10 @@ class Sampler:
         if sequence.grammar is None:
             return self._draw_row(raw, best, sequence, None)
         try:
-            matcher = self._matchers.get(sequence.id)
+            matcher = self._matchers.get(sequence)
             if matcher is None:
                 matcher = sequence.grammar.new_matcher(sequence.generated_ids)
-                self._matchers[sequence.id] = matcher
+                self._matchers[sequence] = matcher
             drawn = self._draw_row(raw, best, sequence, matcher)
             if drawn.token_id is None or drawn.token_id in sequence.stop.eos_ids:
                 return drawn
@@ -141,9 +141,9 @@ class Sampler:
             else:
                 logits[token_id] += np.float32(bias)
         if wants_counts(sampling):
-            seen = self._seen.get(sequence.id)
+            seen = self._seen.get(sequence)
             if seen is None:
-                seen = self._seen[sequence.id] = SeenTokens(sequence)
+                seen = self._seen[sequence] = SeenTokens(sequence)
             seen.catch_up(sequence)
             seen.apply(logits, sampling)
         if matcher is not None:

@@ -14,7 +14,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
-from threading import Lock
 from typing import Any, Final, NamedTuple, TypeVar, final
 
 from llguidance import LLTokenizer
@@ -52,8 +51,8 @@ class _Verdict(NamedTuple):
 class GrammarCompiler:
     """Implements `worker.tasks.ports.GrammarCompiler`. Used on one event loop.
 
-    Resources: a bounded number of processes and as many threads, and a thread for masks, all from the first constraint
-    on, until `close`.
+    Resources: the tokens as llguidance wants them, from the start; a bounded number of processes and as many threads,
+    and a thread for masks, from the first constraint on until `close`.
     """
 
     def __init__(
@@ -66,10 +65,26 @@ class GrammarCompiler:
         verdicts_max: int,
         clock: Clock,
     ) -> None:
-        """`table` None: this model cannot follow constraints, since it has no end token."""
-        self._table = table
+        """`table` None: this model cannot follow constraints, since it has no end token; `processes` 0: it shall not.
+
+        Holds the GIL for about 2 µs per token: to be made before anything is served.
+        """
         self._limits = limits
-        self._trials = Trials(table, limits, processes=processes) if table else None
+        self._tokens: LLTokenizer | None = None
+        self._why_not = ""
+        """Why no constraint can be followed."""
+        if processes == 0:
+            self._why_not = "they are switched off (setting worker.grammar_processes)"
+        elif table is None:
+            self._why_not = "the model has no token that ends a sequence"
+        else:
+            try:
+                self._tokens = open_tokens(table)
+            except ValueError as error:
+                log.warning("grammar.tokens_unusable", error=str(error))
+                self._why_not = f"the tokens of the model cannot be used ({error})"
+        self._table = table or TokenTable(token_bytes=(), control_ids=(), eos_ids=())
+        self._trials = Trials(self._table, limits, processes=processes)
         self._trying: dict[bytes, asyncio.Event] = {}
         """Set when the trial that runs is over."""
         self._num_inside_max = processes + waiting_max
@@ -77,21 +92,25 @@ class GrammarCompiler:
         self._verdicts: OrderedDict[bytes, _Verdict] = OrderedDict()
         """Of the grammars that were asked for last."""
         self._verdicts_max = verdicts_max
-        self._executor = ThreadPoolExecutor(processes, thread_name_prefix="grammar")
+        self._executor = ThreadPoolExecutor(max(processes, 1), thread_name_prefix="grammar")
         self._masks = MaskThread()
-        self._tokens: LLTokenizer | None = None
-        """Made on a thread, when it is first needed."""
-        self._tokens_lock = Lock()
         self._clock = clock
         self._is_closed = False
 
     async def compile(self, constraint: Constraint) -> tuple[LlGrammar, bool]:
         """The grammar of one request, and whether its verdict was known.
 
-        Errors: `InvalidRequest` with a reason GRAMMAR_*; `Unsupported(CONSTRAINT_UNSUPPORTED)` when the tokens of this
-        model cannot be used; `Overloaded(QUEUE_FULL)`; `Unavailable(DRAINING)` once it is closed. Cancellation: a trial
+        Errors: `InvalidRequest` with a reason GRAMMAR_*; `Unsupported(CONSTRAINT_UNSUPPORTED)` when this worker
+        cannot follow any; `Overloaded(QUEUE_FULL)`; `Unavailable(DRAINING)` once it is closed. Cancellation: a trial
         is ended, a compilation finished and dropped.
         """
+        tokens = self._tokens
+        if tokens is None:
+            raise Unsupported(
+                f"this worker cannot follow a constraint: {self._why_not}",
+                reason=Reason.CONSTRAINT_UNSUPPORTED,
+                field="constraint",
+            )
         if self._num_inside >= self._num_inside_max:
             raise Overloaded(
                 "too many constraints wait to be compiled; try again later",
@@ -106,7 +125,7 @@ class GrammarCompiler:
             verdict = verdict or await self._verdict(key, constraint)
             if verdict.refusal is not None:
                 raise verdict.refusal.error(constraint.field)
-            return await self._on_thread(self._compile, constraint), was_known
+            return await self._on_thread(self._compile, tokens, constraint), was_known
         except Refusal as refusal:
             raise refusal.error(constraint.field) from None
         finally:
@@ -115,23 +134,18 @@ class GrammarCompiler:
     async def close(self) -> None:
         """Ends threads and processes; who still waits gets `Unavailable(DRAINING)`."""
         self._is_closed = True
-        if self._trials is not None:
-            await self._trials.close()
+        await self._trials.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._masks.close()
 
     async def _verdict(self, key: bytes, constraint: Constraint) -> _Verdict:
         """Tries it out, unless someone else does already: many requests may bring the same constraint at once."""
-        if self._trials is None:
-            raise _unsupported("it has no token that ends a sequence")
         while (other := self._trying.get(key)) is not None:
             await other.wait()
             if (verdict := self._known(key)) is not None:
                 return verdict
         mine = self._trying[key] = asyncio.Event()
         try:
-            # First here, then in a process: tokens that cannot be used are no fault of the grammar.
-            await self._on_thread(self._open_tokens)
             return self._keep(key, await self._trials.run(constraint))
         finally:
             del self._trying[key]
@@ -168,22 +182,9 @@ class GrammarCompiler:
                 raise _closed() from None
             raise
 
-    def _open_tokens(self) -> LLTokenizer:
-        """On the thread."""
-        assert self._table is not None  # noqa: S101 - narrows for mypy
-        with self._tokens_lock:
-            if self._tokens is None:
-                try:
-                    self._tokens = open_tokens(self._table)
-                except ValueError as error:
-                    log.exception("grammar.tokens_unusable")
-                    raise _unsupported(f"its tokens cannot be used ({error})") from error
-            return self._tokens
-
-    def _compile(self, constraint: Constraint) -> LlGrammar:
-        """On the thread."""
-        start, mask = compile_constraint(self._open_tokens(), constraint, self._limits)
-        assert self._table is not None  # noqa: S101 - narrows for mypy
+    def _compile(self, tokens: LLTokenizer, constraint: Constraint) -> LlGrammar:
+        """On a thread."""
+        start, mask = compile_constraint(tokens, constraint, self._limits)
         return LlGrammar(
             start,
             mask,
@@ -203,11 +204,3 @@ def _key(constraint: Constraint) -> bytes:
 
 def _closed() -> Unavailable:
     return Unavailable("this worker is draining; ask another", reason=Reason.DRAINING)
-
-
-def _unsupported(why: str) -> Unsupported:
-    return Unsupported(
-        f"this model cannot follow a constraint: {why}",
-        reason=Reason.CONSTRAINT_UNSUPPORTED,
-        field="constraint",
-    )

@@ -19,7 +19,7 @@ class GrammarLimits:
     """Size of the grammar: symbols in all its rules."""
     states_max: int = 20_000
     """States of the lexer, which grows as it is used, half a kilobyte to two each."""
-    mask_fuel_max: int = 100_000
+    mask_fuel_max: int = 200_000
     """Work of the lexer for one mask, about 14,000 a millisecond."""
-    mask_items_max: int = 20_000
+    mask_items_max: int = 50_000
     """Work of the parser for one mask, about 20,000 a millisecond."""

@@ -144,7 +144,6 @@ async def test_what_the_clock_refused_is_tried_again_a_minute_later() -> None:
 
 
 def compiler_starts(compiler: GrammarCompiler) -> int:
-    assert compiler._trials is not None
     return compiler._trials.num_started
 
 
@@ -189,7 +188,6 @@ async def test_who_goes_away_takes_the_trial_along() -> None:
 async def test_a_process_that_died_while_nobody_needed_it_is_replaced() -> None:
     async with compiling() as compiler:
         await compiler.compile(regex("a"))
-        assert compiler._trials is not None
         (idle,) = compiler._trials._idle
         idle._process.kill()
         await idle._process.wait()
@@ -208,17 +206,23 @@ async def test_closing_ends_what_runs() -> None:
     assert caught.value.reason is Reason.DRAINING
 
 
-async def test_a_model_without_an_end_token_is_refused_here_and_nowhere_else() -> None:
-    async with compiling(table=None) as compiler:
-        with pytest.raises(Unsupported) as caught:
-            await compiler.compile(regex("a"))
-        assert caught.value.reason is Reason.CONSTRAINT_UNSUPPORTED
-
-
-async def test_tokens_that_cannot_be_used_are_refused_here_and_nowhere_else() -> None:
-    broken = TokenTable(token_bytes=(b"a",), control_ids=(7,), eos_ids=(7,))
-    async with compiling(table=broken) as compiler:
-        with pytest.raises(Unsupported) as caught:
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"table": None}, "no token that ends"),
+        ({"processes": 0}, "grammar_processes"),
+        (
+            {"table": TokenTable(token_bytes=(b"a",), control_ids=(7,), eos_ids=(7,))},
+            "tokens of the model",
+        ),
+    ],
+    ids=["no end token", "switched off", "tokens that cannot be used"],
+)
+async def test_a_worker_that_cannot_follow_constraints_says_so_when_asked(
+    options: dict[str, Any], why: str
+) -> None:
+    async with compiling(**options) as compiler:
+        with pytest.raises(Unsupported, match=why) as caught:
             await compiler.compile(regex("a"))
         assert caught.value.reason is Reason.CONSTRAINT_UNSUPPORTED
 
