@@ -12,6 +12,7 @@ import pytest
 from common.errors import Reason
 from common.rpc.status import from_rpc_error
 from lepton.v1 import inference_pb2
+from tests.support.grammars import bomb
 from tests.support.processes import ask, user
 
 pytestmark = [pytest.mark.e2e, pytest.mark.etcd]
@@ -74,6 +75,26 @@ CASES: dict[str, tuple[inference_pb2.GenerateRequest, Reason, str | None]] = {
         inference_pb2.GenerateRequest(token_ids={"ids": [1, 2, 2**31]}),
         Reason.TOKEN_ID_OUT_OF_RANGE,
         "token_ids.ids[2]",
+    ),
+    "schema with a keyword that cannot be enforced": (
+        _with(lambda r: setattr(r.constraint, "json_schema", '{"not": {}}')),
+        Reason.GRAMMAR_UNSUPPORTED,
+        "constraint.json_schema",
+    ),
+    "expression that does not end": (
+        _with(lambda r: setattr(r.constraint, "regex", "(")),
+        Reason.GRAMMAR_INVALID,
+        "constraint.regex",
+    ),
+    "grammar bomb": (
+        _with(lambda r: setattr(r.constraint, "grammar", bomb().texts[0])),
+        Reason.GRAMMAR_TOO_LARGE,
+        "constraint.grammar",
+    ),
+    "grammar without an end": (
+        _with(lambda r: (setattr(r.constraint, "regex", "a"), setattr(r.stop, "ignore_eos", True))),
+        Reason.FIELDS_CONTRADICT,
+        "stop.ignore_eos",
     ),
     "n = 10^9": (
         _with(lambda r: setattr(r.sampling, "n", 10**9)),

@@ -19,7 +19,7 @@ from tests.support.snippets import shell_commands
 
 pytestmark = [pytest.mark.e2e, pytest.mark.etcd]
 
-PAGES = ("README.md", "docs/grpcurl.md", "CONTRIBUTING.md")
+PAGES = ("README.md", "docs/grpcurl.md", "docs/constrained-output.md", "CONTRIBUTING.md")
 BIN = Path(sys.executable).parent
 GRPCURL = ROOT / ".tools" / "grpcurl"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +34,44 @@ def test_nothing_is_sent_that_was_not_said(lepton: Lepton, server: ScriptedServe
     assert request.sampling.ListFields() == []
     assert request.stop.ListFields() == []
     assert not request.output.HasField("logprobs")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--json-schema", "FILE"], {"json_schema": '{"type": "object"}'}),
+        (["--lark", "FILE"], {"grammar": '{"type": "object"}'}),
+        (["--regex", "a+"], {"regex": "a+"}),
+        (["--json-object"], {"json_object": {}}),
+        (["--choice", "yes", "--choice", "no"], {"literals": {"texts": ["yes", "no"]}}),
+    ],
+    ids=lambda case: str(case[0]) if isinstance(case, list) else "",
+)
+def test_a_constraint_reaches_its_field(
+    lepton: Lepton,
+    server: ScriptedServer,
+    tmp_path: Path,
+    words: list[str],
+    expected: dict[str, Any],
+) -> None:
+    (tmp_path / "form").write_text('{"type": "object"}', "utf-8")
+    words = [str(tmp_path / "form") if word == "FILE" else word for word in words]
+    assert lepton("generate", "hi", "-a", server.address, *words).exit_code == 0
+    (request,) = server.requests
+    assert request.constraint == types_pb2.Constraint(**expected)
+
+
+def test_two_constraints_contradict_each_other(lepton: Lepton, server: ScriptedServer) -> None:
+    done = lepton("generate", "hi", "-a", server.address, "--regex", "a", "--choice", "b")
+    assert done.exit_code != 0
+    assert "--regex and --choice contradict each other" in done.stderr
+    assert not server.requests
+
+
+def test_a_schema_that_cannot_be_read_is_told(lepton: Lepton, server: ScriptedServer) -> None:
+    done = lepton("generate", "hi", "-a", server.address, "--json-schema", "/no/such/file")
+    assert done.exit_code != 0
+    assert "/no/such/file cannot be read" in done.stderr
 
 
 def test_every_option_reaches_its_field(lepton: Lepton, server: ScriptedServer) -> None:
