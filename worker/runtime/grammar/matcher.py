@@ -96,10 +96,16 @@ class _Matcher:
 
     def fill(self) -> None:
         """On the mask thread."""
-        self._mask = self._matcher.compute_bitmask()
-        if self._matcher.is_error():
-            self._failed = self._matcher.get_error()
-        self._ready.set()
+        try:
+            self._mask = self._matcher.compute_bitmask()
+            if self._matcher.is_error():
+                self._failed = self._matcher.get_error()
+        except (
+            BaseException
+        ) as error:  # a panic of the library is no `Exception`; the engine must not wait for ever
+            self._failed = f"llguidance failed: {error}"
+        finally:
+            self._ready.set()
 
     def _begin(self) -> None:
         self._ready.clear()

@@ -16,10 +16,12 @@ import signal
 import sys
 from typing import Any, BinaryIO, Final
 
+from llguidance import LLTokenizer
+
 from worker.engine.grammar import Constraint, ConstraintKind
 from worker.runtime.grammar.compiled import compile_constraint
 from worker.runtime.grammar.limits import GrammarLimits
-from worker.runtime.grammar.refusal import Refusal
+from worker.runtime.grammar.refusal import Refusal, invalid, too_large
 from worker.runtime.grammar.tokens import TokenTable, open_tokens
 
 __all__ = ["LENGTH_BYTES", "frame", "main"]
@@ -56,15 +58,24 @@ def main(reader: BinaryIO, writer: BinaryIO) -> None:
     writer.flush()
     while (asked := _read(reader)) is not None:
         constraint = Constraint(ConstraintKind(asked["kind"]), tuple(asked["texts"]))
-        reason = message = None
         signal.setitimer(signal.ITIMER_REAL, limits.compile_s_max)
-        try:
-            compile_constraint(tokens, constraint, limits)
-        except Refusal as refusal:
-            reason, message = refusal.reason.value, refusal.message
+        refusal = _try_out(tokens, constraint, limits)
         signal.setitimer(signal.ITIMER_REAL, 0)
+        reason, message = (refusal.reason.value, refusal.message) if refusal else (None, None)
         writer.write(frame({"reason": reason, "message": message}))
         writer.flush()
+
+
+def _try_out(tokens: LLTokenizer, constraint: Constraint, limits: GrammarLimits) -> Refusal | None:
+    try:
+        compile_constraint(tokens, constraint, limits)
+    except Refusal as refusal:
+        return refusal
+    except (MemoryError, RecursionError):
+        return too_large("it needs too much memory, or is nested too deeply")
+    except Exception as error:  # whatever it is, it would happen in the worker as well
+        return invalid(f"it cannot be compiled: {error}")
+    return None
 
 
 def _read(reader: BinaryIO) -> Any:

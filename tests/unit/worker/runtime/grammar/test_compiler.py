@@ -160,6 +160,21 @@ async def test_a_grammar_that_needs_too_much_memory_costs_its_process_only() -> 
         await compiler.compile(regex("b"))
 
 
+async def test_a_schema_of_a_shape_that_nobody_thought_of_costs_its_request_only() -> None:
+    async with compiling() as compiler:
+        for text in (
+            '{"enum": ["\\ud800"]}',
+            '{"type": "number", "minimum": NaN}',
+            '{"maximum": 1e999}',
+            '{"a":' * 900 + "{}" + "}" * 900,
+            '{"type": []}',
+            '{"properties": 3}',
+        ):
+            error = await refused(compiler, json_schema(text))
+            assert error.reason in (Reason.GRAMMAR_INVALID, Reason.GRAMMAR_TOO_LARGE), text
+        assert compiler_starts(compiler) == 1
+
+
 async def test_too_many_at_once_are_told_to_come_back() -> None:
     async with compiling(QUICK, waiting_max=0) as compiler:
         exploding = asyncio.ensure_future(refused(compiler, bomb()))

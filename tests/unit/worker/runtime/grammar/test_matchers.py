@@ -126,6 +126,19 @@ def test_matchers_of_one_grammar_stand_where_they_are() -> None:
     assert allowed_ids(first) == {EOS}
 
 
+def test_a_mask_that_fails_unexpectedly_leaves_nobody_waiting() -> None:
+    matcher = compiled(regex("ab")).new_matcher()
+
+    class Broken:
+        def compute_bitmask(self) -> bytes:
+            raise SystemExit("as a panic of the library, no `Exception`")
+
+    matcher._matcher = Broken()
+    matcher._begin()
+    with pytest.raises(InvalidRequest, match="no `Exception`"):
+        matcher.allowed()
+
+
 def test_a_lexer_that_grows_too_large_ends_its_own_request_only() -> None:
     """Each request compiles anew: copies within one share a lexer, and thus its end."""
     expression, limits = regex("(a|b)*a(a|b){40}c"), GrammarLimits(states_max=300)
