@@ -41,9 +41,9 @@ def open_tokens(table: TokenTable) -> LLTokenizer:
     """Builds the trie of all tokens, about 2 µs and half a kilobyte per token. Raises `ValueError`."""
     try:
         return LLTokenizer(_Wrapper(table), eos_token=list(table.eos_ids))  # type: ignore[arg-type]
-    except (
-        Exception
-    ) as error:  # a panic of the library is an exception of its own, outside Exception's children
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of the library is no `Exception`
         raise ValueError(str(error)) from error
 
 
