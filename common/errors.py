@@ -82,6 +82,7 @@ class Reason(StrEnum):
     DRAINING = "DRAINING"
     STARTING = "STARTING"
     PROCESS_FAILED = "PROCESS_FAILED"
+    TOOL_INSTALL_FAILED = "TOOL_INSTALL_FAILED"
     UNREACHABLE = "UNREACHABLE"
     # DeadlineExceeded, Cancelled
     DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
@@ -92,9 +93,13 @@ class Reason(StrEnum):
     CLUSTER_RUNNING = "CLUSTER_RUNNING"
     BIND_NOT_ALLOWED = "BIND_NOT_ALLOWED"
     SETTING_INVALID = "SETTING_INVALID"
+    OUTPUT_EXISTS = "OUTPUT_EXISTS"
+    DISK_SPACE_SHORT = "DISK_SPACE_SHORT"
+    TOOL_MISSING = "TOOL_MISSING"
     # BadModel (start-up)
     MODEL_FILE_MISSING = "MODEL_FILE_MISSING"
     MODEL_FILE_INVALID = "MODEL_FILE_INVALID"
+    MODEL_ARCHITECTURE_UNSUPPORTED = "MODEL_ARCHITECTURE_UNSUPPORTED"
     MODEL_GRAPH_UNSUPPORTED = "MODEL_GRAPH_UNSUPPORTED"
     MODEL_TOKENIZER_INVALID = "MODEL_TOKENIZER_INVALID"
     MODEL_GOLDEN_MISMATCH = "MODEL_GOLDEN_MISMATCH"
@@ -186,7 +191,9 @@ class Cancelled(LeptonError):
 
 
 class Conflict(LeptonError):
-    """Two things want the same name, port or address, or a setting is wrong; ends a start-up."""
+    """Two things want the same name, port, address or folder, a setting is wrong, a tool or room is missing; ends a
+    start-up.
+    """
 
     default_reason = Reason.SETTING_INVALID
 

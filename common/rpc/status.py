@@ -67,6 +67,7 @@ _BAD_MODEL: Final = frozenset(
     {
         Reason.MODEL_FILE_MISSING,
         Reason.MODEL_FILE_INVALID,
+        Reason.MODEL_ARCHITECTURE_UNSUPPORTED,
         Reason.MODEL_GRAPH_UNSUPPORTED,
         Reason.MODEL_TOKENIZER_INVALID,
         Reason.MODEL_GOLDEN_MISMATCH,
