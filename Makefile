@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV := $(BIN)/uv
-PACKAGES := common router worker agent cli
+PACKAGES := common router worker convert agent cli
 PYTEST_FLAGS ?=
 MODEL ?=
 
@@ -35,9 +35,10 @@ lock: $(READY) ## Resolve the locks in requirements/ again, with hashes
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header requirements/bootstrap.in -o requirements/bootstrap.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements/base.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra cpu -o requirements/cpu.lock
-	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra cpu --extra local -o requirements/local.lock
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra cpu --extra local --extra quantize -o requirements/local.lock
 	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra gpu -o requirements/gpu.lock
-	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra cpu --extra local --extra dev -o requirements/dev.lock
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml --extra cpu --extra local --extra quantize --extra dev -o requirements/dev.lock
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header training/demo/requirements.txt -o convert/builder.lock
 
 ## ---- use ----
 

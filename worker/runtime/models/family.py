@@ -35,7 +35,9 @@ class ModelFamily:
 
     name: str
     model_types: frozenset[str]
-    """Values of `model.type` in genai_config.json that belong to it."""
+    """Values of `model.type` in genai_config.json that belong to it, and of `model_type` in config.json."""
+    architectures: frozenset[str]
+    """Hugging Face classes (`architectures` in config.json) that the builder exports to it."""
     names: GraphNames = field(default_factory=GraphNames)
     """Defaults; genai_config.json wins where it names a tensor."""
     cache: CacheRule = CacheRule.SHARED_ROWS

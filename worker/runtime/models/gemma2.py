@@ -8,4 +8,8 @@ from worker.runtime.models.family import ModelFamily
 
 __all__ = ["GEMMA2"]
 
-GEMMA2: Final = ModelFamily(name="gemma2", model_types=frozenset({"gemma2"}))
+GEMMA2: Final = ModelFamily(
+    name="gemma2",
+    model_types=frozenset({"gemma2"}),
+    architectures=frozenset({"Gemma2ForCausalLM"}),
+)

@@ -8,4 +8,8 @@ from worker.runtime.models.family import ModelFamily
 
 __all__ = ["GRANITE"]
 
-GRANITE: Final = ModelFamily(name="granite", model_types=frozenset({"granite"}))
+GRANITE: Final = ModelFamily(
+    name="granite",
+    model_types=frozenset({"granite"}),
+    architectures=frozenset({"GraniteForCausalLM"}),
+)

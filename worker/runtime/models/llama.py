@@ -8,4 +8,8 @@ from worker.runtime.models.family import ModelFamily
 
 __all__ = ["LLAMA"]
 
-LLAMA: Final = ModelFamily(name="llama", model_types=frozenset({"llama"}))
+LLAMA: Final = ModelFamily(
+    name="llama",
+    model_types=frozenset({"llama"}),
+    architectures=frozenset({"LlamaForCausalLM"}),
+)

@@ -8,4 +8,8 @@ from worker.runtime.models.family import ModelFamily
 
 __all__ = ["MISTRAL"]
 
-MISTRAL: Final = ModelFamily(name="mistral", model_types=frozenset({"mistral"}))
+MISTRAL: Final = ModelFamily(
+    name="mistral",
+    model_types=frozenset({"mistral"}),
+    architectures=frozenset({"MistralForCausalLM"}),
+)

@@ -8,4 +8,8 @@ from worker.runtime.models.family import ModelFamily
 
 __all__ = ["PHI3"]
 
-PHI3: Final = ModelFamily(name="phi3", model_types=frozenset({"phi3"}))
+PHI3: Final = ModelFamily(
+    name="phi3",
+    model_types=frozenset({"phi3"}),
+    architectures=frozenset({"Phi3ForCausalLM"}),
+)

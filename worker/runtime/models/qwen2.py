@@ -8,4 +8,8 @@ from worker.runtime.models.family import ModelFamily
 
 __all__ = ["QWEN2"]
 
-QWEN2: Final = ModelFamily(name="qwen2", model_types=frozenset({"qwen2"}))
+QWEN2: Final = ModelFamily(
+    name="qwen2",
+    model_types=frozenset({"qwen2"}),
+    architectures=frozenset({"Qwen2ForCausalLM"}),
+)

@@ -8,4 +8,8 @@ from worker.runtime.models.family import ModelFamily
 
 __all__ = ["QWEN3"]
 
-QWEN3: Final = ModelFamily(name="qwen3", model_types=frozenset({"qwen3"}))
+QWEN3: Final = ModelFamily(
+    name="qwen3",
+    model_types=frozenset({"qwen3"}),
+    architectures=frozenset({"Qwen3ForCausalLM"}),
+)
