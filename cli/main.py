@@ -11,10 +11,12 @@ import typer
 
 from cli.bench.command import bench
 from cli.chat import chat
+from cli.convert import convert
 from cli.doctor import doctor
 from cli.generate import generate
 from cli.models import models
 from cli.ps import ps
+from cli.quantize import quantize
 from cli.trace import trace
 from cli.up import up
 from cli.version import version
@@ -31,7 +33,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (up, generate, chat, ps, models, trace, bench, doctor, version):
+for command in (
+    up, generate, chat, ps, models, trace, bench, convert, quantize, doctor, version,
+):  # fmt: skip
     app.command()(command)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -34,6 +35,7 @@ __all__ = [
     "error_record",
     "exit_code",
     "hint",
+    "interruptible",
     "reported",
     "show_error",
 ]
@@ -100,6 +102,18 @@ def reported(*, as_json: bool) -> Iterator[None]:
         else:
             _line(message, "OS_ERROR", None)
         raise typer.Exit(FAILED) from None
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the command with 130, after the block has cleared up behind itself."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def show_error(error: LeptonError) -> None:

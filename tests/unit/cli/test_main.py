@@ -40,6 +40,8 @@ def test_help_names_every_command_and_the_exit_codes(lepton: Lepton) -> None:
         "models",
         "trace",
         "bench",
+        "convert",
+        "quantize",
         "doctor",
         "version",
     ]:
@@ -48,7 +50,20 @@ def test_help_names_every_command_and_the_exit_codes(lepton: Lepton) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["up", "generate", "chat", "ps", "models", "trace", "bench", "doctor", "version"]
+    "command",
+    [
+        "up",
+        "generate",
+        "chat",
+        "ps",
+        "models",
+        "trace",
+        "bench",
+        "convert",
+        "quantize",
+        "doctor",
+        "version",
+    ],
 )
 def test_every_command_explains_itself(lepton: Lepton, command: str) -> None:
     done = lepton(command, "--help")
