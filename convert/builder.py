@@ -16,7 +16,7 @@ from common.errors import Conflict, Reason, Unavailable
 from convert.precision import ACCURACY_LEVEL, Storage
 from convert.process import run_logged
 
-__all__ = ["Builder"]
+__all__ = ["Builder", "limit_context"]
 
 PACKAGES: Final = ("onnxruntime-genai", "onnx", "onnx-ir", "onnxruntime", "torch", "transformers")
 """What it needs; their versions stand in the result's manifest."""
@@ -56,10 +56,13 @@ class Builder:
 
     def __init__(self, python: Path) -> None:
         """Raises `Conflict(TOOL_MISSING)` when `python` does not run or lacks a package."""
-        self._python = python
+        # Not resolved: a link in its folder is what makes an environment.
+        self._python = python = python.absolute()
         try:
             done = subprocess.run(
                 [str(python), "-c", _PROBE, *PACKAGES],
+                cwd=python.parent,
+                env=_without_our_paths(),
                 capture_output=True,
                 text=True,
                 timeout=PROBE_S_MAX,
@@ -91,7 +94,7 @@ class Builder:
             "-o", str(whole), "-p", storage.precision.value, "-e", "cpu", "-c", str(scratch / "cache"),
             "--extra_options", *_options(storage),
         ]  # fmt: skip
-        failed = run_logged(command, log=log, env={**_without_our_paths(), **_OFFLINE})
+        failed = run_logged(command, log=log, cwd=scratch, env={**_without_our_paths(), **_OFFLINE})
         if failed is None and not (whole / "model.onnx").is_file():
             failed = "it wrote no model.onnx"
         if failed is not None:
@@ -101,6 +104,14 @@ class Builder:
             if (whole / name).is_file():
                 (whole / name).replace(out / name)
         shutil.rmtree(whole)
+
+
+def limit_context(folder: Path, num_tokens: int) -> None:
+    """Lowers the context of an exported folder, for a model that is right only so far."""
+    path = folder / "genai_config.json"
+    config = json.loads(path.read_text("utf-8"))
+    config["model"]["context_length"] = min(config["model"]["context_length"], num_tokens)
+    path.write_text(json.dumps(config, indent=4) + "\n", "utf-8")
 
 
 def _options(storage: Storage) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import Conflict, Reason
-from convert.builder import Builder
+from convert.builder import Builder, limit_context
 from convert.environment import DOWNLOAD_BYTES, Environment, default_environment
 from convert.finish import finish
 from convert.output import check_output, check_room, scratch_for
@@ -66,6 +66,7 @@ def convert(request: ConvertRequest, consent: Consent, progress: Progress = SILE
         family=source["family"],
         num_parameters=source["num_parameters"],
         license=source["license"],
+        context_max=source["context_max"],
         storage=request.storage,
         made_by=request.made_by,
         command=_command(source["name"], request),
@@ -77,6 +78,8 @@ def convert(request: ConvertRequest, consent: Consent, progress: Progress = SILE
             builder.build(
                 folder, scratch.result, request.storage, scratch=scratch.folder, log=scratch.log
             )
+        if facts.context_max is not None:
+            limit_context(scratch.result, facts.context_max)
         reference = None
         if measures:
             reference = scratch.folder / "reference"

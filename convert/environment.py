@@ -84,7 +84,7 @@ class Environment:
                 )
             self.log.unlink(missing_ok=True)
             for command in self._commands():
-                if (failed := run_logged(command, log=self.log)) is not None:
+                if (failed := run_logged(command, log=self.log, cwd=self.folder)) is not None:
                     raise Unavailable(
                         f"the packages of the conversion could not be installed: {failed} ({self.log})",
                         reason=Reason.TOOL_INSTALL_FAILED,

@@ -27,6 +27,7 @@ def write_manifest(
         "family": facts.family,
         "parameters": facts.num_parameters,
         "license": facts.license,
+        "context_max": facts.context_max,
         "made_by": facts.made_by,
         "packages": dict(facts.packages),
         "accuracy": accuracy,

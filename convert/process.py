@@ -15,11 +15,11 @@ _CHARACTERS_MAX: Final = 300
 
 
 def run_logged(
-    command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None
+    command: Sequence[str], *, log: Path, cwd: Path, env: Mapping[str, str] | None = None
 ) -> str | None:
-    """Appends to `log` all that the tool writes. Returns None when it ended well, else how it ended, for people.
+    """Runs in `cwd`, which holds nothing that Python could take for a module; appends to `log` what the tool writes.
 
-    An interrupt of ours kills the tool.
+    Returns None when it ended well, else how it ended, for people. An interrupt of ours kills the tool.
     """
     with log.open("ab") as said:
         code = subprocess.run(
@@ -27,6 +27,7 @@ def run_logged(
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=subprocess.STDOUT,
+            cwd=cwd,
             env=env,
             check=False,
         ).returncode

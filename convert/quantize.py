@@ -59,12 +59,14 @@ def quantize(request: QuantizeRequest, progress: Progress = SILENT) -> Result:
         for name in COPIED:
             if (request.source / name).is_file():
                 shutil.copyfile(request.source / name, scratch.result / name)
+        known = _manifest(request.source)
         facts = Facts(
             name=request.out.absolute().name,
             source=source["name"],
             family=source["family"],
             num_parameters=source["num_parameters"],
-            license=_license(request.source),
+            license=known.get("license"),
+            context_max=known.get("context_max"),
             storage=request.storage,
             made_by=request.made_by,
             command=_command(source["name"], request),
@@ -80,13 +82,11 @@ def quantize(request: QuantizeRequest, progress: Progress = SILENT) -> Result:
         )
 
 
-def _license(folder: Path) -> str | None:
-    """As the manifest of the source passes it on."""
-    manifest = folder / "manifest.json"
-    said: Any = (
-        json.loads(manifest.read_text("utf-8")).get("license") if manifest.exists() else None
-    )
-    return said if isinstance(said, str) else None
+def _manifest(folder: Path) -> dict[str, Any]:
+    """What the source's own manifest says, which the worker's side has read; {} without one."""
+    path = folder / "manifest.json"
+    said: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return said
 
 
 def _command(source: str, request: QuantizeRequest) -> str:

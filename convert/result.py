@@ -24,6 +24,8 @@ class Facts:
     num_parameters: int
     license: str | None
     """As the source names it."""
+    context_max: int | None
+    """Most tokens that the folder serves, when that is less than the source's own limit."""
     storage: Storage
     made_by: str
     """For example "lepton 0.1.0"."""
@@ -59,6 +61,7 @@ class Result:
             "family": self.facts.family,
             "parameters": self.facts.num_parameters,
             "license": self.facts.license,
+            "context_max": self.facts.context_max,
             **self.facts.storage.record(),
             "source_bytes": self.source_bytes,
             "weight_bytes": self.weight_bytes,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
@@ -22,16 +21,12 @@ __all__ = ["WorkerSide"]
 class WorkerSide:
     """Every method raises what a worker would refuse with, or `Unavailable(PROCESS_FAILED)` naming the log."""
 
-    def __init__(self, log: Path, env: Mapping[str, str] | None = None) -> None:
-        """`log` takes what the processes say; `env` is theirs, ours unless given."""
+    def __init__(self, log: Path) -> None:
+        """`log` takes what the processes say."""
         self._log = log
-        self._env = {
-            **(os.environ if env is None else env),
-            "PYTHONPATH": os.pathsep.join(sys.path),
-        }
 
     def source(self, folder: Path) -> dict[str, Any]:
-        """Of a Hugging Face folder: name, family, architecture, num_parameters, weight_bytes, license."""
+        """Of a Hugging Face folder: name, family, architecture, num_parameters, weight_bytes, license, context_max."""
         return self._ask("reading the source", "source", folder)
 
     def served(self, folder: Path) -> dict[str, Any]:
@@ -63,5 +58,6 @@ class WorkerSide:
         return self._ask("checking the result", "check", folder)
 
     def _ask(self, what: str, *arguments: object) -> dict[str, Any]:
-        command = [sys.executable, "-m", "worker.conversion", *map(str, arguments)]
-        return ask(command, what=what, log=self._log, env=self._env)
+        # -P: a folder called "worker" where the user happens to be must not be taken for ours.
+        command = [sys.executable, "-P", "-m", "worker.conversion", *map(str, arguments)]
+        return ask(command, what=what, log=self._log, env=os.environ)

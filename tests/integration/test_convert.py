@@ -66,6 +66,17 @@ def test_a_folder_becomes_one_that_a_worker_serves(tmp_path: Path) -> None:
     assert f"{result.accuracy['stored']['perplexity_ratio']:.4f}" in card
 
 
+def test_a_window_that_the_export_loses_bounds_what_is_served(tmp_path: Path) -> None:
+    phi3 = {"model_type": "phi3", "architectures": ["Phi3ForCausalLM"], "sliding_window": 100}
+    hf_folder(tmp_path / "hf", phi3)
+    request = _request(
+        tmp_path, python=builder_python(tmp_path / "tools"), storage=Storage.of(Precision.FP32)
+    )
+    result = convert(request, _never)
+    assert read_artifact(result.folder).config.model.context_length == 100
+    assert "100 tokens: the source looks back" in (result.folder / "README.md").read_text()
+
+
 def test_a_changed_file_of_the_result_is_refused_by_workers(tmp_path: Path) -> None:
     hf_folder(tmp_path / "hf")
     request = _request(
@@ -157,6 +168,7 @@ async def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:
     assert _left(tmp_path) <= {"hf", "tools", "out.log"}
 
 
+@pytest.mark.timeout(600)  # two imports of PyTorch, on a machine that may be busy
 @pytest.mark.parametrize("precision", ["int4", "int8"])
 def test_the_real_builder_makes_a_served_folder(precision: str, tmp_path: Path) -> None:
     python = os.environ.get("LEPTON_CONVERT_PYTHON")

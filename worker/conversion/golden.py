@@ -12,9 +12,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from common.errors import InvalidRequest
 from worker.conversion.forms import Forms
 from worker.runtime.artifacts import GoldenMessage
 from worker.runtime.self_check import DIFFERENCE_MAX
+from worker.runtime.tokenizer import Tokenizer
 
 __all__ = ["golden_of"]
 
@@ -31,13 +33,7 @@ def golden_of(folder: Path) -> dict[str, Any] | None:
     Raises `BadModel` for a folder that a worker would refuse.
     """
     forms = Forms(folder)
-    if forms.tokenizer.has_chat_template:
-        message = GoldenMessage(role="user", content=QUESTION)
-        golden: dict[str, Any] = {"messages": [{"role": message.role, "content": message.content}]}
-        prompt_ids = forms.tokenizer.encode_chat([message], add_generation_prompt=True)
-    else:
-        golden = {"prompt": BEGINNING}
-        prompt_ids = forms.tokenizer.encode(BEGINNING)
+    golden, prompt_ids = _prompt(forms.tokenizer)
     ids: list[int] = []
     room = min(TOKENS_MAX, forms.config.context_length - len(prompt_ids))
     while len(ids) < room and (token_id := _sure_token(forms, [*prompt_ids, *ids])) is not None:
@@ -48,6 +44,16 @@ def golden_of(folder: Path) -> dict[str, Any] | None:
         return None
     spoken = ids[:-1] if ids[-1] in forms.config.eos_ids else ids
     return golden | {"max_tokens": len(ids), "text": forms.tokenizer.decode(spoken)}
+
+
+def _prompt(tokenizer: Tokenizer) -> tuple[dict[str, Any], list[int]]:
+    """As golden.json has it, and its ids; plain text where there is no chat template, or one that wants more."""
+    message = GoldenMessage(role="user", content=QUESTION)
+    try:
+        ids = tokenizer.encode_chat([message], add_generation_prompt=True)
+    except InvalidRequest:
+        return {"prompt": BEGINNING}, tokenizer.encode(BEGINNING)
+    return {"messages": [{"role": message.role, "content": message.content}]}, ids
 
 
 def _sure_token(forms: Forms, ids: list[int]) -> int | None:

@@ -50,6 +50,8 @@ class Source:
     """Numbers in the weights; a matrix that two layers share counts once."""
     weight_bytes: int
     """Size of the weight files."""
+    context_max: int | None
+    """Most tokens for which the export is right (`ModelFamily.keeps_window`); None: as many as the model allows."""
     license: str | None
     """As the folder's README.md or config.json names it; None when neither does."""
 
@@ -79,6 +81,7 @@ def read_source(folder: Path) -> Source:
         architecture=architecture,
         num_parameters=sum(numbers for numbers, _ in sizes),
         weight_bytes=sum(size for _, size in sizes),
+        context_max=_context_max(family, config),
         license=_license(folder, config),
     )
 
@@ -120,6 +123,15 @@ def _check_widths(config: dict[str, Any]) -> None:
                 "widen the vocabulary or the layer with zeros",
                 reason=Reason.MODEL_ARCHITECTURE_UNSUPPORTED,
             )
+
+
+def _context_max(family: ModelFamily, config: dict[str, Any]) -> int | None:
+    window = config.get("sliding_window")
+    if family.keeps_window or window is None:
+        return None
+    if not isinstance(window, int) or window < 1:
+        raise _invalid(CONFIG, f"sliding_window {window!r} must be a whole number from 1")
+    return window
 
 
 def _check_tokenizer(folder: Path) -> None:

@@ -113,7 +113,7 @@ def test_the_result_as_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str
     screen.out.cache_clear()
     screen.err.cache_clear()
     facts = Facts(
-        name="m", source="hf", family="llama", num_parameters=10, license=None,
+        name="m", source="hf", family="llama", num_parameters=10, license=None, context_max=None,
         storage=Storage.of(Precision.INT4), made_by="lepton", command="", packages={},
     )  # fmt: skip
     cost = {

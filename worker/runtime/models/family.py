@@ -38,6 +38,9 @@ class ModelFamily:
     """Values of `model.type` in genai_config.json that belong to it, and of `model_type` in config.json."""
     architectures: frozenset[str]
     """Hugging Face classes (`architectures` in config.json) that the builder exports to it."""
+    keeps_window: bool = True
+    """Whether the builder exports the sliding window that config.json may name. Without it a model is what its authors
+    made as long as nothing is longer than the window."""
     names: GraphNames = field(default_factory=GraphNames)
     """Defaults; genai_config.json wins where it names a tensor."""
     cache: CacheRule = CacheRule.SHARED_ROWS

@@ -1,4 +1,6 @@
-"""Mistral from version 0.2 on, without a sliding window (the builder drops the window of the first version)."""
+"""Mistral. The builder drops the sliding window of its first version, which `lepton convert` makes up for by a shorter
+context.
+"""
 
 from __future__ import annotations
 
@@ -12,4 +14,5 @@ MISTRAL: Final = ModelFamily(
     name="mistral",
     model_types=frozenset({"mistral"}),
     architectures=frozenset({"MistralForCausalLM"}),
+    keeps_window=False,
 )

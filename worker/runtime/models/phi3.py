@@ -12,4 +12,5 @@ PHI3: Final = ModelFamily(
     name="phi3",
     model_types=frozenset({"phi3"}),
     architectures=frozenset({"Phi3ForCausalLM"}),
+    keeps_window=False,
 )

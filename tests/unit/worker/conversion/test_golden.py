@@ -30,6 +30,14 @@ def test_a_worker_gives_the_answer_in_either_form(tmp_path: Path) -> None:
         )  # raises unless it answers so
 
 
+def test_a_template_that_wants_more_than_a_question_is_left_out(tmp_path: Path) -> None:
+    folder = copy_model(DEMO_MODEL, tmp_path / "m")
+    (folder / "manifest.json").unlink()
+    (folder / "chat_template.jinja").write_text("{{ raise_exception('a system message first') }}")
+    found = golden_of(folder)
+    assert found is None or found["prompt"].startswith("One, two")
+
+
 def test_a_model_without_a_chat_template_continues_a_text(tmp_path: Path) -> None:
     folder = copy_model(TINY_LLAMA, tmp_path / "m")
     (folder / "chat_template.jinja").unlink()

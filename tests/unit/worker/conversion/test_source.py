@@ -62,6 +62,26 @@ def test_the_licence_is_what_the_card_or_the_configuration_names(
     assert read_source(folder).license == expected
 
 
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (
+            {"model_type": "phi3", "architectures": ["Phi3ForCausalLM"], "sliding_window": 2047},
+            2047,
+        ),
+        (
+            {"model_type": "phi3", "architectures": ["Phi3ForCausalLM"], "sliding_window": None},
+            None,
+        ),
+        ({"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "sliding_window": 8}, None),
+    ],
+)
+def test_a_window_that_the_export_loses_bounds_the_context(
+    config: dict[str, object], expected: int | None, tmp_path: Path
+) -> None:
+    assert read_source(hf_folder(tmp_path / "m", config)).context_max == expected
+
+
 def _write_index(folder: Path, places: dict[str, str]) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
 
