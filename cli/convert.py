@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cli.options import JsonOption
+from cli.options import ConfigOption, JsonOption
 from cli.outcome import interruptible, reported
 from cli.screen import err, write_json
 from convert.precision import Precision
@@ -47,23 +48,22 @@ def convert(
         Path | None,
         typer.Option(
             metavar="PATH",
-            envvar="LEPTON_CONVERT_PYTHON",
             show_default=False,
-            help="Python that has PyTorch and onnxruntime-genai. Default: an environment of ours.",
+            help="Python that has PyTorch and onnxruntime-genai (LEPTON_CONVERT_PYTHON). Default: our own.",
         ),
     ] = None,
     environment: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            envvar="LEPTON_CONVERT_ENVIRONMENT",
             show_default=False,
-            help="Where ours is made. Default: ~/.local/share/lepton/convert.",
+            help="Where ours is made (LEPTON_CONVERT_ENVIRONMENT). Default: ~/.local/share/lepton/convert.",
         ),
     ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Install that environment without asking.")
     ] = False,
+    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a served model of a Hugging Face folder.
@@ -75,17 +75,25 @@ def convert(
         from agent.release import release
         from cli.convert_view import StageView, show_result
         from common.clock import SystemClock
+        from common.settings import load
         from convert.convert import ConvertRequest
         from convert.convert import convert as run
         from convert.precision import Storage
+        from convert.settings import ConvertSettings
 
+        flags = {"python": python, "environment": environment}
+        sections = load(
+            {"convert": ConvertSettings},
+            file=config,
+            env=os.environ,
+            flags={("convert", key): str(path) for key, path in flags.items() if path},
+        )
         request = ConvertRequest(
             source=source,
             out=output,
             storage=Storage.of(precision, block_size),
             made_by=f"lepton {release()}",
-            python=python,
-            environment=environment,
+            settings=sections["convert"],
             measures=accuracy,
         )
 

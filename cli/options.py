@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["AddressOption", "JsonOption", "StateDirOption"]
+__all__ = ["AddressOption", "ConfigOption", "JsonOption", "StateDirOption"]
 
 AddressOption = Annotated[
     str | None,
@@ -29,6 +29,17 @@ StateDirOption = Annotated[
         envvar="LEPTON_AGENT_STATE_DIR",
         show_default=False,
         help="State folder of `lepton up`. Default: .lepton here or above, else ~/.local/state/lepton.",
+    ),
+]
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        envvar="LEPTON_CONFIG",
+        show_default=False,
+        help="Settings for all processes (TOML).",
     ),
 ]
 

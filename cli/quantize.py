@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cli.options import JsonOption
+from cli.options import ConfigOption, JsonOption
 from cli.outcome import interruptible, reported
 from cli.screen import write_json
 from convert.precision import Algorithm, Precision
@@ -38,6 +39,7 @@ def quantize(
     algorithm: Annotated[
         Algorithm, typer.Option(help="How weights are rounded; k_quant searches longest.")
     ] = Algorithm.DEFAULT,
+    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Round the weights of a served fp32 model to 4 or 8 bits.
@@ -49,9 +51,11 @@ def quantize(
         from cli.convert_view import StageView, show_result
         from common.clock import SystemClock
         from common.errors import InvalidRequest, Reason
+        from common.settings import load
         from convert.precision import Storage
         from convert.quantize import QuantizeRequest
         from convert.quantize import quantize as run
+        from convert.settings import ConvertSettings
 
         if precision is Precision.FP32:
             raise InvalidRequest(
@@ -59,11 +63,13 @@ def quantize(
                 reason=Reason.FIELD_OUT_OF_RANGE,
                 field="precision",
             )
+        sections = load({"convert": ConvertSettings}, file=config, env=os.environ)
         request = QuantizeRequest(
             source=source,
             out=output,
             storage=Storage.of(precision, block_size, algorithm),
             made_by=f"lepton {release()}",
+            settings=sections["convert"],
         )
         result = run(request, StageView(SystemClock()))
         if as_json:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
-from cli.options import JsonOption, StateDirOption
+from cli.options import ConfigOption, JsonOption, StateDirOption
 from cli.outcome import INTERRUPTED, reported
 
 if TYPE_CHECKING:
@@ -102,16 +102,7 @@ def up(
             "directory serves as the registry.",
         ),
     ] = "",
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config",
-            metavar="FILE",
-            envvar="LEPTON_CONFIG",
-            show_default=False,
-            help="Settings for all processes (TOML).",
-        ),
-    ] = None,
+    config: ConfigOption = None,
     state_dir: StateDirOption = None,
     once: Annotated[
         str | None,

@@ -55,16 +55,29 @@ def answer(handle: Callable[[], Mapping[str, Any]]) -> int:
     return code
 
 
-def ask(command: Sequence[str], *, what: str, log: Path, env: Mapping[str, str]) -> dict[str, Any]:
+def ask(
+    command: Sequence[str], *, what: str, log: Path, env: Mapping[str, str], seconds_max: float
+) -> dict[str, Any]:
     """Runs `command` to its end and returns its answer; a process that is interrupted with us is killed.
 
-    Raises the error that the process told, or `Unavailable(PROCESS_FAILED)` with `what` and `log` when it told none.
+    Raises the error that the process told, or `Unavailable(PROCESS_FAILED)` with `what` and `log` when it told none
+    or took longer than `seconds_max`.
     """
-    with log.open("ab") as said:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said, env=dict(env),
-            check=False,
-        )  # fmt: skip
+    try:
+        with log.open("ab") as said:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                env=dict(env),
+                timeout=seconds_max,
+                check=False,
+            )
+    except subprocess.TimeoutExpired:
+        raise Unavailable(
+            f"{what}: took longer than {seconds_max:g} s ({log})", reason=Reason.PROCESS_FAILED
+        ) from None
     if done.returncode not in (_ANSWERED, _REFUSED):
         how = f"killed by signal {-done.returncode}" if done.returncode < 0 else "crashed"
         hint = "; is there enough memory?" if done.returncode < 0 else ""

@@ -26,7 +26,16 @@ __all__ = ["SECTIONS", "Section", "StrTuple", "load", "parse_flags"]
 
 ENV_PREFIX: Final = "LEPTON_"
 
-SECTIONS: Final = ("router", "worker", "agent", "discovery", "telemetry", "limits", "cluster")
+SECTIONS: Final = (
+    "router",
+    "worker",
+    "agent",
+    "discovery",
+    "telemetry",
+    "limits",
+    "cluster",
+    "convert",
+)
 """Every section of every process; a name outside it is a typo."""
 
 _ENV_NOT_SETTINGS: Final = ("LEPTON_CONFIG", "LEPTON_ADDRESS")

@@ -54,8 +54,12 @@ _OFFLINE: Final = {
 class Builder:
     """The builder in one environment."""
 
-    def __init__(self, python: Path) -> None:
-        """Raises `Conflict(TOOL_MISSING)` when `python` does not run or lacks a package."""
+    def __init__(self, python: Path, *, seconds_max: float) -> None:
+        """`seconds_max` bounds one export.
+
+        Raises `Conflict(TOOL_MISSING)` when `python` does not run or lacks a package.
+        """
+        self._seconds_max = seconds_max
         # Not resolved: a link in its folder is what makes an environment.
         self._python = python = python.absolute()
         try:
@@ -94,7 +98,13 @@ class Builder:
             "-o", str(whole), "-p", storage.precision.value, "-e", "cpu", "-c", str(scratch / "cache"),
             "--extra_options", *_options(storage),
         ]  # fmt: skip
-        failed = run_logged(command, log=log, cwd=scratch, env={**_without_our_paths(), **_OFFLINE})
+        failed = run_logged(
+            command,
+            log=log,
+            cwd=scratch,
+            seconds_max=self._seconds_max,
+            env={**_without_our_paths(), **_OFFLINE},
+        )
         if failed is None and not (whole / "model.onnx").is_file():
             failed = "it wrote no model.onnx"
         if failed is not None:

@@ -9,7 +9,7 @@ import os
 import shlex
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from convert.output import check_output, check_room, scratch_for
 from convert.precision import Precision, Storage
 from convert.progress import SILENT, Progress
 from convert.result import Facts, Result
+from convert.settings import ConvertSettings
 from convert.worker import WorkerSide
 
 __all__ = ["Consent", "ConvertRequest", "convert"]
@@ -39,10 +40,7 @@ class ConvertRequest:
     storage: Storage
     made_by: str
     """For manifest and card: "lepton 0.1.0"."""
-    python: Path | None = None
-    """Interpreter of an environment that has the builder; None takes our own."""
-    environment: Path | None = None
-    """Where ours is, or is made; None takes the usual place."""
+    settings: ConvertSettings = field(default_factory=ConvertSettings)
     measures: bool = True
     """Whether rounded weights are compared with fp32 ones, which takes a second export."""
 
@@ -56,10 +54,11 @@ def convert(request: ConvertRequest, consent: Consent, progress: Progress = SILE
     """
     measures = request.measures and request.storage.is_rounded
     with progress.stage("reading the source"):
-        source = _judge(request.source)
+        source = _judge(request)
     check_output(request.out)
     check_room(request.out, _bytes_written(source["num_parameters"], request.storage, measures))
-    builder = Builder(_python(request, consent, progress))
+    seconds_max = request.settings.step_s_max
+    builder = Builder(_python(request.settings, consent, progress), seconds_max=seconds_max)
     facts = Facts(
         name=request.out.absolute().name,
         source=source["name"],
@@ -91,20 +90,23 @@ def convert(request: ConvertRequest, consent: Consent, progress: Progress = SILE
             facts,
             reference=reference,
             source_bytes=source["weight_bytes"],
-            worker=WorkerSide(scratch.log),
+            worker=WorkerSide(scratch.log, seconds_max=seconds_max),
             progress=progress,
         )
 
 
-def _judge(source: Path) -> dict[str, Any]:
+def _judge(request: ConvertRequest) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        return WorkerSide(Path(folder) / "log").source(source)
+        worker = WorkerSide(Path(folder) / "log", seconds_max=request.settings.step_s_max)
+        return worker.source(request.source)
 
 
-def _python(request: ConvertRequest, consent: Consent, progress: Progress) -> Path:
-    if request.python is not None:
-        return request.python
-    environment = Environment(request.environment or default_environment(os.environ))
+def _python(settings: ConvertSettings, consent: Consent, progress: Progress) -> Path:
+    if settings.python is not None:
+        return settings.python
+    environment = Environment(
+        settings.environment or default_environment(os.environ), seconds_max=settings.step_s_max
+    )
     if not environment.is_ready:
         if not consent(environment.folder, DOWNLOAD_BYTES):
             raise Conflict(

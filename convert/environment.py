@@ -22,6 +22,7 @@ from typing import Final, final
 
 from common.errors import Conflict, Reason, Unavailable
 from convert.process import run_logged
+from convert.settings import STEP_S_MAX
 
 __all__ = ["DISK_BYTES", "DOWNLOAD_BYTES", "Environment", "default_environment"]
 
@@ -44,7 +45,11 @@ def default_environment(env: Mapping[str, str]) -> Path:
 class Environment:
     """One environment on disk."""
 
-    def __init__(self, folder: Path, requirements: Path = REQUIREMENTS) -> None:
+    def __init__(
+        self, folder: Path, requirements: Path = REQUIREMENTS, *, seconds_max: float = STEP_S_MAX
+    ) -> None:
+        """`seconds_max` bounds the installation."""
+        self._seconds_max = seconds_max
         self.folder = folder.absolute()
         self._requirements = requirements
         self._venv = self.folder / "venv"
@@ -84,7 +89,11 @@ class Environment:
                 )
             self.log.unlink(missing_ok=True)
             for command in self._commands():
-                if (failed := run_logged(command, log=self.log, cwd=self.folder)) is not None:
+                if (
+                    failed := run_logged(
+                        command, log=self.log, cwd=self.folder, seconds_max=self._seconds_max
+                    )
+                ) is not None:
                     raise Unavailable(
                         f"the packages of the conversion could not be installed: {failed} ({self.log})",
                         reason=Reason.TOOL_INSTALL_FAILED,

@@ -15,22 +15,31 @@ _CHARACTERS_MAX: Final = 300
 
 
 def run_logged(
-    command: Sequence[str], *, log: Path, cwd: Path, env: Mapping[str, str] | None = None
+    command: Sequence[str],
+    *,
+    log: Path,
+    cwd: Path,
+    seconds_max: float,
+    env: Mapping[str, str] | None = None,
 ) -> str | None:
     """Runs in `cwd`, which holds nothing that Python could take for a module; appends to `log` what the tool writes.
 
     Returns None when it ended well, else how it ended, for people. An interrupt of ours kills the tool.
     """
-    with log.open("ab") as said:
-        code = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=subprocess.STDOUT,
-            cwd=cwd,
-            env=env,
-            check=False,
-        ).returncode
+    try:
+        with log.open("ab") as said:
+            code = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                cwd=cwd,
+                env=env,
+                timeout=seconds_max,
+                check=False,
+            ).returncode
+    except subprocess.TimeoutExpired:
+        return f"it took longer than {seconds_max:g} s (convert.step_s_max)"
     if code < 0:
         return f"killed by signal {-code}; is there enough memory?"
     return _last_line(log) if code else None

@@ -6,7 +6,7 @@ import json
 import shlex
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from convert.output import check_output, check_room, scratch_for
 from convert.precision import Storage
 from convert.progress import SILENT, Progress
 from convert.result import Facts, Result
+from convert.settings import ConvertSettings
 from convert.worker import WorkerSide
 
 __all__ = ["QuantizeRequest", "quantize"]
@@ -40,6 +41,7 @@ class QuantizeRequest:
     """int4 or int8."""
     made_by: str
     """For manifest and card: "lepton 0.1.0"."""
+    settings: ConvertSettings = field(default_factory=ConvertSettings)
 
 
 def quantize(request: QuantizeRequest, progress: Progress = SILENT) -> Result:
@@ -48,12 +50,14 @@ def quantize(request: QuantizeRequest, progress: Progress = SILENT) -> Result:
     Raises `BadModel` for a source that workers would refuse or that is rounded already, `Conflict` for the output, the
     disk, a missing package or blocks that the algorithm cannot pack, `Unavailable` for a step that crashed.
     """
+    seconds_max = request.settings.step_s_max
     with progress.stage("reading the source"), tempfile.TemporaryDirectory() as folder:
-        source = WorkerSide(Path(folder) / "log").served(request.source)
+        worker = WorkerSide(Path(folder) / "log", seconds_max=seconds_max)
+        source = worker.served(request.source)
     check_output(request.out)
     check_room(request.out, source["num_parameters"] * request.storage.bits // 8)
     with scratch_for(request.out) as scratch:
-        worker = WorkerSide(scratch.log)
+        worker = WorkerSide(scratch.log, seconds_max=seconds_max)
         with progress.stage(f"quantising to {request.storage}"):
             packages = worker.quantize(request.source, scratch.result, request.storage)
         for name in COPIED:

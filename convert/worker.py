@@ -21,9 +21,10 @@ __all__ = ["WorkerSide"]
 class WorkerSide:
     """Every method raises what a worker would refuse with, or `Unavailable(PROCESS_FAILED)` naming the log."""
 
-    def __init__(self, log: Path) -> None:
-        """`log` takes what the processes say."""
+    def __init__(self, log: Path, *, seconds_max: float) -> None:
+        """`log` takes what the processes say; none may take longer than `seconds_max`."""
         self._log = log
+        self._seconds_max = seconds_max
 
     def source(self, folder: Path) -> dict[str, Any]:
         """Of a Hugging Face folder: name, family, architecture, num_parameters, weight_bytes, license, context_max."""
@@ -60,4 +61,4 @@ class WorkerSide:
     def _ask(self, what: str, *arguments: object) -> dict[str, Any]:
         # -P: a folder called "worker" where the user happens to be must not be taken for ours.
         command = [sys.executable, "-P", "-m", "worker.conversion", *map(str, arguments)]
-        return ask(command, what=what, log=self._log, env=os.environ)
+        return ask(command, what=what, log=self._log, env=os.environ, seconds_max=self._seconds_max)

@@ -20,6 +20,7 @@ from common.limits import Limits
 from common.settings import Section
 from common.telemetry import names
 from common.telemetry.settings import TelemetrySettings
+from convert.settings import ConvertSettings
 from router.settings import RouterSettings
 from worker.settings import WorkerSettings
 
@@ -33,6 +34,7 @@ SECTIONS: dict[str, tuple[type[Section], str]] = {
     "telemetry": (TelemetrySettings, "every process"),
     "limits": (Limits, "router and worker"),
     "cluster": (ClusterSettings, "every process"),
+    "convert": (ConvertSettings, "`lepton convert`, `lepton quantize`"),
 }
 
 

@@ -19,20 +19,23 @@ import pytest
 from common.errors import BadModel, Conflict, LeptonError, Reason, Unavailable
 from convert.convert import ConvertRequest, convert
 from convert.precision import Precision, Storage
+from convert.settings import ConvertSettings
 from tests.support.conversions import builder_python, hf_folder
 from tests.support.processes import ROOT, until
 from worker.runtime.artifacts import read_artifact
 from worker.runtime.model import load_model
 
 
-def _request(tmp_path: Path, **changes: Any) -> ConvertRequest:
-    asked: dict[str, Any] = {
-        "source": tmp_path / "hf",
-        "out": tmp_path / "out",
-        "storage": Storage.of(Precision.INT4, 32),
-        "made_by": "lepton test",
-    }
-    return ConvertRequest(**(asked | changes))
+def _request(
+    tmp_path: Path, *, storage: Storage | None = None, source: str = "hf", **settings: Any
+) -> ConvertRequest:
+    return ConvertRequest(
+        source=tmp_path / source,
+        out=tmp_path / "out",
+        storage=storage or Storage.of(Precision.INT4, 32),
+        made_by="lepton test",
+        settings=ConvertSettings(**settings),
+    )
 
 
 def _never(folder: Path, num_bytes: int) -> bool:
@@ -105,6 +108,14 @@ def test_the_builder_is_told_what_workers_need(tmp_path: Path) -> None:
     assert _left(tmp_path) == {"hf", "tools", "out.log"}
 
 
+def test_a_builder_that_does_not_end_is_ended(tmp_path: Path) -> None:
+    hf_folder(tmp_path / "hf")
+    python = builder_python(tmp_path / "tools", fault="hangs")
+    with pytest.raises(Unavailable, match=r"took longer than 2 s \(convert\.step_s_max\)"):
+        convert(_request(tmp_path, python=python, step_s_max=2), _never)
+    assert _left(tmp_path) == {"hf", "tools", "out.log"}
+
+
 def test_a_result_that_a_worker_would_refuse_is_not_published(tmp_path: Path) -> None:
     hf_folder(tmp_path / "hf")
     python = builder_python(tmp_path / "tools", fault="broken graph")
@@ -130,7 +141,7 @@ def _lacks_torch(tmp_path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("arrange", "error", "reason"),
     [
-        (lambda p: {"source": p / "none"}, BadModel, Reason.MODEL_FILE_MISSING),
+        (lambda p: {"source": "none"}, BadModel, Reason.MODEL_FILE_MISSING),
         (_full, Conflict, Reason.OUTPUT_EXISTS),
         (_no_consent, Conflict, Reason.TOOL_MISSING),
         (_lacks_torch, Conflict, Reason.TOOL_MISSING),

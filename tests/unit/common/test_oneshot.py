@@ -15,9 +15,10 @@ from tests.support.processes import ROOT
 HEAD = "import os, sys\nfrom common.errors import *\nfrom common.oneshot import answer\n"
 
 
-def _ask(code: str, log: Path) -> object:
+def _ask(code: str, log: Path, seconds_max: float = 60) -> object:
     command = [sys.executable, "-c", HEAD + code]
-    return ask(command, what="the work", log=log, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return ask(command, what="the work", log=log, env=env, seconds_max=seconds_max)
 
 
 def test_the_answer_comes_back_whatever_is_printed_beside_it(tmp_path: Path) -> None:
@@ -62,3 +63,8 @@ def test_a_process_without_an_answer_is_a_typed_error_with_its_log(
     assert str(log) in caught.value.message
     if message == "crashed":
         assert "KeyError" in log.read_text()
+
+
+def test_a_process_that_does_not_end_is_ended(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match=r"took longer than 0\.2 s"):
+        _ask("import time\ntime.sleep(600)", tmp_path / "log", seconds_max=0.2)
