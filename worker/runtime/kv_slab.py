@@ -23,7 +23,7 @@ from worker.engine.ports import CacheLayout
 from worker.engine.prefix import BLOCK_TOKENS
 from worker.kernels.library import LANES as TILE
 
-__all__ = ["KvSlab", "LayerAddress", "block_bytes"]
+__all__ = ["KvSlab", "LayerAddress", "block_bytes", "whole_tiles"]
 
 Rows = npt.NDArray[np.float32]
 
@@ -50,7 +50,7 @@ class KvSlab:
         self, layout: CacheLayout, *, num_layers: int, num_kv_heads: int, head_size: int
     ) -> None:
         self.layout = layout
-        row = (layout.num_slots, num_kv_heads, _whole_tiles(layout.capacity), head_size)
+        row = (layout.num_slots, num_kv_heads, whole_tiles(layout.capacity), head_size)
         block = (layout.num_blocks, num_kv_heads, BLOCK_TOKENS, head_size)
         layers = range(num_layers)
         self._keys: list[Rows] = [_reserve(row) for _ in layers]
@@ -83,7 +83,7 @@ class KvSlab:
             0 <= source < slots and 0 <= target < slots and 0 <= num_tokens <= self.layout.capacity
         ):
             raise AssertionError(f"copy of {num_tokens} tokens from slot {source} to {target}")
-        end = _whole_tiles(num_tokens)
+        end = whole_tiles(num_tokens)
         for rows in (*self._keys, *self._values):
             rows[target, :, :end] = rows[source, :, :end]
 
@@ -114,7 +114,8 @@ class KvSlab:
             raise AssertionError(f"blocks {blocks} and slot {slot} up to {end} of {layout}")
 
 
-def _whole_tiles(num_tokens: int) -> int:
+def whole_tiles(num_tokens: int) -> int:
+    """`num_tokens` rounded up to whole tiles."""
     return -(-num_tokens // TILE) * TILE
 
 
