@@ -135,7 +135,8 @@ class FakeRunner:
         if self._clock is not None and self._step_s is not None:
             self._clock.advance(self._step_s(batch))
         for sequence in _everybody(batch):
-            self._seen.add(sequence.id)
+            # Followers have slots before they are named in a batch, and may end before.
+            self._seen |= {sequence.id, *(follower.id for follower in sequence.followers)}
         self._copy(batch)
         if self._errors:
             raise self._errors.pop(0)
@@ -154,7 +155,7 @@ class FakeRunner:
             sequence.id not in self._released, f"sequence {sequence.id} was released twice"
         )
         self._require(
-            sequence.id in self._seen, f"sequence {sequence.id} was released but never ran"
+            sequence.id in self._seen, f"sequence {sequence.id} was released but never had a slot"
         )
         self._released.add(sequence.id)
 

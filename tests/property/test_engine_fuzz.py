@@ -1,0 +1,165 @@
+"""Ten thousand steps of random work on the real engine, with real graphs and with a strict fake that fails on order.
+
+More of it, with other seeds: `make soak`, or LEPTON_FUZZ_STEPS and LEPTON_FUZZ_SEED.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.fake_runner import FakeRunner
+from tests.support.fuzz import Fuzz, Token
+from tests.support.manual_clock import ManualClock
+from tests.support.quantized import in_blocks
+from tests.support.stepped_engine import SteppedEngine
+from tests.support.tiny_models import TINY_LLAMA, TINY_LLAMA_INT4, TINY_QWEN2
+from worker.engine import scheduler
+from worker.engine.config import EngineConfig
+from worker.engine.events import TokenEvent
+from worker.engine.mailbox import Mailbox
+from worker.engine.ports import Batch, CacheLayout, ModelRunner, Sampled
+from worker.engine.prefix import PrefixCache
+from worker.engine.request import EngineRequest
+from worker.engine.scheduler import Scheduler
+from worker.engine.slots import SlotTable
+from worker.runtime.model import load_model
+from worker.runtime.runner import OnnxRunner
+from worker.runtime.sampler import Sampler
+
+STEPS = int(os.environ.get("LEPTON_FUZZ_STEPS", "10000"))
+SEED = int(os.environ.get("LEPTON_FUZZ_SEED", "20261"))
+LAYOUT = CacheLayout(num_slots=7, capacity=130, num_blocks=9)
+
+
+def alone_on(runner: ModelRunner) -> Callable[[EngineRequest], list[list[Token]]]:
+    """One row: each choice is computed after the other, with nobody beside it and nothing known."""
+    engine = SteppedEngine(runner, EngineConfig(), ManualClock())
+
+    def alone(request: EngineRequest) -> list[list[Token]]:
+        stream = engine.submit(request)
+        while not stream.has_ended:
+            engine.step()
+        tokens: list[list[Token]] = [[] for _ in range(request.n)]
+        for event in engine.read(stream):
+            if isinstance(event, TokenEvent):
+                tokens[event.choice].append((event.token_id, event.logprob))
+        return tokens
+
+    return alone
+
+
+def on_fake(seed: int) -> Fuzz:
+    alone = alone_on(FakeRunner(num_slots=1, capacity=LAYOUT.capacity))
+    return Fuzz(None, alone, seed=seed, layout=LAYOUT)
+
+
+def on_graph(folder: Path, seed: int, *, prefill_int8: bool) -> tuple[Fuzz, Sampler]:
+    def load(rows_max: int, prefix_cache_mib: int) -> OnnxRunner:
+        return load_model(
+            folder, name="tiny", threads=1, rows_max=rows_max, context_max=LAYOUT.capacity,
+            prefill_int8=prefill_int8, prefix_cache_mib=prefix_cache_mib,
+        ).runner  # fmt: skip
+
+    runner = load(LAYOUT.num_slots, 1)
+    assert runner.layout.num_blocks >= LAYOUT.num_blocks
+    fuzz = Fuzz(runner, alone_on(load(1, 0)), seed=seed, layout=LAYOUT)
+    return fuzz, runner._sampler
+
+
+FORMS = {
+    "llama-fp32": lambda: (TINY_LLAMA, False),
+    "llama-int4-prefill-int8": lambda: (TINY_LLAMA_INT4, True),
+    "qwen2-int4-block128-as-int8": lambda: (in_blocks(TINY_QWEN2, 128), True),
+}
+
+
+def check_mix(fuzz: Fuzz) -> None:
+    """A mix in which something never happened proves nothing about it."""
+    if fuzz.seen["steps"] < 5_000:
+        return
+    for what in ("too long", "queue full", "queue_timeout", "deadline_exceeded", "client_gone", "engine_failed",
+                 "model_output_invalid", "length", "stop", "cached tokens"):  # fmt: skip
+        assert fuzz.seen[what] > 10, what
+    assert fuzz.seen["rows"] > 3 * fuzz.seen["steps"]
+
+
+@pytest.mark.timeout(3600)
+def test_the_books_agree_and_everybody_gets_an_end() -> None:
+    fuzz = on_fake(SEED)
+    fuzz.play(STEPS)
+    check_mix(fuzz)
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_real_graph_answers_in_any_company_as_it_does_alone(form: str) -> None:
+    folder, prefill_int8 = FORMS[form]()
+    fuzz, sampler = on_graph(folder, SEED, prefill_int8=prefill_int8)
+    fuzz.play(STEPS // 2)
+    check_mix(fuzz)
+    assert not sampler._seen, "nothing is kept for those who have ended"
+
+
+# Negative controls: with any one of these faults in the engine the fuzzer must not come through.
+
+
+def lose_copies(patch: pytest.MonkeyPatch) -> None:
+    compact = SlotTable.compact
+    patch.setattr(SlotTable, "compact", lambda table: compact(table)[1:])
+
+
+def keep_what_a_failed_step_wrote(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(PrefixCache, "drop", PrefixCache.commit)
+
+
+def forget_followers(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(scheduler, "_leave_group", lambda sequence: None)
+
+
+def forget_the_report(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Mailbox, "publish", lambda mailbox, report: None)
+
+
+def share_with_everybody(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        scheduler, "block_keys", lambda ids, salt: tuple(b"%d" % at for at in range(len(ids) // 32))
+    )
+
+
+def swallow_deadlines(patch: pytest.MonkeyPatch) -> None:
+    """They end in the scheduler, and their readers hear nothing."""
+    expire = Scheduler.expire
+    patch.setattr(Scheduler, "expire", lambda self, now: expire(self, now)[1:])
+
+
+def draw_by_company(patch: pytest.MonkeyPatch) -> None:
+    run = FakeRunner.run
+
+    def wrong(runner: FakeRunner, batch: Batch) -> list[Sampled]:
+        sampled = run(runner, batch)
+        if len(batch.decode) < 3:
+            return sampled
+        return [replace(one, token_id=(one.token_id or 0) ^ 1) for one in sampled]
+
+    patch.setattr(FakeRunner, "run", wrong)
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        lose_copies, keep_what_a_failed_step_wrote, forget_followers, forget_the_report, share_with_everybody,
+        swallow_deadlines, draw_by_company,
+    ],
+)  # fmt: skip
+def test_a_planted_fault_is_found(
+    plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+    with pytest.raises((AssertionError, RuntimeError, KeyError)) as caught:
+        on_fake(SEED).play(20_000)
+    assert f"LEPTON_FUZZ_SEED={SEED}" in caught.value.__notes__[-1]
