@@ -29,7 +29,7 @@ from common.errors import (
 )
 from tests.support.fake_runner import VOCAB_SIZE, FakeRunner
 from tests.support.manual_clock import ManualClock
-from tests.support.stepped_engine import SteppedEngine
+from tests.support.stepped_engine import SteppedEngine, Token
 from worker.engine.config import EngineConfig
 from worker.engine.events import EndEvent, Event, FailedEvent, ScheduledEvent, TokenEvent
 from worker.engine.ports import Batch, CacheLayout, ModelRunner, Sampled
@@ -47,7 +47,6 @@ CONFIG = EngineConfig(
 REQUESTS = 48
 """Different ones; each comes many times, so that what each gets alone is computed once."""
 STREAMS_MAX = 40
-Token = tuple[int, float | None]
 
 
 class WatchedRunner:
@@ -154,8 +153,8 @@ class Fuzz:
             self._play(num_steps)
         except BaseException as failure:
             failure.add_note(
-                f"step {self.seen['steps']} of {num_steps}; again: LEPTON_FUZZ_SEED={self._seed} "
-                f"LEPTON_FUZZ_STEPS={num_steps} pytest tests/property/test_engine_fuzz.py"
+                f"step {self.seen['steps']} of {num_steps}; once more: LEPTON_FUZZ_SEED={self._seed} "
+                f"LEPTON_FUZZ_STEPS={num_steps} .venv/bin/pytest tests/property/test_engine_fuzz.py"
             )
             raise
 

@@ -12,11 +12,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from common.clock import Clock
+from tests.support.manual_clock import ManualClock
 from worker.engine.config import EngineConfig
-from worker.engine.events import Event
+from worker.engine.events import Event, TokenEvent
 from worker.engine.loop import EngineLoop
 from worker.engine.ports import ModelRunner
 from worker.engine.queue import Waiting
@@ -24,7 +25,10 @@ from worker.engine.request import EngineRequest
 from worker.engine.sequence import Sequence, SequenceState
 from worker.engine.stream import TokenStream
 
-__all__ = ["SteppedEngine"]
+__all__ = ["SteppedEngine", "Token", "alone_on", "tokens_of"]
+
+Token: TypeAlias = tuple[int, float | None]
+"""Id and log-probability."""
 
 
 class SteppedEngine:
@@ -108,6 +112,29 @@ def _check_running(sequence: Sequence, capacity: int) -> None:
         assert follower.leader is sequence
         assert follower.group == sequence.group
         assert follower.state is SequenceState.PREFILLING
+
+
+def alone_on(runner: ModelRunner) -> Callable[[EngineRequest], list[list[Token]]]:
+    """What each choice of a request gets with nobody beside it and nothing known; `runner` has one row."""
+    assert (runner.layout.num_slots, runner.layout.num_blocks) == (1, 0)
+    engine = SteppedEngine(runner, EngineConfig(), ManualClock())
+
+    def alone(request: EngineRequest) -> list[list[Token]]:
+        stream = engine.submit(request)
+        while not stream.has_ended:
+            engine.step()
+        return tokens_of(engine.read(stream), request.n)
+
+    return alone
+
+
+def tokens_of(events: list[Event], n: int) -> list[list[Token]]:
+    """By choice."""
+    tokens: list[list[Token]] = [[] for _ in range(n)]
+    for event in events:
+        if isinstance(event, TokenEvent):
+            tokens[event.choice].append((event.token_id, event.logprob))
+    return tokens
 
 
 class _AtOnce:

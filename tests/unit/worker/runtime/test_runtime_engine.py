@@ -4,33 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from common.clock import SystemClock
 from tests.support.grammars import compiled, regex
+from tests.support.manual_clock import ManualClock
+from tests.support.quantized import in_blocks
+from tests.support.stepped_engine import SteppedEngine, Token, alone_on, tokens_of
 from tests.support.tiny_models import (
     NEEDS_NATIVE,
     TINY_LLAMA,
     TINY_LLAMA_INT4,
     TINY_LLAMA_INT4_BLOCK64,
+    TINY_QWEN2,
     golden_cases,
     load_tiny,
 )
 from worker.engine.config import EngineConfig
-from worker.engine.events import ScheduledEvent, TokenEvent
+from worker.engine.events import Event, ScheduledEvent, TokenEvent
 from worker.engine.loop import EngineLoop
 from worker.engine.request import EngineRequest
 from worker.engine.sampling_params import SamplingParams
 from worker.engine.sequence import StopRule
 from worker.runtime.grammar.tokens import token_table
+from worker.runtime.mode import Mode
 from worker.runtime.model import load_model
+from worker.runtime.phased import PhasedForward
 from worker.runtime.session import Kernels
 
 Kernelled = tuple[Path, Kernels]
-FORMS = [
+KERNELS = [
     pytest.param((TINY_LLAMA, "portable"), id="fp32-portable"),
     pytest.param((TINY_LLAMA_INT4, "portable"), id="int4-portable"),
     pytest.param((TINY_LLAMA, "native"), id="fp32-native", marks=NEEDS_NATIVE),
@@ -77,22 +85,131 @@ async def collect(
     return tokens
 
 
-@pytest.mark.parametrize("form", FORMS)
-async def test_company_changes_no_token_and_no_bit_of_a_logprob(form: Kernelled) -> None:
-    rng = random.Random(17)
-    requests = [make_request(rng, kind) for kind in range(24)]
-    engine = EngineLoop(load_tiny(form[0], kernels=form[1]).runner, CONFIG, SystemClock())
-    engine.start()
-    try:
-        alone = [await collect(engine, request) for request in requests]
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(collect(engine, request)) for request in requests]
-            for request in requests[::3]:  # some who leave early
-                group.create_task(collect(engine, request, leave_after=2))
-    finally:
-        await engine.stop()
-    assert [task.result() for task in tasks] == alone
-    assert all(tokens for answer in alone for tokens in answer.values())
+FORMS: dict[str, Callable[[], tuple[Path, bool, Kernels]]] = {
+    "llama-fp32": lambda: (TINY_LLAMA, False, "portable"),
+    "llama-int4": lambda: (TINY_LLAMA_INT4, False, "portable"),
+    "llama-int4-prefill-int8": lambda: (TINY_LLAMA_INT4, True, "portable"),
+    "llama-int4-block128-as-int8": lambda: (in_blocks(TINY_LLAMA, 128), True, "portable"),
+    "qwen2-fp32": lambda: (TINY_QWEN2, False, "portable"),
+    "qwen2-int4": lambda: (in_blocks(TINY_QWEN2, 32), False, "portable"),
+    "qwen2-int4-prefill-int8": lambda: (in_blocks(TINY_QWEN2, 32), True, "portable"),
+    "qwen2-int4-block128-as-int8": lambda: (in_blocks(TINY_QWEN2, 128), True, "portable"),
+}
+"""Model folder, `prefill_int8`, `kernels`."""
+NATIVE_FORMS: dict[str, Callable[[], tuple[Path, bool, Kernels]]] = {
+    "llama-fp32-native": lambda: (TINY_LLAMA, False, "native"),
+    "llama-int4-native": lambda: (TINY_LLAMA_INT4, False, "native"),
+    "qwen2-int4-block128-native": lambda: (in_blocks(TINY_QWEN2, 128), False, "native"),
+}
+ROWS = 32
+
+
+class Visit:
+    """One request among others."""
+
+    def __init__(self, engine: SteppedEngine, request: EngineRequest) -> None:
+        self.request = request
+        self.stream = engine.submit(request)
+        self.events: list[Event] = []
+        self.was_aborted = False
+
+    @property
+    def num_cached(self) -> int:
+        return sum(e.num_cached_tokens for e in self.events if isinstance(e, ScheduledEvent))
+
+    def tokens(self) -> list[list[Token]]:
+        return tokens_of(self.events, self.request.n)
+
+
+def in_company(
+    engine: SteppedEngine, targets: list[EngineRequest], *, neighbours: int, rng: random.Random
+) -> list[Visit]:
+    """Asks the targets one after the other, each beside so many others, who join and leave at random steps.
+
+    The targets come twice, so that their beginnings are known the second time.
+    """
+    waiting, target = [*targets, *targets], None
+    visits: list[Visit] = []
+    while waiting or (target is not None and not target.stream.has_ended):
+        if target is None or (target.stream.has_ended and rng.random() < 0.5):
+            target = Visit(engine, waiting.pop(0))
+            visits.append(target)
+        others = [v for v in visits if v is not target and not v.stream.has_ended]
+        rows = sum(v.request.n for v in others)
+        while rows < neighbours:
+            request = replace(make_request(rng, rng.randrange(4)), n=1)
+            visit = Visit(engine, replace(request, salt=rng.choice((b"", None, None))))
+            visits.append(visit)
+            others.append(visit)
+            rows += 1
+        if rng.random() < 0.3:
+            leaver = rng.choice(others)
+            leaver.was_aborted = True
+            engine.abort(leaver.stream)
+        engine.step()
+        for visit in visits:
+            visit.events += engine.read(visit.stream)
+    ended = [visit for visit in visits if visit.stream.has_ended]
+    for visit in visits:
+        engine.abort(visit.stream)
+    engine.step()
+    assert engine.is_idle
+    return ended
+
+
+def differences(
+    folder: Path,
+    counts: tuple[int, ...] = (1, 2, 9, 31),
+    *,
+    prefill_int8: bool,
+    mode: Mode = "exact",
+    many_from: int | None = None,
+    kernels: Kernels = "portable",
+) -> list[str]:
+    """Requests that got other tokens, or other bits of a log-probability, in company than alone."""
+    options: dict[str, Any] = {"prefill_int8": prefill_int8, "mode": mode, "kernels": kernels}
+    one = load_tiny(folder, rows_max=1, **options).runner
+    many = load_tiny(folder, rows_max=ROWS, prefix_cache_mib=1, **options).runner
+    for runner in (one, many):
+        if isinstance(runner.forward, PhasedForward):
+            runner.forward.many_from = many_from
+    rng, found = random.Random(17), []
+    alone = alone_on(one)
+    targets = [
+        replace(
+            make_request(rng, kind),
+            prompt_ids=tuple(rng.randrange(300) for _ in range(size)),
+            n=(1, 1, 3)[kind % 3],
+        )
+        for kind, size in enumerate((2, 17, 33, 66, 110))
+    ]
+    num_cached = 0
+    for neighbours in counts:
+        # Prompts whole where the number is odd, in small pieces otherwise.
+        config = EngineConfig() if neighbours % 2 else CONFIG
+        engine = SteppedEngine(many, config, ManualClock())
+        for visit in in_company(engine, targets, neighbours=neighbours, rng=rng):
+            num_cached += visit.num_cached
+            for got, expected in zip(visit.tokens(), alone(visit.request), strict=True):
+                if got != (expected[: len(got)] if visit.was_aborted else expected):
+                    found.append(f"{neighbours} neighbours: {visit.request}")
+    assert num_cached, "beginnings were found"
+    return found
+
+
+@pytest.mark.parametrize(
+    "form", [*FORMS, *(pytest.param(form, marks=NEEDS_NATIVE) for form in NATIVE_FORMS)]
+)
+def test_company_changes_no_token_and_no_bit_of_a_logprob(form: str) -> None:
+    folder, prefill_int8, kernels = (FORMS | NATIVE_FORMS)[form]()
+    assert differences(folder, prefill_int8=prefill_int8, kernels=kernels) == []
+
+
+@pytest.mark.parametrize("family", [TINY_LLAMA, TINY_QWEN2], ids=["llama", "qwen2"])
+def test_fast_changes_them(family: Path) -> None:
+    """Negative controls: large blocks as they are stored, and another form of the weights from two rows on."""
+    assert differences(in_blocks(family, 128), (3,), prefill_int8=False, mode="fast")
+    assert differences(in_blocks(family, 32), (3,), prefill_int8=True, mode="fast", many_from=2)
 
 
 @pytest.mark.parametrize("folder", [TINY_LLAMA, TINY_LLAMA_INT4], ids=["fp32", "int4"])
@@ -151,7 +268,7 @@ async def test_the_engine_answers_what_transformers_answers() -> None:
         assert [token_id for token_id, _ in answer[0]] == case["greedy_ids"]
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", KERNELS)
 async def test_a_known_beginning_changes_no_token_and_no_bit_of_a_logprob(form: Kernelled) -> None:
     """Shared beginnings of every length, a cache that is too small for all of them, and company."""
     rng = random.Random(23)
