@@ -1,0 +1,1 @@
+"""How often the mode `fast` picks another token in company than alone."""
