@@ -18,7 +18,13 @@ import pytest
 from common.process import run_process
 from lepton.v1 import inference_pb2, types_pb2
 from tests.support.processes import Answer, LeptonProcess, ask, until
-from tests.support.tiny_models import TINY_LLAMA, copy_model, edit_json, golden_cases
+from tests.support.tiny_models import (
+    TINY_LLAMA,
+    TINY_LLAMA_INT4_BLOCK64,
+    copy_model,
+    edit_json,
+    golden_cases,
+)
 from worker.app import PROCESS
 
 Start = Callable[..., LeptonProcess]
@@ -187,8 +193,25 @@ def test_a_port_in_use_is_refused(capsys: pytest.CaptureFixture[str], flag: str)
             "model.onnx",
         ),
         (shutil.rmtree, "MODEL_FILE_MISSING", "model"),
+        (
+            lambda folder: (folder / "tokenizer.json").unlink(),
+            "MODEL_FILE_MISSING",
+            "tokenizer.json",
+        ),
+        (
+            lambda folder: (folder / "model.onnx.data").write_bytes(b"cut"),
+            "MODEL_FILE_INVALID",
+            "model.onnx",
+        ),
     ],
-    ids=["no graph", "tokenizer cut off", "other graph", "no folder"],
+    ids=[
+        "no graph",
+        "tokenizer cut off",
+        "other graph",
+        "no folder",
+        "no tokenizer",
+        "weights cut off",
+    ],
 )
 def test_a_broken_model_folder_is_refused_with_file_and_fault(
     capsys: pytest.CaptureFixture[str],
@@ -220,6 +243,22 @@ def test_a_wrong_setting_is_refused_by_name(
     capsys: pytest.CaptureFixture[str], flags: list[str], told: str
 ) -> None:
     assert told in refused(capsys, "--model-dir", str(TINY_LLAMA), *flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason", "told"),
+    [
+        (["--prefill-int8", "false"], "MODEL_GRAPH_UNSUPPORTED", "mode exact needs prefill_int8"),
+        (["--provider", "cuda"], "PROVIDER_UNAVAILABLE", "'cuda'"),
+    ],
+)
+def test_settings_that_contradict_the_model_are_refused(
+    capsys: pytest.CaptureFixture[str], flags: list[str], reason: str, told: str
+) -> None:
+    """Large blocks keep what `exact` promises only as integers."""
+    line = refused(capsys, "--model-dir", str(TINY_LLAMA_INT4_BLOCK64), "--port", "0", *flags)
+    assert reason in line
+    assert told in line
 
 
 def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
