@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from common.errors import Cancelled, DeadlineExceeded, Internal, Reason
+from common.errors import Cancelled, DeadlineExceeded, Internal, Overloaded, Reason
 from tests.support.engine import make_sequence
 from tests.support.fake_runner import FakeRunner, fake_completion
 from worker.engine.chunking import chunk_sizes
@@ -43,6 +43,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         max_tokens=st.integers(1, 8),
         priority=st.integers(1, 3),
         patience=st.none() | st.integers(0, 30),
+        start_within=st.none() | st.integers(0, 5),
+        stop_ids=st.sampled_from([frozenset(), frozenset(range(0, 256, 3))]),
         seed=st.integers(0, 3),
         n=st.sampled_from([1, 1, 1, 2, 3, 5]),
     )
@@ -54,6 +56,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         max_tokens: int,
         priority: int,
         patience: int | None,
+        start_within: int | None,
+        stop_ids: frozenset[int],
         seed: int,
         n: int,
     ) -> None:
@@ -72,9 +76,10 @@ class SchedulerMachine(RuleBasedStateMachine):
                 prompt_ids=prompt,
                 salt=salt,
                 seed=seed,
-                stop=StopRule(max_tokens=max_tokens),
+                stop=StopRule(max_tokens=max_tokens, stop_ids=stop_ids),
                 priority=priority,
                 deadline=None if patience is None else self.now + patience,
+                start_by=None if choice or start_within is None else self.now + start_within,
             )
             self.events[sequence] = []
             self.scheduler.add(sequence)
@@ -84,6 +89,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.now += 1
         self.record(self.scheduler.expire(self.now))
         batch = self.scheduler.schedule(self.now)
+        self.record(self.scheduler.refuse_late(self.now))
         if batch is None:
             assert self.scheduler.is_idle
             return
@@ -180,9 +186,15 @@ class SchedulerMachine(RuleBasedStateMachine):
         if tokens:
             assert isinstance(events[0], ScheduledEvent)
         match events[-1]:
-            case EndEvent() as end:
-                assert end.reason is FinishReason.LENGTH
+            case EndEvent(reason=FinishReason.LENGTH):
                 assert tokens == alone
+            case EndEvent() as end:
+                assert end.stop_token_id == tokens[-1]
+                assert tokens[-1] in sequence.stop.stop_ids
+            case FailedEvent(error=Overloaded()):
+                assert not tokens
+                assert sequence.start_by is not None
+                assert sequence.start_by <= events[-1].at
             case FailedEvent(error=DeadlineExceeded()):
                 assert sequence.deadline is not None
                 assert sequence.deadline <= events[-1].at

@@ -91,6 +91,7 @@ def make_sequence(
     stop: StopRule | None = None,
     priority: int = 0,
     deadline: float | None = None,
+    start_by: float | None = None,
 ) -> Sequence:
     """A sequence as the engine makes it; `number` becomes its id."""
     return Sequence(
@@ -103,4 +104,5 @@ def make_sequence(
         salt=salt,
         priority=priority,
         deadline=deadline,
+        start_by=start_by,
     )
