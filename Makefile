@@ -12,7 +12,7 @@ MODEL ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo check format lint types layers protos protos-check protos-lint protos-release test test-fast \
-        test-e2e wheel-test bench bench-cluster bench-peers tools docs docs-check lock clean
+        test-e2e wheel-test soak bench bench-cluster bench-peers tools docs docs-check lock clean
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -108,6 +108,11 @@ test-fast: $(READY) ## Without the end-to-end suite
 
 test-e2e: $(READY) tools ## Real processes, real faults
 	$(BIN)/pytest -m e2e $(PYTEST_FLAGS)
+
+soak: $(READY) ## Minutes of random work, never in CI: the engine fuzzed, then a worker whose memory must stay flat (MINUTES=5)
+	@seed=$${SEED:-$$RANDOM}; echo "SEED=$$seed"; \
+	LEPTON_FUZZ_STEPS=100000 LEPTON_FUZZ_SEED=$$seed $(BIN)/pytest -q tests/property/test_engine_fuzz.py && \
+	$(BIN)/python -m loadtest.soak --minutes $(or $(MINUTES),5) --seed $$seed --model $(or $(MODEL),models/demo)
 
 wheel-test: $(READY) ## Build the wheel, install it elsewhere, run a cluster from it
 	@tools/wheel-test $(BIN)

@@ -1,0 +1,150 @@
+"""`python -m loadtest.soak`: random calls on a worker process for minutes; its memory must be flat at the end.
+
+Files, threads and tasks must be as few as after the first round, and every call must end as it may. Exit codes: 0 all
+of that holds; 1 something does not, or it cannot be told; 2 the worker refused to start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from rich.console import Console
+
+from common.clock import SystemClock
+from common.errors import LeptonError
+from loadtest.soak.flat import Flatness, flatness
+from loadtest.soak.process import observed_worker
+from loadtest.soak.run import Soak, run_rounds
+
+__all__ = ["main"]
+
+FLAGS: Final[dict[str, object]] = {
+    "threads": 1, "rows-max": 8, "prefix-cache-mib": 4, "waiting-sequences-max": 48,
+}  # fmt: skip
+"""Small bounds: all of them are reached within the first rounds, and some calls are refused."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Soaks and judges; returns the exit code."""
+    wish = _parser().parse_args(arguments)
+    talk = Console(stderr=True)
+    try:
+        soak = asyncio.run(_soak(wish, talk))
+    except (LeptonError, ExceptionGroup) as error:
+        first = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
+        talk.print(f"error: {first}", highlight=False)
+        return 2
+    faults = [*soak.faults, *_threads_left(soak)]
+    judged: Flatness | None = None
+    try:
+        judged = flatness(soak.points, limit=wish.limit)
+    except ValueError as error:
+        faults.append(str(error))
+    if wish.json:
+        json.dump(_as_json(soak, judged, faults), sys.stdout, indent=2)
+        print()
+    else:
+        _show(soak, judged, faults)
+    return 0 if judged is not None and judged.verdict == "flat" and not faults else 1
+
+
+async def _soak(wish: argparse.Namespace, talk: Console) -> Soak:
+    clock = SystemClock()
+    print(f"seed {wish.seed}", file=sys.stderr)
+    with TemporaryDirectory(prefix="lepton-soak-") as folder, talk.status("starting") as status:
+        async with observed_worker(
+            Path(folder), wish.model, leak_kib=wish.plant_leak, flags=FLAGS
+        ) as worker:
+
+            def show(soak: Soak) -> None:
+                status.update(
+                    f"{soak.seconds:.0f} s, {soak.requests} calls, {soak.points[-1].rss / 1e6:.1f} MB"
+                )
+
+            return await run_rounds(
+                worker,
+                clock,
+                seed=wish.seed,
+                requests=wish.requests,
+                callers=wish.callers,
+                go_on=lambda soak: (
+                    len(soak.points) < wish.rounds
+                    if wish.rounds
+                    else soak.seconds < 60 * wish.minutes
+                ),
+                on_round=show,
+            )
+
+
+def _threads_left(soak: Soak) -> list[str]:
+    """Pools start threads as they need them, up to a bound; a thread per call or connection would show."""
+    first, last = soak.first, soak.last
+    if first is None or last is None or last.threads <= first.threads + THREADS_SPARE:
+        return []
+    return [f"{last.threads} threads, {first.threads} after the first round"]
+
+
+THREADS_SPARE: Final = 8
+
+
+def _show(soak: Soak, judged: Flatness | None, faults: Sequence[str]) -> None:
+    console = Console(highlight=False)
+    if judged is not None:
+        hourly = 3600 * soak.requests / soak.seconds / 1e6
+        console.print(
+            f"memory is {judged.verdict}: {judged.slope:+.0f} bytes per call, 95 % between {judged.low:+.0f} and "
+            f"{judged.high:+.0f}, limit {judged.limit:.0f} (at this rate {judged.slope * hourly:+.1f} MB an hour)"
+        )
+    console.print(
+        f"{soak.requests} calls in {soak.seconds:.0f} s, {len(soak.points)} rounds: {dict(soak.outcomes)}"
+    )
+    console.print(f"after the first round {soak.first}")
+    console.print(f"after the last        {soak.last}")
+    for fault in faults:
+        console.print(f"broken: {fault}", markup=False)
+
+
+def _as_json(soak: Soak, judged: Flatness | None, faults: Sequence[str]) -> dict[str, Any]:
+    return {
+        "memory": None if judged is None else asdict(judged),
+        "calls": soak.requests,
+        "seconds": soak.seconds,
+        "outcomes": soak.outcomes,
+        "first": None if soak.first is None else asdict(soak.first),
+        "last": None if soak.last is None else asdict(soak.last),
+        "samples": [asdict(point) for point in soak.points],
+        "faults": list(faults),
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m loadtest.soak", description=__doc__)
+    add = parser.add_argument
+    add("--minutes", type=float, default=5.0)
+    add("--rounds", type=int, default=0, help="so many rounds instead")
+    add("--requests", type=int, default=100, help="calls of a round")
+    add("--callers", type=int, default=32, help="at once")
+    add("--model", type=Path, default=Path("models/demo"), help="model folder")
+    add("--limit", type=float, default=256.0, help="growth that is no leak, bytes per call")
+    add(
+        "--plant-leak",
+        type=int,
+        default=0,
+        metavar="KIB",
+        help="memory that the worker loses with each call",
+    )
+    add("--seed", type=int, default=1)
+    add("--json", action="store_true", help="JSON on stdout")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
