@@ -1,7 +1,7 @@
 """`python -m loadtest.soak`: random calls on a worker process for minutes; its memory must be flat at the end.
 
 Files, threads and tasks must be as few as after the first round, and every call must end as it may. Exit codes: 0 all
-of that holds; 1 something does not, or it cannot be told; 2 the worker refused to start.
+of that holds; 1 something does not, it cannot be told, or the worker did not start or ended by itself.
 """
 
 from __future__ import annotations
@@ -31,6 +31,12 @@ FLAGS: Final[dict[str, object]] = {
 }  # fmt: skip
 """Small bounds: all of them are reached within the first rounds, and some calls are refused."""
 
+THREADS_SPARE: Final = 8
+"""Threads more than after the first round that are no sign of anything: pools start theirs as they need them."""
+_SAID: Final = {
+    "flat": "memory is flat", "leaks": "MEMORY LEAKS", "unclear": "whether memory is flat cannot be told: run longer",
+}  # fmt: skip
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Soaks and judges; returns the exit code."""
@@ -40,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         soak = asyncio.run(_soak(wish, talk))
     except (LeptonError, ExceptionGroup) as error:
         first = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
-        talk.print(f"error: {first}", highlight=False)
-        return 2
+        talk.print(f"error: {first!s}", highlight=False, markup=False)
+        return 1
     faults = [*soak.faults, *_threads_left(soak)]
     judged: Flatness | None = None
     try:
@@ -58,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def _soak(wish: argparse.Namespace, talk: Console) -> Soak:
     clock = SystemClock()
-    print(f"seed {wish.seed}", file=sys.stderr)
+    talk.print(f"seed {wish.seed}", highlight=False)
     with TemporaryDirectory(prefix="lepton-soak-") as folder, talk.status("starting") as status:
         async with observed_worker(
             Path(folder), wish.model, leak_kib=wish.plant_leak, flags=FLAGS
@@ -85,14 +91,11 @@ async def _soak(wish: argparse.Namespace, talk: Console) -> Soak:
 
 
 def _threads_left(soak: Soak) -> list[str]:
-    """Pools start threads as they need them, up to a bound; a thread per call or connection would show."""
+    """A thread per call or connection would show."""
     first, last = soak.first, soak.last
     if first is None or last is None or last.threads <= first.threads + THREADS_SPARE:
         return []
     return [f"{last.threads} threads, {first.threads} after the first round"]
-
-
-THREADS_SPARE: Final = 8
 
 
 def _show(soak: Soak, judged: Flatness | None, faults: Sequence[str]) -> None:
@@ -100,7 +103,7 @@ def _show(soak: Soak, judged: Flatness | None, faults: Sequence[str]) -> None:
     if judged is not None:
         hourly = 3600 * soak.requests / soak.seconds / 1e6
         console.print(
-            f"memory is {judged.verdict}: {judged.slope:+.0f} bytes per call, 95 % between {judged.low:+.0f} and "
+            f"{_SAID[judged.verdict]}: {judged.slope:+.0f} bytes per call, 95 % between {judged.low:+.0f} and "
             f"{judged.high:+.0f}, limit {judged.limit:.0f} (at this rate {judged.slope * hourly:+.1f} MB an hour)"
         )
     console.print(

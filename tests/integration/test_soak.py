@@ -52,5 +52,5 @@ def test_without_it_memory_is_flat_and_nothing_is_left_behind(
 def test_a_worker_that_does_not_start_is_told(
     capsys: pytest.CaptureFixture[str], tmp_path: Any
 ) -> None:
-    assert main(["--model", str(tmp_path), *SHORT]) == 2
+    assert main(["--model", str(tmp_path), *SHORT]) == 1
     assert "MODEL_FILE_MISSING" in capsys.readouterr().err
