@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     faults = [*soak.faults, *_threads_left(soak)]
     judged: Flatness | None = None
     try:
-        judged = flatness(soak.points, limit=wish.limit)
+        judged = flatness(soak.points, limit=wish.limit, warm_up=wish.warm_up)
     except ValueError as error:
         faults.append(str(error))
     if wish.json:
@@ -136,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--requests", type=int, default=100, help="calls of a round")
     add("--callers", type=int, default=32, help="at once")
     add("--model", type=Path, default=Path("models/demo"), help="model folder")
+    add("--warm-up", type=int, default=5000, help="calls before memory counts, at least")
     add("--limit", type=float, default=256.0, help="growth that is no leak, bytes per call")
     add(
         "--plant-leak",

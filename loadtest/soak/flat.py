@@ -61,15 +61,20 @@ class Flatness:
     envelope: tuple[Point, ...]
 
 
-def flatness(points: Sequence[Point], *, limit: float) -> Flatness:
+def flatness(points: Sequence[Point], *, limit: float, warm_up: int = 0) -> Flatness:
     """Judges samples in the order in which they were taken; `limit` in bytes per request.
 
-    Raises ValueError when there are too few for any judgement.
+    The first `warm_up` requests do not count, nor the first `WARM_UP` of all samples. Raises ValueError when what is
+    left is too little for any judgement.
     """
-    counted = points[math.ceil(WARM_UP * len(points)) :]
+    counted = [
+        point for point in points[math.ceil(WARM_UP * len(points)) :] if point.requests > warm_up
+    ]
     envelope = _lower_envelope(counted)
     if len(envelope) < POINTS_MIN:
-        raise ValueError(f"{len(points)} samples are too few; at least {2 * POINTS_MIN}")
+        raise ValueError(
+            f"{len(counted)} samples after the warm-up are too few; at least {POINTS_MIN}"
+        )
     slopes = sorted(
         (later.rss - earlier.rss) / (later.requests - earlier.requests)
         for earlier, later in itertools.combinations(envelope, 2)

@@ -10,7 +10,19 @@ import pytest
 from loadtest.soak.__main__ import main
 from tests.support.tiny_models import TINY_LLAMA_INT4
 
-SHORT = ["--rounds", "16", "--requests", "20", "--callers", "8", "--limit", "65536", "--json"]
+SHORT = [
+    "--rounds",
+    "16",
+    "--requests",
+    "20",
+    "--callers",
+    "8",
+    "--limit",
+    "65536",
+    "--warm-up",
+    "0",
+    "--json",
+]
 """So short that warming up still shows: what is no leak is set to 64 KiB a call, and 256 KiB are planted."""
 
 

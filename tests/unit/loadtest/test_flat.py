@@ -63,6 +63,14 @@ def test_what_cannot_be_told_is_not_called_flat() -> None:
         flatness(series(0, rounds=5), limit=LIMIT)
 
 
+def test_as_many_calls_as_one_likes_may_warm_up() -> None:
+    points = [Point(p.requests, p.rss + min(p.requests, 15_000) * 1024) for p in series(0)]
+    assert flatness(points, limit=LIMIT).verdict == "leaks"
+    assert flatness(points, limit=LIMIT, warm_up=15_000).verdict == "flat"
+    with pytest.raises(ValueError, match="after the warm-up"):
+        flatness(points, limit=LIMIT, warm_up=19_900)
+
+
 def test_a_leak_in_the_warm_up_alone_does_not_count_and_one_after_it_does() -> None:
     grown = [
         Point(p.requests, p.rss + (40 * MB if at > 20 else 2 * MB * at))
