@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 context_max=wish.context_max,
                 prefill_int8=True,
                 mode=wish.mode,
+                kernels=wish.kernels,
             )
         except BadModel as error:
             talk.print(f"error: {error.message} ({error.reason})", highlight=False)
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found.append(compare(model.runner, references, rows=rows))
     facts = {
         "fingerprint": model.info.fingerprint,
-        "int8_from_rows": model.runner.many_from,
+        "int8_from_rows": getattr(model.runner.forward, "many_from", None),
         "prompts": str(wish.prompts or "random"),
     }
     if wish.json:
@@ -136,6 +137,12 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("model", type=Path, help="model folder")
     add("--mode", choices=("fast", "exact"), default="fast")
+    add(
+        "--kernels",
+        choices=("auto", "native", "portable"),
+        default="portable",
+        help="native are exact in any mode",
+    )
     add("--rows", type=_numbers, default=[2, 4, 8, 16, 32], help="requests at a time: 2,4 …")
     add("--requests", type=int, default=200)
     add("--tokens", type=int, default=64, help="of each answer at most")

@@ -145,5 +145,5 @@ class ModelRunner(Protocol):
         ...
 
     def release(self, sequence: Sequence) -> None:
-        """Forgets what is kept per sequence (penalty counts, grammar state). Called once per sequence that had a slot."""
+        """Forgets what is kept per sequence (penalties, grammar). Called once per sequence that had a slot."""
         ...

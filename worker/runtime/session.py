@@ -255,7 +255,8 @@ class _Loader:
 def _load_error(graph: Path, error: Exception) -> BadModel:
     """Names the file that is at fault: the graph, or the weights that it points to."""
     text = " ".join(str(error).split())
-    data = re.search(r"[\w.\-]+[._]data(_\d+)?\b", text)
+    # ONNX Runtime also says "external_data" and means no file.
+    data = re.search(r"(?!external_data\b)\b[\w.\-]+[._]data(_\d+)?\b", text)
     name = data.group() if data else graph.name
     if data and not (graph.parent / name).exists():
         return BadModel(

@@ -64,7 +64,8 @@ def test_prompts_must_differ() -> None:
 
 
 def measured(capsys: pytest.CaptureFixture[str], folder: Path, *flags: str) -> dict[str, Any]:
-    arguments = [str(folder), "--rows", "3", "--requests", "60", "--tokens", "60", "--threads", "1"]
+    arguments = [str(folder), "--kernels", "portable", "--rows", "3", "--requests", "60"]
+    arguments += ["--tokens", "60", "--threads", "1"]
     assert main([*arguments, "--json", *flags]) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     return found

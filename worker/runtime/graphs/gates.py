@@ -80,6 +80,6 @@ def _alike(gate: onnx.NodeProto, other: onnx.NodeProto) -> bool:
         gate.op_type == other.op_type == "MatMulNBits"
         and gate.input[0] == other.input[0]
         and forms[0] == forms[1]
-        and forms[0]["N"] % _OUTPUTS == 0
+        and forms[0].get("N", 0) % _OUTPUTS == 0
         and not any(name for node in (gate, other) for name in node.input[3:])
     )

@@ -74,8 +74,9 @@ def why_not_native(exported: ExportedGraph) -> str | None:
                 if name not in _ATTRIBUTES and value not in _HARMLESS.get(name, ()):
                     return f"{ATTENTION} with {name} = {value}"
         elif node.op_type == "MatMulNBits":
-            if attributes.get("bits", 4) not in (4, 8) or attributes["block_size"] not in _BLOCKS:
-                return f"weights of {attributes.get('bits', 4)} bits in blocks of {attributes['block_size']}"
+            bits, block = attributes.get("bits", 4), attributes.get("block_size", 0)
+            if bits not in (4, 8) or block not in _BLOCKS:
+                return f"weights of {bits} bits in blocks of {block}"
             if len(node.input) > 4 and node.input[4]:
                 return "weights in another order (g_idx)"
     return None

@@ -39,37 +39,81 @@ class BlockWeights:
     block: int
 
     def dequantized(self) -> npt.NDArray[np.float32]:
-        """W [N, K]."""
+        """W [N, K]. Raises ValueError where it is beyond float32."""
         size = self.values.shape[1]
         zeros: npt.NDArray[np.float32] | float = float(1 << (self.bits - 1))
         if self.zeros is not None:
             zeros = np.repeat(self.zeros, self.block, axis=1)[:, :size]
         weights = self.values.astype(np.float32)
         weights -= zeros
-        weights *= np.repeat(self.scales, self.block, axis=1)[:, :size]
+        with np.errstate(over="ignore"):
+            weights *= np.repeat(self.scales, self.block, axis=1)[:, :size]
+        if not np.isfinite(weights).all():
+            raise ValueError("weights are not finite")
         return weights
 
 
 def block_weights(node: onnx.NodeProto, tensors: Mapping[str, npt.NDArray[Any]]) -> BlockWeights:
-    """The weights of a MatMulNBits node, whose inputs are in `tensors`. Raises ValueError when a shape does not fit."""
-    attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
-    size, num_outputs, block = attributes["K"], attributes["N"], attributes["block_size"]
-    bits = attributes.get("bits", 4)
-    num_blocks = -(-size // block)
-    packed = tensors[node.input[1]].reshape(num_outputs, num_blocks * block * bits // 8)
+    """The weights of a MatMulNBits node, whose inputs are in `tensors`.
+
+    Raises ValueError when the node is not one that ONNX Runtime takes, or a tensor not what the node says.
+    """
+    size, num_outputs, bits, block = _sizes(node)
+    num_blocks, blob = -(-size // block), block * bits // 8
+    packed, scales = tensors[node.input[1]], tensors[node.input[2]]
+    _check(node, packed, "B", np.uint8, num_outputs * num_blocks * blob)
+    if packed.shape != (num_outputs, num_blocks, blob):
+        raise ValueError(f"{node.name}: B has the shape {packed.shape}")
+    _check(node, scales, "scales", np.floating, num_outputs * num_blocks)
+    if not np.isfinite(scales).all():
+        raise ValueError(f"{node.name}: scales are not finite")
     zeros = None
     if len(node.input) > 3 and node.input[3]:
-        zeros = tensors[node.input[3]]
-        if zeros.dtype == np.uint8:
-            zeros = _unpacked(zeros.reshape(num_outputs, -1), bits)[:, :num_blocks]
-        zeros = zeros.reshape(num_outputs, num_blocks).astype(np.float32)
+        zeros = _zeros(node, tensors[node.input[3]], num_outputs, num_blocks, bits)
     return BlockWeights(
-        values=_unpacked(packed, bits)[:, :size],
-        scales=tensors[node.input[2]].reshape(num_outputs, num_blocks).astype(np.float32),
+        values=_unpacked(packed.reshape(num_outputs, -1), bits)[:, :size],
+        scales=scales.reshape(num_outputs, num_blocks).astype(np.float32),
         zeros=zeros,
         bits=bits,
         block=block,
     )
+
+
+def _zeros(
+    node: onnx.NodeProto, zeros: npt.NDArray[Any], num_outputs: int, num_blocks: int, bits: int
+) -> npt.NDArray[np.float32]:
+    if zeros.dtype == np.uint8:
+        _check(node, zeros, "zero_points", np.uint8, num_outputs * -(-num_blocks * bits // 8))
+        zeros = _unpacked(zeros.reshape(num_outputs, -1), bits)[:, :num_blocks]
+    else:
+        _check(node, zeros, "zero_points", np.floating, num_outputs * num_blocks)
+    if not np.isfinite(zeros).all():
+        raise ValueError(f"{node.name}: zero points are not finite")
+    return zeros.reshape(num_outputs, num_blocks).astype(np.float32)
+
+
+def _sizes(node: onnx.NodeProto) -> tuple[int, int, int, int]:
+    """K, N, bits and block of a product. Raises ValueError for what ONNX Runtime would refuse, or we do not follow."""
+    found = {item.name: item.i for item in node.attribute}
+    size, outputs = found.get("K", 0), found.get("N", 0)
+    bits, block = found.get("bits", 4), found.get("block_size", 0)
+    if min(size, outputs) < 1 or bits not in (2, 4, 8) or block < 16 or block & (block - 1):
+        raise ValueError(f"{node.name}: K {size}, N {outputs}, {bits} bits, blocks of {block}")
+    if len(node.input) < 3 or not all(node.input[1:3]):
+        raise ValueError(f"{node.name}: weights or scales are missing")
+    if len(node.input) > 4 and node.input[4]:
+        raise ValueError(f"{node.name}: groups in an order of their own (g_idx) are not supported")
+    return size, outputs, bits, block
+
+
+def _check(
+    node: onnx.NodeProto, array: npt.NDArray[Any], name: str, kind: type[np.generic], num: int
+) -> None:
+    """Raises ValueError unless `array` has `num` numbers of that kind."""
+    if not np.issubdtype(array.dtype, kind) or array.size != num:
+        raise ValueError(
+            f"{node.name}: {name} is {array.dtype} {array.shape}, not {num} {kind.__name__}"
+        )
 
 
 def largest_block(model: onnx.ModelProto) -> int:
@@ -138,15 +182,23 @@ class Weights:
 
         Not by `onnx`, which refuses files with several hard links, as package managers make them.
         """
-        tensor = self._tensors[name]
+        tensor = self._tensors.get(name)
+        if tensor is None:
+            raise ValueError(f"{name} is not stored in the model")
         if tensor.data_location != TensorProto.EXTERNAL:
             inside: npt.NDArray[Any] = numpy_helper.to_array(tensor)
             return inside
         place = {entry.key: entry.value for entry in tensor.external_data}
-        shape = tuple(tensor.dims)
+        shape, location = tuple(tensor.dims), place.get("location", "")
+        dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        if location in {"", ".", ".."} or "/" in location:
+            raise ValueError(f"{name} is in {location!r}, which is no file beside the model")
+        num_bytes = int(np.prod(shape)) * dtype.itemsize
+        if min(shape, default=0) < 0 or int(place.get("length", num_bytes)) != num_bytes:
+            raise ValueError(f"{name} has the shape {shape} and {place.get('length')} bytes")
         return np.fromfile(
-            self._folder / place["location"],
-            dtype=helper.tensor_dtype_to_np_dtype(tensor.data_type),
+            self._folder / location,
+            dtype=dtype,
             count=int(np.prod(shape)),
             offset=int(place.get("offset", 0)),
         ).reshape(shape)

@@ -15,7 +15,7 @@ from onnxruntime.quantization.matmul_nbits_quantizer import (
 )
 
 from worker.conversion.tied import share_embedding
-from worker.runtime.graphs.row_int8 import dequantized
+from worker.runtime.graphs.weights import block_weights
 
 VOCAB = 50
 
@@ -63,7 +63,7 @@ def test_rows_of_the_table_are_those_of_the_matrix(
     found = session.run(["x"], {"ids": ids})[0]
     (product,) = [node for node in model.graph.node if node.op_type == "MatMulNBits"]
     tensors = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    np.testing.assert_array_equal(found, dequantized(product, tensors)[ids])
+    np.testing.assert_array_equal(found, block_weights(product, tensors).dequantized()[ids])
 
 
 def test_a_table_of_its_own_is_left_alone() -> None:

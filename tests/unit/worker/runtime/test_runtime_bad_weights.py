@@ -17,16 +17,23 @@ import pytest
 from onnx import helper, numpy_helper
 
 from common.errors import BadModel, Reason
-from tests.support.tiny_models import TINY_LLAMA_INT4, TINY_LLAMA_INT4_BLOCK64, copy_model
+from tests.support.tiny_models import (
+    NEEDS_NATIVE,
+    TINY_LLAMA_INT4,
+    TINY_LLAMA_INT4_BLOCK64,
+    copy_model,
+)
 from worker.runtime.model import load_model
+from worker.runtime.session import Kernels
 
 PACKED = "model.layers.1.attn.o_proj.MatMul.weight_Q4"
 SCALES = "model.layers.1.attn.o_proj.MatMul.weight_scales"
 OUTPUTS = 64
-FORMS = {
-    "stored": (TINY_LLAMA_INT4, False),
-    "prefill-int8": (TINY_LLAMA_INT4, True),
-    "as-int8": (TINY_LLAMA_INT4_BLOCK64, True),
+FORMS: dict[str, tuple[Path, bool, Kernels]] = {
+    "stored": (TINY_LLAMA_INT4, False, "portable"),
+    "prefill-int8": (TINY_LLAMA_INT4, True, "portable"),
+    "as-int8": (TINY_LLAMA_INT4_BLOCK64, True, "portable"),
+    "native": (TINY_LLAMA_INT4, False, "native"),
 }
 Array = npt.NDArray[Any]
 Harm = Callable[[onnx.GraphProto, Path], None]
@@ -163,38 +170,12 @@ STORED = (
     "block: none",
 )  # fmt: skip
 """Tried in the form that ONNX Runtime alone reads."""
-CRASHES = (
-    "packed: float", "packed: no input", "packed: gone", "scales: no input", "scales: gone", "K: none", "bits: 16",
-    "block: 0", "block: none",
-)  # fmt: skip
-SERVED = (
-    "packed: shape larger than its bytes", "packed: length of another shape",
-    "packed: in a file outside of the folder", "scales: integers", "N: half", "bits: 2", "bits: 3",
-)  # fmt: skip
-MISNAMED = ("packed: shape larger than its bytes", "packed: length of another shape")
-NOT_FINITE = ("scales: not a number", "scales: infinite", "scales: too large to multiply")
-BOTH = ("prefill-int8", "as-int8")
-KNOWN = {
-    **{(form, harm): "row_int8 reads attributes and tensors unchecked: an untyped error"
-       for form in BOTH for harm in CRASHES},
-    **{(form, harm): "row_int8 goes on with them: numpy warns on stderr, and the refusal comes late"
-       for form in BOTH for harm in NOT_FINITE},
-    **{("as-int8", harm): "row_int8 rounds other weights than the file has, and they are served" for harm in SERVED},
-    **{(form, harm): "session takes the word external_data in a message of ONNX Runtime for a file that is missing"
-       for form in ("stored", "prefill-int8") for harm in MISNAMED},
-}  # fmt: skip
-"""What is known to be wrong; strict, so that whoever mends it hears of it."""
 
 
 def cases() -> list[Any]:
     return [
         pytest.param(
-            form,
-            harm,
-            id=f"{form}-{harm}",
-            marks=[pytest.mark.xfail(reason=KNOWN[form, harm], strict=True, raises=BaseException)]
-            if (form, harm) in KNOWN
-            else [],
+            form, harm, id=f"{form}-{harm}", marks=NEEDS_NATIVE if form == "native" else []
         )
         for form in FORMS
         for harm in (STORED if form == "stored" else HARMS)
@@ -205,13 +186,20 @@ def cases() -> list[Any]:
 def test_a_wrong_tensor_is_refused_by_the_name_of_its_file(
     form: str, harm: str, tmp_path: Path
 ) -> None:
-    source, prefill_int8 = FORMS[form]
+    source, prefill_int8, kernels = FORMS[form]
     folder = copy_model(source, tmp_path / "model")
     model = onnx.load(folder / "model.onnx", load_external_data=False)
     HARMS[harm](model.graph, folder)
     (folder / "model.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(BadModel) as caught:
-        load_model(folder, name="tiny", threads=1, rows_max=2, prefill_int8=prefill_int8)
+        load_model(
+            folder,
+            name="tiny",
+            threads=1,
+            rows_max=2,
+            prefill_int8=prefill_int8,
+            kernels=kernels,
+        )
     assert caught.value.reason in {
         Reason.MODEL_FILE_INVALID,
         Reason.MODEL_FILE_MISSING,
@@ -221,9 +209,6 @@ def test_a_wrong_tensor_is_refused_by_the_name_of_its_file(
     assert "\n" not in caught.value.message
 
 
-@pytest.mark.xfail(
-    reason="row_int8 overlooks the order of groups, and another model is served", strict=True
-)
 def test_groups_in_another_order_are_refused_where_they_are_not_understood(tmp_path: Path) -> None:
     """`g_idx`, the fifth input of MatMulNBits: which scale belongs to which position along K."""
     folder = copy_model(TINY_LLAMA_INT4_BLOCK64, tmp_path / "model")
