@@ -9,6 +9,7 @@ UV := $(BIN)/uv
 PACKAGES := common router worker convert agent cli
 PYTEST_FLAGS ?=
 MODEL ?=
+BENCH_FLAGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo check format lint types layers protos protos-check protos-lint protos-release test test-fast \
@@ -51,8 +52,8 @@ demo: $(READY) ## The same, but ends by itself: one answer, its trace, exit code
 bench: $(READY) ## How fast the engine decodes and prefills, alone (MODEL=DIR for another model than the demo)
 	@$(BIN)/python -m loadtest.engines --model $(or $(MODEL),models/demo) --context-max 1024 --prompts 128,512
 
-bench-cluster: $(READY) ## A small load on a cluster of its own: time to first token, tokens per second
-	@$(BIN)/python -m loadtest --spawn
+bench-cluster: $(READY) ## A load on a cluster of its own, through router and gRPC (BENCH_FLAGS of `lepton bench`)
+	@$(BIN)/python -m loadtest $(BENCH_FLAGS)
 
 bench-peers: $(READY) ## Beside onnxruntime-genai, OpenVINO GenAI and llama.cpp (SHAPE=135m or 1b; 7 GB to download, once)
 	@loadtest/peers/bench-peers

@@ -19,6 +19,7 @@ __all__ = ["Answer", "Client", "error_from"]
 
 _MESSAGE_BYTES_MAX: Final = 64 << 20
 _LIST_S_MAX: Final = 5.0
+_TOKENIZE_S_MAX: Final = 10.0
 _ADDRESS: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\s/]+):\d{1,5}")
 
 
@@ -62,6 +63,16 @@ class Client:
         except grpc.aio.AioRpcError as error:
             raise error_from(error, self.address) from None
         return list(answer.models)
+
+    async def tokenize(self, text: str, *, model: str = "") -> list[int]:
+        """The token ids of `text` for a model."""
+        try:
+            answer = await self._stub.Tokenize(
+                inference_pb2.TokenizeRequest(model=model, text=text), timeout=_TOKENIZE_S_MAX
+            )
+        except grpc.aio.AioRpcError as error:
+            raise error_from(error, self.address) from None
+        return list(answer.token_ids)
 
 
 @final

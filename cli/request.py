@@ -56,9 +56,9 @@ class GenerateOptions:
 
 
 def build_request(
-    prompt: str | Sequence[types_pb2.ChatMessage], options: GenerateOptions
+    prompt: str | types_pb2.TokenIds | Sequence[types_pb2.ChatMessage], options: GenerateOptions
 ) -> inference_pb2.GenerateRequest:
-    """A text is continued as it is; messages go through the model's chat template.
+    """A text or token ids are continued as they are; messages go through the model's chat template.
 
     Raises `InvalidRequest` for numbers that the message cannot hold; everything else the server judges.
     """
@@ -66,6 +66,8 @@ def build_request(
     try:
         if isinstance(prompt, str):
             request.text = prompt
+        elif isinstance(prompt, types_pb2.TokenIds):
+            request.token_ids.CopyFrom(prompt)
         else:
             request.chat.messages.extend(prompt)
         request.model, request.revision = options.model, options.revision

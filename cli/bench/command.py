@@ -1,129 +1,199 @@
-"""`lepton bench`: a small load on a running cluster."""
+"""`lepton bench`: a load on a running cluster, and a report of it."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from cli.options import AddressOption, JsonOption, StateDirOption
+from cli.options import JsonOption, StateDirOption
 from cli.outcome import FAILED, reported
-from cli.screen import err, out, write_json
-from common.errors import InvalidRequest, Reason
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+__all__ = ["bench"]
 
-    from cli.bench.report import Report
-    from cli.bench.run import Load
-
-__all__ = ["bench", "run_bench"]
+_LOAD, _WHAT, _RESULT = "Load", "What is asked", "Result"
 
 
 def bench(
     *,
     concurrency: Annotated[
         str,
-        typer.Option("--concurrency", "-c", metavar="N,N,…", help="Callers at the same time."),
+        typer.Option(
+            "--concurrency",
+            "-c",
+            metavar="N,N,…",
+            help="Closed loop: callers at the same time; one load after the other.",
+            rich_help_panel=_LOAD,
+        ),
     ] = "1,4,8",
+    rate: Annotated[
+        str,
+        typer.Option(
+            metavar="R,R,…",
+            show_default=False,
+            help="Open loop instead: requests per second, Poisson arrivals; one load after the other.",
+            rich_help_panel=_LOAD,
+        ),
+    ] = "",
     requests: Annotated[
-        int, typer.Option("--requests", "-r", min=1, help="Requests for each of them.")
+        int,
+        typer.Option(
+            "--requests", "-r", min=1, help="Requests of each load.", rich_help_panel=_LOAD
+        ),
     ] = 40,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of each answer at most.")] = 64,
-    ignore_eos: Annotated[
-        bool, typer.Option("--ignore-eos", help="Make every answer that long.")
-    ] = False,
+    warmup: Annotated[
+        int, typer.Option(min=0, help="Requests before, not counted.", rich_help_panel=_LOAD)
+    ] = 4,
+    in_flight_max: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Open loop: requests on their way at the same time; more fail with NOT_SENT.",
+            rich_help_panel=_LOAD,
+        ),
+    ] = 1024,
+    timeout: Annotated[
+        float,
+        typer.Option(min=0.001, help="Deadline of each request, seconds.", rich_help_panel=_LOAD),
+    ] = 120.0,
     prompt: Annotated[
         list[str] | None,
         typer.Option(
-            help="Asked in turn; repeatable. Default: a few questions.", show_default=False
+            help="Asked in turn; repeatable. Default: a few questions.",
+            show_default=False,
+            rich_help_panel=_WHAT,
         ),
     ] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="Prompts without chat template.")] = False,
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="Model name.", show_default=False)
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Prompts without chat template.", rich_help_panel=_WHAT)
+    ] = False,
+    prompt_tokens: Annotated[
+        str,
+        typer.Option(
+            metavar="LENGTHS",
+            show_default=False,
+            help="Random prompts of such lengths: 128, uniform:16-256 or lognormal:128,0.5 (median, sigma).",
+            rich_help_panel=_WHAT,
+        ),
     ] = "",
-    timeout: Annotated[
-        float, typer.Option(min=0.001, help="Deadline of each request, seconds.")
-    ] = 120.0,
-    address: AddressOption = None,
+    shared_prefix_tokens: Annotated[
+        int,
+        typer.Option(
+            min=0, help="With --prompt-tokens: a beginning they share.", rich_help_panel=_WHAT
+        ),
+    ] = 0,
+    prefix_groups: Annotated[
+        int, typer.Option(min=1, help="Different beginnings.", rich_help_panel=_WHAT)
+    ] = 1,
+    max_tokens: Annotated[
+        int, typer.Option(min=1, help="Tokens of each answer at most.", rich_help_panel=_WHAT)
+    ] = 64,
+    ignore_eos: Annotated[
+        bool,
+        typer.Option("--ignore-eos", help="Make every answer that long.", rich_help_panel=_WHAT),
+    ] = False,
+    output_tokens: Annotated[
+        str,
+        typer.Option(
+            metavar="LENGTHS",
+            show_default=False,
+            help="Answers of exactly such lengths, written as for --prompt-tokens.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = "",
+    cancel_share: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Share of clients that go away early.", rich_help_panel=_WHAT
+        ),
+    ] = 0.0,
+    seed: Annotated[
+        int, typer.Option(help="Same seed, same requests and arrivals.", rich_help_panel=_WHAT)
+    ] = 0,
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", "-m", help="Model name.", show_default=False, rich_help_panel=_WHAT
+        ),
+    ] = "",
+    slo: Annotated[
+        str,
+        typer.Option(
+            metavar="BOUNDS",
+            show_default=False,
+            help="Objective for goodput: ttft=200ms,tpot=50ms (also e2el=2s).",
+            rich_help_panel=_RESULT,
+        ),
+    ] = "",
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            help="Write an HTML page with plots.",
+            rich_help_panel=_RESULT,
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--url",
+            "--address",
+            "-a",
+            metavar="HOST:PORT",
+            envvar="LEPTON_ADDRESS",
+            show_default=False,
+            help="Router or worker. Default: the cluster of `lepton up`, else 127.0.0.1:50051.",
+        ),
+    ] = None,
     state_dir: StateDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a running cluster with a small load.
+    """Measure a running cluster under load.
 
-    Callers ask again as soon as they have their answer. Ends with 1 when a request failed.
+    Closed loop (default): callers ask again as soon as they have their answer. Open loop (--rate): requests arrive by
+    plan and wait for nobody; latencies count from the planned arrival, so a slow server cannot hide behind a late
+    sender (JSON and report say both). Ends with 1 when a request failed.
 
-    TTFT: from sending to the first token. TPOT: time per token after the first, one value per request. ITL: gaps
-    between messages with tokens, all requests together. tokens/s: completion tokens of all requests by the duration.
-    Medians (p50) and p99 in milliseconds; definitions as in vLLM's bench.
+    TTFT: time to the first token. TPOT: time per token after the first, one value per request. ITL: gaps between
+    messages with tokens, all requests together. tokens/s: completion tokens of all requests by the duration.
+    Goodput: requests per second that keep every bound of --slo. Definitions as in vLLM's bench.
     """
     with reported(as_json=as_json):
-        from cli.bench.run import PROMPTS, Load
-        from cli.request import GenerateOptions
+        from cli.bench.plan import Wish, make_plan
+        from cli.bench.show import run_plan, show_reports
         from cli.target import find_target
 
-        options = GenerateOptions(
-            model=model, max_tokens=max_tokens, ignore_eos=True if ignore_eos else None
-        )
-        loads = [
-            Load(
-                requests=max(requests, callers),
-                concurrency=callers,
-                prompts=prompt or PROMPTS,
-                options=options,
-                raw=raw,
+        plan = make_plan(
+            Wish(
+                concurrency=concurrency,
+                rate=rate,
+                requests=requests,
+                warmup=warmup,
+                in_flight_max=in_flight_max,
                 timeout_s=timeout,
+                prompts=tuple(prompt or ()),
+                raw=raw,
+                prompt_tokens=prompt_tokens,
+                shared_prefix_tokens=shared_prefix_tokens,
+                prefix_groups=prefix_groups,
+                max_tokens=max_tokens,
+                ignore_eos=ignore_eos,
+                output_tokens=output_tokens,
+                cancel_share=cancel_share,
+                seed=seed,
+                model=model,
+                slo=slo,
             )
-            for callers in _numbers(concurrency)
-        ]
-        where = find_target(address, state_dir).address
-        failed = asyncio.run(run_bench(where, loads, as_json=as_json))
-        if failed:
-            raise typer.Exit(FAILED)
-
-
-async def run_bench(address: str, loads: Sequence[Load], *, as_json: bool) -> int:
-    """Runs one load after the other and shows the result; returns how many requests failed."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    from cli.bench.report import make_report, report_table, to_json
-    from cli.bench.run import check_reachable, run_load
-    from common.clock import SystemClock
-
-    clock = SystemClock()
-    await check_reachable(address)
-    reports: list[Report] = []
-    columns = (TextColumn("{task.description}", style="dim"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=err(), transient=True, disable=not err().is_terminal) as bar:
-        for load in loads:
-            task = bar.add_task(f"{load.concurrency} at once", total=load.requests)
-
-            def on_sample(_: Any, task: Any = task) -> None:
-                bar.advance(task)
-
-            samples, took_s = await run_load(address, load, clock, on_sample=on_sample)
-            reports.append(make_report(samples, concurrency=load.concurrency, took_s=took_s))
-    if as_json:
-        write_json({"address": address, **to_json(reports)})
-    else:
-        out().print(report_table(reports))
-        for one in reports:
-            for reason, number in one.errors.items():
-                err().print(f"{number} of {one.requests} failed: {reason}", style="red")
-    return sum(one.failed for one in reports)
-
-
-def _numbers(text: str) -> list[int]:
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if not numbers or min(numbers) < 1 or max(numbers) > 10_000:
-        raise InvalidRequest(
-            f"--concurrency {text!r}: write numbers from 1, for example 1,4,8",
-            reason=Reason.FIELD_MALFORMED,
-            field="concurrency",
         )
-    return numbers
+        where = find_target(address, state_dir).address
+        if report is not None:
+            report.open(
+                "a"
+            ).close()  # a place that cannot be written is told now, not after the run
+        reports = asyncio.run(run_plan(where, plan))
+        show_reports(reports, where, plan, as_json=as_json, page=report)
+        if any(one.failed for one in reports):
+            raise typer.Exit(FAILED)
