@@ -75,7 +75,7 @@ def _line(line: Line, stroke: str, x: Scale, y: Scale) -> str:
         f'style="stroke:{stroke};stroke-width:5;opacity:.3"/>'
         for (at, _), (low, high) in zip(line.points, line.spread, strict=False)
     ]
-    if len(line.points) <= _DOTS_MAX:
+    if len(line.points) <= _DOTS_MAX and not line.steps:
         parts += [
             f'<circle cx="{x.at(at):.1f}" cy="{y.at(value):.1f}" r="3.5" style="fill:{stroke}">'
             f"<title>{escape(line.name)}: {label_of(at)} → {value:,.4g}</title></circle>"

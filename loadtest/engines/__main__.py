@@ -10,24 +10,49 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from loadtest.engines.contest import Contestant, Measure, Plan, run_contest
+from cli.bench.machine import machine_facts
+from loadtest.engines.contest import Contestant, Plan, run_contest
+from loadtest.engines.exactness import Reference
+from loadtest.engines.figures import page_part
 from loadtest.engines.registry import ENGINES
-from loadtest.engines.report import figures_table, to_json
+from loadtest.engines.report import engine_tables, memory_table, peer_tables
+from loadtest.engines.result import Measure, Result
+from loadtest.page import replace_part
 
 __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures and prints; returns the exit code."""
+    """Measures, prints, and writes what it was told to write; returns the exit code."""
     wish = _parser().parse_args(arguments)
+    if not wish.model and not wish.redo:
+        _parser().error("--model DIR, or --redo FILE")
+    result = Result.read(wish.redo) if wish.redo else _measure(wish)
+    if wish.save and not wish.redo:
+        result.write(wish.save)
+    if wish.write:
+        data = wish.redo or wish.save or wish.write.with_name(f"{wish.part}.json")
+        if not wish.redo:
+            result.write(data)
+        replace_part(wish.write, wish.part, page_part(result, wish.write, data))
+    if wish.json:
+        json.dump(asdict(result), sys.stdout, indent=1)
+    else:
+        _print(result)
+    return 0
+
+
+def _measure(wish: argparse.Namespace) -> Result:
     ours = [
         Contestant(label=f"{label}, {mode}", engine=engine, model=model)
         for label, model in wish.model
-        for mode, engine in (("fast", "lepton-fast"), ("exact", "lepton"))
+        for mode, engine in (("exact", "lepton"), ("fast", "lepton-fast"))
         if wish.mode in (mode, "both")
     ]
     plan = Plan(
@@ -41,37 +66,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tokens=wish.tokens,
         context_max=wish.context_max,
     )
-    talk = Console(stderr=True)
-    with talk.status("starting") as status:
-        figures, facts = run_contest([*ours, *wish.beside], plan, status.update)
-    if wish.json:
-        json.dump(to_json(figures, facts), sys.stdout, indent=2)
-    else:
-        console = Console()
-        console.print(
-            figures_table(figures, *([one.label for one in side] for side in (ours, wish.beside)))
+    contestants = [*ours, *wish.beside]
+    columns = (
+        BarColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(
+            "loading", total=(plan.rounds + 1) * len(plan.measures) * len(contestants)
         )
-        for label, fact in facts.items():
-            console.print(
-                f"{label}: {fact['name']} ({fact['version']}), {fact['precision']}, "
-                f"{fact['threads']} threads, {fact['rss'] / 1e6:.0f} MB resident",
-                highlight=False,
-            )
-    return 0
+        figures, facts = run_contest(
+            contestants,
+            plan,
+            lambda text: bar.update(task, description=text, advance=1),
+            Reference.read(wish.reference) if wish.reference else None,
+        )
+    settings = ("rounds", "threads", "prompt_tokens", "tokens", "context_max")
+    return Result(
+        title=wish.title,
+        ours=tuple(one.label for one in ours),
+        others=tuple(one.label for one in wish.beside),
+        facts=facts,
+        figures=tuple(figures),
+        plan={name: getattr(plan, name) for name in settings},
+        machine=machine_facts(),
+    )
+
+
+def _print(result: Result) -> None:
+    console = Console()
+    tables = peer_tables(result) if result.others else engine_tables(result)
+    for table in (*tables, memory_table(result)):
+        console.print(table.rich())
+        console.print()
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m loadtest.engines", description=__doc__)
     add = parser.add_argument
-    add(
-        "--model",
-        type=_labelled,
-        action="append",
-        required=True,
-        help="DIR or LABEL=DIR; repeatable",
-    )
+    add("--model", type=_labelled, action="append", default=[], help="[LABEL=]DIR; repeatable")
     add("--mode", choices=("exact", "fast", "both"), default="both", help="of our engine")
     add("--beside", type=_contestant, action="append", default=[], help="ENGINE=MODEL[@PYTHON]")
+    add("--reference", type=Path, help="logits of the unquantised model (loadtest.peers.reference)")
     add("--streams", type=_numbers, default=[1, 2, 4, 8, 16, 32], help="1,2,4 …")
     add("--prompts", type=_numbers, default=[128, 1024], help="prompt lengths to prefill")
     add("--prompt-tokens", type=int, default=128, help="prompt of each decoding stream")
@@ -80,12 +118,17 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=int, default=2, help="compute threads of each engine")
     add("--rounds", type=int, default=3, help="after one that warms up")
     add("--json", action="store_true", help="JSON on stdout")
+    add("--title", default="Engines", help="what was measured, for the page")
+    add("--save", type=Path, help="keep all figures as JSON in this file")
+    add("--redo", type=Path, help="measure nothing: tables and plots of figures that were kept")
+    add("--write", type=Path, help="put tables and plots into this page, between its markers")
+    add("--part", default="engine", help="name of these markers")
     return parser
 
 
 def _labelled(text: str) -> tuple[str, Path]:
     label, _, folder = text.rpartition("=")
-    return label or "lepton", Path(folder)
+    return label or "Lepton", Path(folder)
 
 
 def _contestant(text: str) -> Contestant:
@@ -95,7 +138,7 @@ def _contestant(text: str) -> Contestant:
     if engine not in ENGINES or not model:
         raise argparse.ArgumentTypeError(f"ENGINE=MODEL with an engine of {', '.join(ENGINES)}")
     return Contestant(
-        label=f"{engine} {Path(model).name}",
+        label=f"{engine} {Path(model).stem}",
         engine=engine,
         model=Path(model),
         python=Path(python or sys.executable),

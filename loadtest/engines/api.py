@@ -11,9 +11,15 @@ from __future__ import annotations
 import itertools
 import random
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-__all__ = ["Decoded", "Engine", "random_prompts", "window_rate"]
+from cli.bench.spread import percentile
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = ["Decoded", "Engine", "Facts", "random_prompts", "window_rate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +29,13 @@ class Decoded:
     streams: int
     tokens_per_s: float
     """Of all streams together, while all of them decode."""
-    step_ms: float
+    itl_ms: float
     """Median time between two tokens of one stream, milliseconds."""
-    step_ms_p99: float
+    itl_ms_p99: float
+    step_ms: float | None = None
+    """Median time from the end of one step to the end of the next, milliseconds; None where steps cannot be seen."""
     inside: float | None = None
-    """Share of that time that was spent inside the library that multiplies; None when it cannot be told."""
+    """Share of those steps that was spent inside the library that multiplies; the rest is Python. None as above."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +47,10 @@ class Facts:
     precision: str
     threads: int
     notes: dict[str, str] = field(default_factory=dict)
+    weights_bytes: int | None = None
+    """That the engine must hold to compute as it does; None where nobody can tell."""
+    kv_bytes_per_token: int | None = None
+    """Keys and values of one position."""
 
 
 class Engine(Protocol):
@@ -55,6 +67,12 @@ class Engine(Protocol):
         """Completes every prompt by `num_tokens` tokens."""
         ...
 
+    def logits(self, prompts: list[list[int]]) -> npt.NDArray[np.float32]:
+        """What comes after each prompt, [prompts, vocab]: all but the last token are computed at once, the last by
+        itself, so that both ways to compute have a part in it. Raises `NotImplementedError` where there is no way.
+        """
+        ...
+
     def close(self) -> None:
         """Gives back what can be given back."""
         ...
@@ -66,7 +84,9 @@ def random_prompts(num: int, num_tokens: int, *, vocab_size: int, seed: int) -> 
     return [[rng.randrange(10, vocab_size) for _ in range(num_tokens)] for _ in range(num)]
 
 
-def window_rate(times: list[list[float]], inside: float | None = None) -> Decoded:
+def window_rate(
+    times: list[list[float]], *, step_ms: float | None = None, inside: float | None = None
+) -> Decoded:
     """Rate while all streams decode: from the last first token to the first last token.
 
     `times`: when each token came, seconds, one list a stream. Raises ValueError when there was no such time.
@@ -85,7 +105,8 @@ def window_rate(times: list[list[float]], inside: float | None = None) -> Decode
     return Decoded(
         streams=len(times),
         tokens_per_s=counted / (end - begin),
-        step_ms=1e3 * gaps[len(gaps) // 2],
-        step_ms_p99=1e3 * gaps[min(len(gaps) - 1, int(0.99 * len(gaps)))],
+        itl_ms=1e3 * percentile(gaps, 0.5),
+        itl_ms_p99=1e3 * percentile(gaps, 0.99),
+        step_ms=step_ms,
         inside=inside,
     )

@@ -12,11 +12,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, final
 
-from loadtest.engines.api import random_prompts
+import numpy as np
 
-__all__ = ["Contestant", "Figure", "Measure", "Plan", "run_contest"]
+from loadtest.engines.api import random_prompts
+from loadtest.engines.exactness import Reference, logit_error
+from loadtest.engines.result import Figure, Measure
+
+__all__ = ["Contestant", "Plan", "run_contest"]
 
 ROOT = Path(__file__).resolve().parents[2]
 VOCAB_SIZE = 300
@@ -32,17 +37,6 @@ class Contestant:
     model: Path
     python: Path = Path(sys.executable)
     """Of the environment in which the engine is installed."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Measure:
-    """What is measured: `decode` at `size` streams, or `prefill` of `size` tokens."""
-
-    kind: str
-    size: int
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.size}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,22 +58,14 @@ class Plan:
         return max((m.size for m in self.measures if m.kind == "decode"), default=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """One measurement."""
-
-    label: str
-    measure: Measure
-    round: int
-    """From 1; round 0 warms up and is not kept."""
-    tokens_per_s: float
-    details: dict[str, Any]
-
-
 def run_contest(
-    contestants: Sequence[Contestant], plan: Plan, progress: Callable[[str], None]
+    contestants: Sequence[Contestant],
+    plan: Plan,
+    progress: Callable[[str], None],
+    reference: Reference | None = None,
 ) -> tuple[list[Figure], dict[str, dict[str, Any]]]:
-    """All figures, and what each engine said of itself, its memory at the end included.
+    """All figures, and what each engine said of itself: its memory at the end, and how far its logits are from those
+    of the reference, included.
 
     Raises `subprocess.CalledProcessError` when an engine cannot start or falls; its stderr has been shown.
     """
@@ -105,7 +91,25 @@ def run_contest(
             label: {**engine.facts, **engine.ask({"do": "memory"})}
             for label, engine in engines.items()
         }
+        for label, engine in engines.items() if reference else ():
+            progress(f"logits of {label}")
+            facts[label]["logit_error"] = _error(engine, reference)
     return figures, facts
+
+
+def _error(engine: _Process, reference: Reference) -> float | None:
+    """None when there is no way to it: a long measurement does not end for the sake of this number."""
+    with TemporaryDirectory(prefix="lepton-logits-") as folder:
+        file = Path(folder) / "logits.npy"
+        wish = {"do": "logits", "prompts": reference.prompts, "file": str(file)}
+        try:
+            answer = engine.ask(wish)
+        except (OSError, subprocess.CalledProcessError) as error:
+            answer = {"cannot": str(error)}
+        if "cannot" in answer:
+            print(f"logits not measured: {answer['cannot']}", file=sys.stderr)
+            return None
+        return logit_error(np.load(file), reference.logits)
 
 
 def _turn(labels: list[str], number: int) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime_genai as og
 
 from loadtest.engines.api import Decoded, Facts, window_rate
@@ -48,6 +49,16 @@ class GenaiEngine:
             generator.generate_next_token()
             times.append(time.perf_counter())
         return window_rate([times] * len(prompts))
+
+    def logits(self, prompts: list[list[int]]) -> npt.NDArray[np.float32]:
+        """See `Engine`."""
+        rows = []
+        for *begin, last in prompts:
+            generator = self._generator([begin], 2)
+            generator.append_tokens(np.array([[last]], np.int32))
+            found = np.asarray(generator.get_logits(), np.float32)
+            rows.append(found.reshape(-1, found.shape[-1])[-1])
+        return np.stack(rows)
 
     def close(self) -> None:
         """See `Engine`."""

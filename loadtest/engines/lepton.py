@@ -1,36 +1,37 @@
-"""Ours: the worker's engine as it serves, scheduler and sampler included, without gRPC."""
+"""Ours: the worker's engine as it serves, loader, scheduler and sampler included, without gRPC."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, Final, final
 
+import numpy as np
+import numpy.typing as npt
 import onnxruntime
 
 from common.clock import SystemClock
 from loadtest.engines.api import Decoded, Facts, window_rate
+from loadtest.engines.weights import kv_bytes_per_token, weights_bytes
 from worker.engine.config import EngineConfig
 from worker.engine.events import EndEvent, FailedEvent, TokenEvent
 from worker.engine.loop import EngineLoop
-from worker.engine.ports import CacheLayout
+from worker.engine.ports import Batch, PrefillChunk
 from worker.engine.request import EngineRequest
 from worker.engine.sampling_params import SamplingParams
-from worker.engine.sequence import StopRule
+from worker.engine.sequence import Sequence, StopRule
 from worker.engine.stream import TokenStream
 from worker.runtime.artifacts import read_artifact
-from worker.runtime.calibration import rows_for_many
 from worker.runtime.fingerprint import precision_of
 from worker.runtime.mode import Mode
-from worker.runtime.models.registry import family_of
-from worker.runtime.phased import PhasedForward
-from worker.runtime.providers.registry import provider_named
-from worker.runtime.runner import OnnxRunner
-from worker.runtime.session import open_graph
+from worker.runtime.model import load_model
 
 __all__ = ["FastLeptonEngine", "LeptonEngine"]
+
+WAITING_TOKENS_MAX: Final = 1 << 20
+"""Prompts of all streams arrive at once here."""
 
 
 class LeptonEngine:
@@ -38,34 +39,45 @@ class LeptonEngine:
 
     mode: Mode = "exact"
 
-    def __init__(self, folder: Path, *, threads: int, rows_max: int, context_max: int) -> None:
-        artifact = read_artifact(folder)
-        graph = open_graph(
-            artifact,
-            family_of(artifact.config.model.type),
-            provider_named("cpu"),
-            threads,
-            mode=self.mode,
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        threads: int,
+        rows_max: int,
+        context_max: int,
+        prefix_cache_mib: int = 0,
+    ) -> None:
+        self._inside = _TimeInside()
+        self._steps = _Steps(self._inside)
+        loaded = load_model(
+            folder,
+            name=folder.name,
+            threads=threads,
+            rows_max=rows_max,
+            context_max=context_max,
+            prefix_cache_mib=prefix_cache_mib,
             prefill_int8=True,
+            mode=self.mode,
         )
-        self._sessions = [_TimedSession(graph.few), _TimedSession(graph.many)]
-        capacity = min(context_max, artifact.config.model.context_length)
-        runner = OnnxRunner(
-            replace(graph, few=self._sessions[0], many=self._sessions[1]),
-            CacheLayout(num_slots=rows_max, capacity=capacity),
-        )
-        forward = runner.forward
-        if self.mode == "fast" and isinstance(forward, PhasedForward):
-            forward.many_from = rows_for_many(forward, SystemClock())
+        self._runner = loaded.runner
+        artifact = read_artifact(folder)
         self._facts = Facts(
-            name="lepton",
+            name="Lepton",
             version=f"onnxruntime {onnxruntime.__version__}",
             precision=f"{precision_of(artifact.graph)}, {self.mode}",
             threads=threads,
-            notes={"kernels": "native" if graph.is_native else "portable"},
+            notes={"fingerprint": loaded.info.fingerprint},
+            weights_bytes=weights_bytes(artifact.graph, loaded.info.fingerprint),
+            kv_bytes_per_token=kv_bytes_per_token(artifact.config.model),
         )
         self._event_loop = asyncio.new_event_loop()
-        self._engine = EngineLoop(runner, EngineConfig(waiting_tokens_max=1 << 20), SystemClock())
+        self._engine = EngineLoop(
+            self._runner,
+            EngineConfig(waiting_tokens_max=WAITING_TOKENS_MAX),
+            SystemClock(),
+            observer=self._steps,
+        )
         self._event_loop.run_until_complete(self._start())
 
     @property
@@ -75,33 +87,65 @@ class LeptonEngine:
     def prefill(self, prompt: list[int]) -> float:
         """See `Engine`."""
         began = time.perf_counter()
-        self._run([prompt], 1)
+        self.complete([prompt], 1)
         return time.perf_counter() - began
 
     def decode(self, prompts: list[list[int]], num_tokens: int) -> Decoded:
         """See `Engine`."""
-        before, began = self._inside_s(), time.perf_counter()
-        times = self._run(prompts, num_tokens)
-        took = time.perf_counter() - began
-        return window_rate(times, inside=(self._inside_s() - before) / took)
+        self._steps.clear()
+        times = self.complete(prompts, num_tokens)
+        step_ms, inside = self._steps.of_rows(len(prompts))
+        return window_rate(times, step_ms=step_ms, inside=inside)
+
+    def logits(self, prompts: list[list[int]]) -> npt.NDArray[np.float32]:
+        """See `Engine`. The engine rests meanwhile."""
+        return np.stack([self._logits(prompt) for prompt in prompts])
+
+    def complete(self, prompts: list[list[int]], num_tokens: int) -> list[list[float]]:
+        """When each token of each stream came, seconds on the monotonic clock."""
+        return self.run(self._complete(prompts, num_tokens))
+
+    def run(self, coroutine: Any) -> Any:
+        """Runs something that calls `submit` on the engine's event loop."""
+        return self._event_loop.run_until_complete(coroutine)
+
+    async def submit(self, prompt: list[int], num_tokens: int) -> list[float]:
+        """One stream to its end: when its tokens came, seconds on the monotonic clock."""
+        request = EngineRequest(
+            prompt_ids=tuple(prompt),
+            sampling=SamplingParams(),
+            stop=StopRule(max_tokens=num_tokens),
+        )
+        return await _token_times(self._engine.submit(request))
 
     def close(self) -> None:
         """See `Engine`."""
         self._event_loop.run_until_complete(self._engine.stop())
         self._event_loop.close()
 
-    def _inside_s(self) -> float:
-        return sum(session.seconds for session in self._sessions)
-
     async def _start(self) -> None:
         self._engine.start()
 
-    def _run(self, prompts: list[list[int]], num_tokens: int) -> list[list[float]]:
-        return self._event_loop.run_until_complete(self._complete(prompts, num_tokens))
-
     async def _complete(self, prompts: list[list[int]], num_tokens: int) -> list[list[float]]:
-        streams = [self._engine.submit(_request(prompt, num_tokens)) for prompt in prompts]
-        return list(await asyncio.gather(*map(_token_times, streams)))
+        return list(await asyncio.gather(*(self.submit(prompt, num_tokens) for prompt in prompts)))
+
+    def _logits(self, prompt: list[int]) -> npt.NDArray[np.float32]:
+        *begin, last = prompt
+        sequence = Sequence(
+            id=-1,
+            choice=0,
+            prompt_ids=tuple(begin),
+            sampling=SamplingParams(),
+            stop=StopRule(max_tokens=2),
+            slot=0,
+        )
+        whole = PrefillChunk(sequence=sequence, start=0, end=len(begin))
+        for _ in self._runner.compute(Batch(prefill=(whole,))):
+            pass
+        sequence.generated_ids.append(last)
+        sequence.num_computed_tokens = len(begin)
+        ((_, logits),) = self._runner.compute(Batch(decode=(sequence,)))
+        return np.array(logits[0])
 
 
 class FastLeptonEngine(LeptonEngine):
@@ -124,25 +168,48 @@ async def _token_times(stream: TokenStream) -> list[float]:
     raise AssertionError("a stream ended without saying why")
 
 
-def _request(prompt: list[int], num_tokens: int) -> EngineRequest:
-    return EngineRequest(
-        prompt_ids=tuple(prompt),
-        sampling=SamplingParams(),
-        stop=StopRule(max_tokens=num_tokens),
-    )
+@final
+class _TimeInside:
+    """Seconds inside ONNX Runtime, of every session of this process."""
 
-
-class _TimedSession:
-    """An ONNX Runtime session that knows how long it ran."""
-
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
-        self._session = session
+    def __init__(self) -> None:
         self.seconds = 0.0
+        run = onnxruntime.InferenceSession.run_with_iobinding
 
-    def io_binding(self) -> Any:
-        return self._session.io_binding()
+        def timed(session: Any, *arguments: Any, **options: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return run(session, *arguments, **options)
+            finally:
+                self.seconds += time.perf_counter() - began
 
-    def run_with_iobinding(self, binding: Any) -> None:
-        began = time.perf_counter()
-        self._session.run_with_iobinding(binding)
-        self.seconds += time.perf_counter() - began
+        onnxruntime.InferenceSession.run_with_iobinding = timed
+
+
+@final
+class _Steps:
+    """`worker.engine.observer.StepObserver`: when steps ended, and how long they were inside ONNX Runtime."""
+
+    def __init__(self, inside: _TimeInside) -> None:
+        self._inside = inside
+        self._seen: list[tuple[float, float, int, int]] = []
+
+    def on_step(self, *, duration_s: float, num_prefill_tokens: int, num_decode_rows: int) -> None:
+        del duration_s
+        self._seen.append(
+            (time.perf_counter(), self._inside.seconds, num_decode_rows, num_prefill_tokens)
+        )
+
+    def clear(self) -> None:
+        self._seen.clear()
+
+    def of_rows(self, rows: int) -> tuple[float | None, float | None]:
+        """Of steps that did nothing but decode that many rows: median milliseconds, share inside."""
+        walls, insides = [], []
+        for before, step in zip(self._seen, self._seen[1:], strict=False):
+            if step[2:] == before[2:] == (rows, 0):
+                walls.append(step[0] - before[0])
+                insides.append(step[1] - before[1])
+        if not walls:
+            return None, None
+        return 1e3 * median(walls), sum(insides) / sum(walls)

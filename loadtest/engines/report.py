@@ -1,56 +1,176 @@
-"""Figures → a table: medians over the rounds, and how we stand beside the best of the others, round by round."""
+"""A contest's result → tables. Medians over the rounds; ratios within a round, only to rows of similar error."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from statistics import median
-from typing import Any
 
-from rich.table import Table
+from loadtest.engines.exactness import SIMILAR
+from loadtest.engines.result import Measure, Result
+from loadtest.table import Table
 
-from loadtest.engines.contest import Figure, Measure
+__all__ = ["engine_tables", "memory_table", "peer_tables", "rule"]
 
-__all__ = ["figures_table", "ratios", "to_json"]
+MIB = 1 << 20
 
 
-def figures_table(figures: Sequence[Figure], ours: Sequence[str], others: Sequence[str]) -> Table:
-    """Tokens/s: a line for each label, a column for each measure; below, each of ours over the best of the others."""
-    measures = _measures(figures)
-    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))
-    table.add_column("tokens/s", no_wrap=True)
+def peer_tables(result: Result) -> list[Table]:
+    """Who is how fast: a table for each group of rows that compete with one another, and the ratios below it."""
+    tables = []
+    for ours, others in _groups(result):
+        tables.append(_rates(result, ours, others, title=_group_title(result, ours, others)))
+        if others:
+            tables.append(_standings(result, ours))
+    met = {other for _, others in _groups(result) for other in others}
+    if alone := [other for other in result.others if other not in met]:
+        title = "Shown, not competing: no row of ours has a similar error"
+        tables.append(_rates(result, (), alone, title=title))
+    return tables
+
+
+def engine_tables(result: Result) -> list[Table]:
+    """Our rows in detail: what a step takes and where, and how long prompts take."""
+    return [table for label in result.ours for table in _details(result, label)]
+
+
+def memory_table(result: Result) -> Table:
+    """What is resident, and what it is."""
+    rows = []
+    streams = max((m.size for m in result.measures if m.kind == "decode"), default=0)
+    tokens = streams * (result.plan["prompt_tokens"] + result.plan["tokens"])
+    for label in (*result.ours, *result.others):
+        facts = result.facts[label]
+        weights, per_token = facts.get("weights_bytes"), facts.get("kv_bytes_per_token")
+        rows.append(
+            [
+                label,
+                _mib(weights),
+                _mib(facts.get("loaded_rss")),
+                _mib(per_token and per_token * tokens),
+                _mib(facts.get("rss")),
+                _mib(facts.get("peak")),
+            ]
+        )
+    return Table(
+        title=f"Memory, MiB (KV in use: {streams} streams of "
+        f"{result.plan['prompt_tokens'] + result.plan['tokens']} tokens)",
+        head=("engine", "weights", "RSS loaded", "KV in use", "RSS at the end", "most"),
+        rows=rows,
+    )  # fmt: skip
+
+
+def _groups(result: Result) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Ours that compete with the same others, and these."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for label in result.ours:
+        groups.setdefault(result.competitors(label), []).append(label)
+    return [(tuple(ours), others) for others, ours in groups.items()]
+
+
+def _group_title(result: Result, ours: Sequence[str], others: Sequence[str]) -> str:
+    errors = [error for one in (*ours, *others) if (error := result.error(one)) is not None]
+    if not errors:
+        return "Tokens per second"
+    return f"Tokens per second, logit errors {min(errors):.3f} to {max(errors):.3f}"
+
+
+def _rates(result: Result, ours: Sequence[str], others: Sequence[str], *, title: str) -> Table:
+    labels = (*ours, *others)
+    best = {m: max(labels, key=lambda label: result.rate(label, m)) for m in result.measures}
+    rows = []
+    for label in labels:
+        row = [label, _error(result.error(label))]
+        for measure in result.measures:
+            rate = f"{result.rate(label, measure):.0f}"
+            row.append(f"**{rate}**" if best[measure] == label and len(labels) > 1 else rate)
+        rows.append(row)
+    return Table(title=title, head=("engine", "error", *_heads(result.measures)), rows=rows)
+
+
+def _standings(result: Result, ours: Sequence[str]) -> Table:
+    rows = []
+    for measure in result.measures:
+        found = [result.standing(label, measure) for label in ours]
+        cells = [f"{s.ratio:.2f} ({s.low:.2f}–{s.high:.2f})" if s else "–" for s in found]
+        rows.append([str(measure), next((s.best for s in found if s), "–"), *cells])
+    return Table(
+        title="Ours over the best of them: median of the rounds (least–most)",
+        head=("", "best of the others", *ours),
+        rows=rows,
+    )
+
+
+def _details(result: Result, label: str) -> list[Table]:
+    decode = [measure for measure in result.measures if measure.kind == "decode"]
+    prefill = [measure for measure in result.measures if measure.kind == "prefill"]
+    tables = []
+    if decode:
+        rows = []
+        for measure in decode:
+            inside = result.detail(label, measure, "inside")
+            rows.append(
+                [
+                    str(measure.size),
+                    f"{result.rate(label, measure):.0f}",
+                    *(
+                        _number(result.detail(label, measure, name))
+                        for name in ("step_ms", "itl_ms", "itl_ms_p99")
+                    ),
+                    "–" if inside is None else f"{100 * (1 - inside):.1f} %",
+                ]
+            )
+        tables.append(
+            Table(
+                title=f"{label}: decoding",
+                head=("streams", "tokens/s", "step, ms", "ITL p50, ms", "ITL p99, ms",
+                      "Python"),
+                rows=rows,
+            )
+        )  # fmt: skip
+    if prefill:
+        tables.append(
+            Table(
+                title=f"{label}: prompts",
+                head=("tokens", "tokens/s", "to the first token, ms"),
+                rows=[
+                    [
+                        str(measure.size),
+                        f"{result.rate(label, measure):.0f}",
+                        f"{1e3 * measure.size / result.rate(label, measure):.1f}",
+                    ]
+                    for measure in prefill
+                ],
+            )
+        )
+    return tables
+
+
+def rule(result: Result) -> str:
+    """What the error is and who competes, in one paragraph."""
+    if all(result.error(label) is None for label in (*result.ours, *result.others)):
+        return "Logit errors were not measured here, so every row competes with every other."
+    return (
+        "*Error*: root mean square of the difference between an engine's logits and those of transformers in float32, "
+        "over the standard deviation of the latter, after the same 24 prompts of 64 random tokens (the last of them "
+        f"computed by itself). Rows compete when neither error is more than {SIMILAR:g} times the other: speed that "
+        "was bought with exactness is shown, not ranked."
+    )
+
+
+def _heads(measures: Sequence[Measure]) -> list[str]:
+    heads, before = [], ""
     for measure in measures:
-        table.add_column(str(measure), justify="right", no_wrap=True)
-    for label in (*ours, *others):
-        table.add_row(label, *(f"{median(_rates(figures, label, m)):.0f}" for m in measures))
-    for label in ours if others else ():
-        row = []
-        for measure in measures:
-            found = ratios(figures, measure, label, others)
-            row.append(f"{median(found):.2f} ({min(found):.2f}-{max(found):.2f})")
-        table.add_row(f"{label} / best other", *row)
-    return table
+        heads.append(str(measure) if measure.kind != before else str(measure.size))
+        before = measure.kind
+    return heads
 
 
-def ratios(
-    figures: Sequence[Figure], measure: Measure, label: str, others: Sequence[str]
-) -> list[float]:
-    """Of each round: `label`'s rate over the best rate of `others` (at least one)."""
-    by_round: dict[int, dict[str, float]] = {}
-    for figure in figures:
-        if figure.measure == measure:
-            by_round.setdefault(figure.round, {})[figure.label] = figure.tokens_per_s
-    return [rates[label] / max(rates[other] for other in others) for rates in by_round.values()]
+def _error(error: float | None) -> str:
+    return "not measured" if error is None else f"{error:.3f}"
 
 
-def to_json(figures: Sequence[Figure], facts: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Everything as JSON data."""
-    return {"engines": facts, "figures": [asdict(figure) for figure in figures]}
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
-def _measures(figures: Sequence[Figure]) -> list[Measure]:
-    return list(dict.fromkeys(figure.measure for figure in figures))
-
-
-def _rates(figures: Sequence[Figure], label: str, measure: Measure) -> list[float]:
-    return [f.tokens_per_s for f in figures if f.label == label and f.measure == measure]
+def _mib(value: float | None) -> str:
+    return "–" if value is None else f"{value / MIB:,.0f}"

@@ -5,6 +5,8 @@
     {"do": "prefill", "prompt": [ids]}                  → {"seconds": s}
     {"do": "decode", "prompts": [[ids]], "tokens": m}   → the fields of `Decoded`
     {"do": "memory"}                                    → {"rss": bytes, "peak": bytes}
+    {"do": "logits", "prompts": [[ids]], "file": path}  → {} and float32 [prompts, vocab] in that .npy file, or
+                                                          {"cannot": why}
 
 What else the engine prints goes to stderr.
 """
@@ -14,10 +16,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from loadtest.engines.api import Engine
 from loadtest.engines.registry import ENGINES, open_engine
@@ -44,7 +49,7 @@ def main() -> None:
         rows_max=wish.rows_max,
         context_max=wish.context_max,
     )
-    print(json.dumps(asdict(engine.facts)), file=answers)
+    print(json.dumps({**asdict(engine.facts), "loaded_rss": _memory()["rss"]}), file=answers)
     for line in sys.stdin:
         print(json.dumps(_answer(engine, json.loads(line))), file=answers)
     engine.close()
@@ -58,16 +63,26 @@ def _answer(engine: Engine, wish: dict[str, Any]) -> dict[str, Any]:
             return asdict(engine.decode(wish["prompts"], wish["tokens"]))
         case "memory":
             return _memory()
+        case "logits":
+            try:
+                found = engine.logits(wish["prompts"])
+            except (
+                Exception
+            ) as error:  # a library that cannot must not cost the figures that are there
+                return {"cannot": f"{type(error).__name__}: {error}"}
+            np.save(wish["file"], found)
+            return {}
         case other:
             raise ValueError(f"what is {other!r}?")
 
 
 def _memory() -> dict[str, int]:
-    """Resident now and at most, bytes; Linux."""
+    """Resident now and at most, bytes; of a program that the engine starts anew each time its most. Linux."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     kib = {key: int(value.split()[0]) for key, _, value in (line.partition(":") for line in lines)
            if key in ("VmRSS", "VmHWM")}  # fmt: skip
-    return {"rss": kib["VmRSS"] << 10, "peak": kib["VmHWM"] << 10}
+    child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return {"rss": max(kib["VmRSS"], child) << 10, "peak": max(kib["VmHWM"], child) << 10}
 
 
 if __name__ == "__main__":
