@@ -13,7 +13,7 @@ BENCH_FLAGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo check format lint types layers protos protos-check protos-lint protos-release test test-fast \
-        test-e2e wheel-test soak bench bench-cluster bench-peers tools docs docs-check lock clean
+        test-e2e wheel-test soak bench bench-cluster bench-latency bench-peers tools docs docs-check lock clean
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,14 +49,19 @@ run: $(READY) ## Start a local cluster (etcd, router, two workers) and watch it 
 demo: $(READY) ## The same, but ends by itself: one answer, its trace, exit code 0
 	@$(BIN)/lepton up --workers 2 --demo $(if $(MODEL),--model $(MODEL))
 
-bench: $(READY) ## How fast the engine decodes and prefills, alone (MODEL=DIR for another model than the demo)
-	@$(BIN)/python -m loadtest.engines --model $(or $(MODEL),models/demo) --context-max 1024 --prompts 128,512
+bench: $(READY) ## How fast the engine decodes and prefills, alone; into docs/performance.md (MODEL=DIR prints only)
+	@$(BIN)/python -m loadtest.engines --threads $$(nproc) --tokens 192 --context-max 1024 \
+	  --prompts 32,128,512,896 $(if $(MODEL),--model $(MODEL),--model models/demo --title "Demo model" \
+	  --save docs/figures/engine.json --write docs/performance.md) $(BENCH_FLAGS)
+
+bench-latency: $(READY) ## What router and gRPC add, long prompts among streams, second turns, memory (MODEL=DIR)
+	@$(BIN)/python -m loadtest.latency --model $(or $(MODEL),models/demo) $(BENCH_FLAGS)
 
 bench-cluster: $(READY) ## A load on a cluster of its own, through router and gRPC (BENCH_FLAGS of `lepton bench`)
 	@$(BIN)/python -m loadtest $(BENCH_FLAGS)
 
 bench-peers: $(READY) ## Beside onnxruntime-genai, OpenVINO GenAI and llama.cpp (SHAPE=135m or 1b; 7 GB to download, once)
-	@loadtest/peers/bench-peers
+	@loadtest/peers/bench-peers $(BENCH_FLAGS)
 
 ## ---- check ----
 

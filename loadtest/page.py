@@ -21,7 +21,7 @@ def replace_part(page: Path, name: str, text: str) -> None:
 def with_part(page: str, name: str, text: str) -> str:
     """The same on the content of a page."""
     part = re.compile(
-        rf"(?P<begin><!-- begin {re.escape(name)}\b[^>]*-->\n).*?(?P<end><!-- end {re.escape(name)} -->)",
+        rf"(?P<begin><!-- begin {re.escape(name)}(?::[^>]*)? -->\n).*?(?P<end><!-- end {re.escape(name)} -->)",
         re.DOTALL,
     )
     found = part.findall(page)

@@ -48,6 +48,8 @@ class Report:
     errors: dict[str, int]
     """Reason → how many."""
     duration_s: float
+    client_cpu_s: float
+    """CPU time of the process that sent the load: near `duration_s`, it was the client that was measured."""
     requests_per_s: float
     """That did not fail."""
     prompt_tokens: int
@@ -107,7 +109,7 @@ class Tally:
             if sample.per_token_s is not None:
                 self._add("tpot", sample.per_token_s)
 
-    def report(self, load: Load, took_s: float) -> Report:
+    def report(self, load: Load, took_s: float, *, client_cpu_s: float = 0.0) -> Report:
         """What came of it in `took_s` seconds."""
         failed = sum(self._errors.values())
         per_s = 1.0 / took_s if took_s else 0.0
@@ -122,6 +124,7 @@ class Tally:
             cancelled=self._cancelled,
             errors=dict(self._errors),
             duration_s=took_s,
+            client_cpu_s=client_cpu_s,
             requests_per_s=(self._requests - failed) * per_s,
             prompt_tokens=self._prompt_tokens,
             completion_tokens=self._completion_tokens,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -70,8 +71,9 @@ async def _run(
         tally.add(sample)
         bar.advance(task)
 
+    before = time.process_time()
     took_s = await run_load(address, load, clock, on_sample=on_sample, timeline=tally.timeline)
-    return tally.report(load, took_s)
+    return tally.report(load, took_s, client_cpu_s=time.process_time() - before)
 
 
 def _page(address: str, plan: Plan, reports: Sequence[Report]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any, Final, final
@@ -28,7 +30,7 @@ from worker.runtime.fingerprint import precision_of
 from worker.runtime.mode import Mode
 from worker.runtime.model import load_model
 
-__all__ = ["FastLeptonEngine", "LeptonEngine"]
+__all__ = ["FastLeptonEngine", "LeptonEngine", "opened"]
 
 WAITING_TOKENS_MAX: Final = 1 << 20
 """Prompts of all streams arrive at once here."""
@@ -152,6 +154,16 @@ class FastLeptonEngine(LeptonEngine):
     """The same in the mode `fast`."""
 
     mode: Mode = "fast"
+
+
+@contextmanager
+def opened(folder: Path, mode: str, **options: Any) -> Iterator[LeptonEngine]:
+    """An engine of that mode until the end of the block; `options` are those of `LeptonEngine`."""
+    engine = (FastLeptonEngine if mode == "fast" else LeptonEngine)(folder, **options)
+    try:
+        yield engine
+    finally:
+        engine.close()
 
 
 async def _token_times(stream: TokenStream) -> list[float]:

@@ -13,6 +13,7 @@ import pytest
 
 from cli.bench.measure import Sample
 from cli.bench.run import Load, run_load
+from cli.bench.workload import Workload
 from cli.request import GenerateOptions
 from common.clock import SystemClock
 from tests.support.lepton_up import LeptonUp, lepton, lepton_up, marked, start_lepton
@@ -130,17 +131,19 @@ async def test_what_is_killed_comes_back(tmp_path: Path) -> None:
 
 async def _twenty_streams_do_not_miss_etcd(up: LeptonUp) -> None:
     load = Load(
-        requests=60, concurrency=20, options=GenerateOptions(max_tokens=64, ignore_eos=True)
+        requests=60,
+        concurrency=20,
+        workload=Workload(max_tokens=64),
+        options=GenerateOptions(ignore_eos=True),
     )
-    killed = False
+    samples: list[Sample] = []
 
-    def on_sample(_: Sample) -> None:
-        nonlocal killed
-        if not killed:  # twenty are on their way, and forty are yet to come
-            killed = True
+    def on_sample(sample: Sample) -> None:
+        samples.append(sample)
+        if len(samples) == 1:  # twenty are on their way, and forty are yet to come
             os.kill(up.pid("etcd"), signal.SIGKILL)
 
-    samples, _ = await run_load(up.state.address, load, SystemClock(), on_sample=on_sample)
+    await run_load(up.state.address, load, SystemClock(), on_sample=on_sample)
     assert [one.error for one in samples] == [""] * 60
     assert all(one.completion_tokens == 64 for one in samples)
     await until(
@@ -236,10 +239,12 @@ async def test_a_metrics_port_in_use_is_refused_only_when_it_was_asked_for(tmp_p
 
 
 async def test_a_load_on_a_cluster_of_its_own(tmp_path: Path) -> None:
-    """`make bench`."""
+    """`make bench-cluster`: open loop, lengths in tokens of the model's own tokenizer, some clients that go away."""
     mark = uuid.uuid4().hex
     process = await start_lepton(
-        *("--spawn", "--workers=1", "--concurrency=2", "--requests=6", "--json"),
+        *("--workers=1", "--rate=50", "--requests=12", "--prompt-tokens=uniform:8-24", "--json"),
+        *("--shared-prefix-tokens=64", "--output-tokens=12", "--cancel-share=0.3", "--seed=4"),
+        *("--slo=ttft=30s", f"--report={tmp_path / 'report.html'}"),
         module="loadtest",
         state=tmp_path,
         mark=mark,
@@ -247,6 +252,10 @@ async def test_a_load_on_a_cluster_of_its_own(tmp_path: Path) -> None:
     out, err = await process.communicate()
     assert process.returncode == 0, err
     (report,) = json.loads(out)["reports"]
-    assert (report["requests"], report["failed"]) == (6, 0)
+    assert (report["requests"], report["failed"]) == (12, 0)
+    assert 0 < report["cancelled"] < 12
+    assert report["slo_share"] == pytest.approx(1 - report["cancelled"] / 12)
+    assert 12 * 72 <= report["prompt_tokens"] <= 12 * 88
     assert report["tokens_per_s"] > 0
+    assert "Requests in flight, 50 per second" in (tmp_path / "report.html").read_text("utf-8")
     assert marked(mark) == []

@@ -53,6 +53,11 @@ class ScriptedServer(inference_pb2_grpc.InferenceServiceServicer):
     ) -> inference_pb2.ListModelsResponse:
         return inference_pb2.ListModelsResponse(models=self.models)
 
+    def Tokenize(  # noqa: N802 - the name in the proto
+        self, request: inference_pb2.TokenizeRequest, context: grpc.ServicerContext
+    ) -> inference_pb2.TokenizeResponse:
+        return inference_pb2.TokenizeResponse(token_ids=request.text.encode())
+
     def Generate(  # noqa: N802 - the name in the proto
         self, request: inference_pb2.GenerateRequest, context: grpc.ServicerContext
     ) -> Iterator[inference_pb2.GenerateResponse]:

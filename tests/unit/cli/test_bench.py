@@ -1,60 +1,19 @@
-"""Load and its numbers."""
+"""`lepton bench` against a server that answers as the test says."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from typer.testing import Result
 
-from cli.bench.measure import Sample
-from cli.bench.report import make_report, percentile
 from common.errors import Overloaded
 from tests.support.scripted_server import ScriptedServer
 
 Lepton = Callable[..., Result]
-
-
-def _sample(**changes: object) -> Sample:
-    values: dict[str, object] = {
-        "began_s": 0.0,
-        "ended_s": 1.1,
-        "first_s": 0.1,
-        "gaps_s": (0.1, 0.3),
-        "prompt_tokens": 5,
-        "completion_tokens": 11,
-        **changes,
-    }
-    return Sample(**values)  # type: ignore[arg-type]
-
-
-def test_definitions() -> None:
-    samples = [
-        _sample(),
-        _sample(first_s=0.3, completion_tokens=1, gaps_s=()),
-        _sample(error="QUEUE_FULL", first_s=None, completion_tokens=0),
-    ]
-    report = make_report(samples, concurrency=2, took_s=4.0)
-    assert (report.requests, report.failed, report.errors) == (3, 1, {"QUEUE_FULL": 1})
-    assert report.tokens_per_s == 3.0
-    assert report.requests_per_s == 0.5
-    assert report.ttft_ms is not None
-    assert report.ttft_ms.median == pytest.approx(200)
-    assert report.tpot_ms is not None
-    assert report.tpot_ms.median == pytest.approx(100)  # (1.1 - 0.1) / 10; the other has one token
-    assert report.itl_ms is not None
-    assert (report.itl_ms.median, report.itl_ms.p99) == pytest.approx((200, 298))
-
-
-def test_a_run_in_which_all_failed_has_no_numbers() -> None:
-    report = make_report([_sample(error="X")], concurrency=1, took_s=1.0)
-    assert (report.ttft_ms, report.itl_ms, report.tokens_per_s) == (None, None, 0.0)
-
-
-@pytest.mark.parametrize(("share", "value"), [(0, 1.0), (0.5, 2.5), (0.99, 3.97), (1, 4.0)])
-def test_percentiles_interpolate(share: float, value: float) -> None:
-    assert percentile([1.0, 2.0, 3.0, 4.0], share) == pytest.approx(value)
 
 
 def test_it_sends_what_it_says(lepton: Lepton, server: ScriptedServer) -> None:
@@ -64,7 +23,7 @@ def test_it_sends_what_it_says(lepton: Lepton, server: ScriptedServer) -> None:
     assert (one["concurrency"], one["requests"], one["failed"]) == (1, 6, 0)
     assert (three["concurrency"], three["completion_tokens"]) == (3, 24)
     assert one["ttft_ms"]["p99"] > 0
-    assert len(server.requests) == 12
+    assert len(server.requests) == 12 + 4  # four warm up and are not counted
 
 
 def test_a_failed_request_is_counted_and_ends_it_with_1(
@@ -74,6 +33,90 @@ def test_a_failed_request_is_counted_and_ends_it_with_1(
     done = lepton("bench", "-a", server.address, "-c", "2", "-r", "4")
     assert done.exit_code == 1
     assert "4 of 4 failed: QUEUE_FULL" in done.stderr
+
+
+def test_the_open_loop_sends_by_plan_and_says_both_latencies(
+    lepton: Lepton, server: ScriptedServer
+) -> None:
+    done = lepton("bench", "-a", server.address, "--rate", "500,1000", "-r", "8", "--json")
+    assert done.exit_code == 0, done.output
+    slow, fast = json.loads(done.stdout)["reports"]
+    assert (slow["rate"], fast["rate"], slow["concurrency"]) == (500.0, 1000.0, None)
+    assert slow["requests"] == 8
+    assert slow["late_ms"]["median"] >= 0
+    assert slow["ttft_ms"]["mean"] == pytest.approx(
+        slow["ttft_from_sending_ms"]["mean"] + slow["late_ms"]["mean"]
+    )
+
+
+def test_prompts_and_answers_of_drawn_lengths(lepton: Lepton, server: ScriptedServer) -> None:
+    done = lepton(
+        *("bench", "-a", server.address, "-c", "2", "-r", "10", "--warmup", "0", "--seed", "3"),
+        *("--prompt-tokens", "uniform:3-9", "--shared-prefix-tokens", "16", "--prefix-groups", "2"),
+        *("--output-tokens", "uniform:5-7"),
+    )
+    assert done.exit_code == 0, done.output
+    prompts = [list(request.token_ids.ids) for request in server.requests]
+    assert len({tuple(ids[:16]) for ids in prompts}) == 2
+    assert {len(ids) for ids in prompts} <= set(range(19, 26))
+    assert {request.stop.max_tokens for request in server.requests} <= {5, 6, 7}
+    assert all(request.stop.ignore_eos for request in server.requests)
+
+
+def test_clients_that_go_away_are_no_failures(lepton: Lepton, server: ScriptedServer) -> None:
+    server.words = tuple("abcdefghijkl")
+    arguments = ("bench", "-a", server.address, "-c", "2", "-r", "6", "--json")
+    done = lepton(*arguments, "--cancel-share", "1", "--slo", "ttft=10s")
+    assert done.exit_code == 0, done.output
+    (report,) = json.loads(done.stdout)["reports"]
+    assert (report["cancelled"], report["failed"], report["goodput"]) == (6, 0, 0.0)
+    assert 6 <= report["completion_tokens"] <= 6 * 8
+    assert report["tpot_ms"] is None
+
+
+def test_the_page_stands_alone(lepton: Lepton, server: ScriptedServer, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    done = lepton(
+        *("bench", "-a", server.address, "-c", "1,2", "-r", "4", "--report", str(page)),
+        *("--slo", "ttft=10s,tpot=1s"),
+    )
+    assert done.exit_code == 0, done.output
+    text = page.read_text("utf-8")
+    ElementTree.fromstring(text.removeprefix("<!DOCTYPE html>"))  # noqa: S314 - we wrote it
+    assert "<script" not in text
+    assert "url(" not in text
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+    assert "goodput/s at ttft=10000ms,tpot=1000ms" in text
+    assert "prefers-color-scheme:dark" in text
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_anything_is_sent(
+    lepton: Lepton, server: ScriptedServer, tmp_path: Path
+) -> None:
+    done = lepton("bench", "-a", server.address, "--report", str(tmp_path / "no" / "r.html"))
+    assert done.exit_code == 1
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        *(("rate", text) for text in ("0", "-1", "x", "1,,2", "inf", "nan")),
+        *(("prompt-tokens", text) for text in ("0", "uniform:9-3", "normal:3", "lognormal:9,99")),
+        ("output-tokens", "uniform:0-3"),
+        *(("slo", text) for text in ("ttft", "ttft=5", "itl=5ms", "ttft=1ms,,")),
+    ],
+)
+def test_what_cannot_be_understood_is_refused_with_its_name(
+    lepton: Lepton, option: str, text: str
+) -> None:
+    done = lepton("bench", f"--{option}={text}", "--json")
+    assert done.exit_code == 2, done.output
+    assert json.loads(done.stdout)["error"]["field"] == option
+
+
+def test_a_shared_beginning_needs_a_length_of_the_rest(lepton: Lepton) -> None:
+    assert lepton("bench", "--shared-prefix-tokens", "8").exit_code == 2
 
 
 @pytest.mark.parametrize("text", ["", "0", "a", "1,,2", "-3"])

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from loadtest.engines.__main__ import main
 from loadtest.engines.api import random_prompts, window_rate
-from loadtest.engines.contest import Contestant, Figure, Measure, Plan, run_contest
-from loadtest.engines.report import ratios
-from tests.support.tiny_models import TINY_LLAMA, TINY_QWEN2
+from loadtest.engines.contest import Contestant, Plan, run_contest
+from loadtest.engines.exactness import Reference
+from loadtest.engines.result import Measure, Result
+from tests.support.tiny_models import (
+    TINY_LLAMA,
+    TINY_LLAMA_INT4,
+    TINY_QWEN2,
+    golden_cases,
+    load_tiny,
+    make_sequence,
+    prefill,
+)
 
 DECODE, PREFILL = Measure("decode", 2), Measure("prefill", 16)
 PLAN = Plan(
@@ -26,7 +40,7 @@ def test_the_rate_counts_only_while_all_streams_decode() -> None:
     found = window_rate([early, late])
     # From 2 to 4: two tokens of the first stream, four of the second.
     assert found.tokens_per_s == 3.0
-    assert (found.streams, found.step_ms, found.step_ms_p99) == (2, 500.0, 1000.0)
+    assert (found.streams, found.itl_ms, found.itl_ms_p99) == (2, 500.0, 1000.0)
 
 
 def test_streams_that_never_met_have_no_rate() -> None:
@@ -42,19 +56,10 @@ def test_prompts_are_the_same_for_everybody_and_share_no_beginning() -> None:
     assert all(10 <= token < 300 for prompt in prompts for token in prompt)
 
 
-def figure(label: str, number: int, rate: float) -> Figure:
-    return Figure(label=label, measure=DECODE, round=number, tokens_per_s=rate, details={})
-
-
-def test_a_ratio_is_taken_within_one_round_and_to_the_best_other() -> None:
-    """The second round ran on a machine half as fast; the ratio does not care."""
-    figures = [
-        *(figure("ours", 1, 120.0), figure("a", 1, 100.0), figure("b", 1, 60.0)),
-        *(figure("ours", 2, 60.0), figure("a", 2, 30.0), figure("b", 2, 40.0)),
-    ]
-    assert ratios(figures, DECODE, "ours", ["a", "b"]) == [1.2, 1.5]
-    # Another form of ours is nobody whom we compete with.
-    assert ratios(figures, DECODE, "ours", ["b"]) == [2.0, 1.5]
+def _last_logits(runner: Any, prompt: list[int]) -> npt.NDArray[np.float32]:
+    (batch,) = prefill(make_sequence(prompt))
+    ((_, logits),) = runner.compute(batch)
+    return np.array(logits[0])
 
 
 def test_two_engines_take_turns() -> None:
@@ -73,6 +78,27 @@ def test_two_engines_take_turns() -> None:
     assert all(one.tokens_per_s > 0 for one in figures)
     assert facts["one"]["precision"] == "fp32, exact"
     assert facts["one"]["rss"] > 0
+    assert facts["one"]["weights_bytes"] > 0
+    steps = [one.details for one in figures if one.measure == DECODE]
+    assert all(one["step_ms"] > 0 and 0 < one["inside"] < 1 for one in steps)
+
+
+def test_the_error_is_that_of_the_logits(tmp_path: Path) -> None:
+    """The reference was computed in fp32 in one run; the last token by itself changes next to nothing, int4 a lot."""
+    cases = golden_cases("tiny-llama")[:4]
+    file = tmp_path / "reference.npz"
+    prompts = [case["prompt_ids"][:8] for case in cases if len(case["prompt_ids"]) >= 8]
+    runner = load_tiny(TINY_LLAMA).runner
+    logits = np.stack([_last_logits(runner, prompt) for prompt in prompts])
+    np.savez(file, prompts=np.array(prompts), logits=logits)
+    contestants = [
+        Contestant(label=folder.name, engine="lepton", model=folder)
+        for folder in (TINY_LLAMA, TINY_LLAMA_INT4)
+    ]
+    plan = replace(PLAN, measures=(), rounds=0)
+    _, facts = run_contest(contestants, plan, lambda _: None, Reference.read(file))
+    assert facts["fp32"]["logit_error"] < 1e-4
+    assert 0.01 < facts["int4"]["logit_error"] < 1.0
 
 
 def test_an_engine_that_cannot_start_ends_the_contest() -> None:
@@ -84,7 +110,11 @@ def test_an_engine_that_cannot_start_ends_the_contest() -> None:
         )
 
 
-def test_the_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_json_and_writes_the_page(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Ours\n<!-- begin engine -->\nold\n<!-- end engine -->\nkept\n", "utf-8")
     small = [
         "--mode",
         "exact",
@@ -108,7 +138,23 @@ def test_the_command_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
         "64",
         "--json",
     ]
-    assert main([*arguments, *small]) == 0
+    assert main([*arguments, *small, "--write", str(page)]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [one["measure"]["kind"] for one in found["figures"]] == ["decode", "prefill"]
-    assert found["engines"]["lepton, exact"]["threads"] == 1
+    assert found["facts"]["Lepton, exact"]["threads"] == 1
+    text = page.read_text("utf-8")
+    assert text.startswith("# Ours\n")
+    assert text.endswith("kept\n")
+    assert "old" not in text
+    assert "| streams | tokens/s | step, ms |" in text
+    plots = re.findall(r"!\[[^]]*\]\(([^)]*)\)", text)
+    assert plots == ["engine-decode.svg", "engine-prefill.svg"]
+    assert all((tmp_path / plot).is_file() for plot in plots)
+
+    # Tables and plots can be made again from what was kept, without measuring.
+    assert main(["--redo", str(tmp_path / "engine.json"), "--write", str(page)]) == 0
+    assert page.read_text("utf-8") == text
+    assert Result.read(tmp_path / "engine.json").measures == (
+        Measure("decode", 1),
+        Measure("prefill", 16),
+    )

@@ -1,0 +1,1 @@
+"""What stands between the engine and its users: router and gRPC, long prompts of others, beginnings computed again."""

@@ -1,0 +1,100 @@
+"""What the engine does to its users without any network: a long prompt among streams, a known beginning."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from cli.bench.spread import percentile
+from loadtest.engines.api import random_prompts
+from loadtest.engines.lepton import LeptonEngine, opened
+from loadtest.latency.row import Row
+
+__all__ = ["engine_rows"]
+
+VOCAB_SIZE: Final = 300
+"""Prompts use ids below it, which every model has."""
+STREAMS: Final = 8
+LONG: Final = 4000
+SHARED, NEW = 1000, 32
+TRIES: Final = 3
+
+
+def engine_rows(folder: Path, *, mode: str, threads: int, context_max: int) -> Iterator[Row]:
+    """Measures one after the other; `context_max` bounds the long prompt, too."""
+    long = min(LONG, context_max - 64)
+    with opened(
+        folder, mode, threads=threads, rows_max=STREAMS + 1, context_max=context_max
+    ) as engine:
+        yield _long_prompt(engine, long)
+    shared = min(SHARED, context_max // 2)
+    with opened(
+        folder, mode, threads=threads, rows_max=2, context_max=context_max, prefix_cache_mib=256
+    ) as engine:
+        yield _second_turn(engine, shared)
+
+
+def _long_prompt(engine: LeptonEngine, tokens: int) -> Row:
+    """Alternating, so that a drift of the machine touches both alike; the best of the tries counts for both."""
+    alone, beside = [], []
+    (long,) = random_prompts(1, tokens, vocab_size=VOCAB_SIZE, seed=9)
+    for number in range(TRIES):
+        alone.append(_gaps_p99(engine, None, seed=number))
+        beside.append(_gaps_p99(engine, long, seed=number))
+    return Row(
+        what=f"p99 ITL of {STREAMS} streams while one prompt of {tokens:,} tokens arrives, over the same without it",
+        value=min(beside) / min(alone),
+        unit="×",
+        at_most=2.0,
+        how=f"{min(beside):.1f} ms over {min(alone):.1f} ms",
+    )
+
+
+def _gaps_p99(engine: LeptonEngine, long: list[int] | None, *, seed: int) -> float:
+    """Milliseconds. With a long prompt only gaps while it is computed count: others would hide it."""
+    prompts = random_prompts(STREAMS, 32, vocab_size=VOCAB_SIZE, seed=seed)
+    num_tokens = 200
+
+    async def all_of_them() -> tuple[list[list[float]], float, float]:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        streams = [asyncio.ensure_future(engine.submit(prompt, num_tokens)) for prompt in prompts]
+        if long is None:
+            return list(await asyncio.gather(*streams)), begun, float("inf")
+        first = engine.submit(prompts[0][:8], 24)  # by then all of them decode
+        await first
+        arrived = loop.time()
+        (first_token, *_) = await engine.submit(long, 1)
+        return list(await asyncio.gather(*streams)), arrived, first_token
+
+    times, begin, end = engine.run(all_of_them())
+    begin = max(begin, *(stream[0] for stream in times))
+    gaps = sorted(
+        after - before
+        for stream in times
+        for before, after in itertools.pairwise(stream)
+        if before >= begin and after <= end
+    )
+    if not gaps:
+        raise RuntimeError("the streams had ended before the long prompt came")
+    return 1e3 * percentile(gaps, 0.99)
+
+
+def _second_turn(engine: LeptonEngine, shared: int) -> Row:
+    """The same engine and length: once with a beginning that nobody has sent, once with one that it knows."""
+    cold, warm = [], []
+    for number in range(TRIES):
+        (begin,) = random_prompts(1, shared, vocab_size=VOCAB_SIZE, seed=number)
+        first, second = random_prompts(2, NEW, vocab_size=VOCAB_SIZE, seed=number)
+        cold.append(engine.prefill(begin + first))
+        warm.append(engine.prefill(begin + second))
+    return Row(
+        what=f"time to first token of a second turn ({shared:,} shared tokens, {NEW} new), over the cold one",
+        value=min(warm) / min(cold),
+        unit="×",
+        at_most=0.1,
+        how=f"{1e3 * min(warm):.1f} ms over {1e3 * min(cold):.1f} ms",
+    )
