@@ -37,7 +37,7 @@ class Table:
             padding=(0, 2, 0, 0),
         )
         for index, name in enumerate(self.head):
-            table.add_column(name, justify="right" if index else "left", no_wrap=index > 0)
+            table.add_column(name, justify="right" if index else "left", overflow="fold")
         for row in self.rows:
             table.add_row(*(_styled(cell) for cell in row))
         return table

@@ -28,7 +28,7 @@ TEXT_CSS: Final = (
     ".p{fill:var(--paper)}"
 )
 _WIDTH: Final = 640
-_LEFT, _RIGHT, _BOTTOM = 62, 16, 46
+_LEFT, _RIGHT, _BOTTOM = 74, 16, 46
 _LEGEND_LINE: Final = 18
 _LETTER: Final = 6.6
 """Mean width of a letter at 12 px; legends are laid out without a browser."""
@@ -72,7 +72,7 @@ class Frame:
         parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height:g}" role="img" '
             f'aria-label="{escape(self.title)}"><rect class="p" width="{_WIDTH}" height="{height:g}"/>',
-            f'<text class="t" x="{self.left - 46:g}" y="22">{escape(self.title)}</text>',
+            f'<text class="t" x="{self.left - 58:g}" y="22">{escape(self.title)}</text>',
             *self._legend(),
             *self._grid(x, y, x_names),
             inside,
@@ -111,11 +111,11 @@ class Frame:
     def _places(self) -> list[tuple[float, int]]:
         """Pixel and row of each entry of the legend."""
         places: list[tuple[float, int]] = []
-        at, row = self.left - 46, 0
+        at, row = self.left - 58, 0
         for name in self.names if len(self.names) > 1 else ():
             width = 17 + _LETTER * len(name) + 14
             if at > self.left and at + width > self.right:
-                at, row = self.left - 46, row + 1
+                at, row = self.left - 58, row + 1
             places.append((at, row))
             at += width
         return places

@@ -26,6 +26,8 @@ class Line:
     """Lowest and highest y of each point, drawn as a bar through it."""
     steps: bool = False
     """Each value holds until the next."""
+    dashed: bool = False
+    """To tell two kinds of series apart."""
 
 
 def line_chart(
@@ -69,7 +71,10 @@ def _line(line: Line, stroke: str, x: Scale, y: Scale) -> str:
         else:
             path.append(f"L{at_x:.1f} {at_y:.1f}")
         before = point
-    parts = [f'<path d="{"".join(path)}" style="fill:none;stroke:{stroke};stroke-width:2"/>']
+    dashes = ";stroke-dasharray:7 4" if line.dashed else ""
+    parts = [
+        f'<path d="{"".join(path)}" style="fill:none;stroke:{stroke};stroke-width:2{dashes}"/>'
+    ]
     parts += [
         f'<path d="M{x.at(at):.1f} {y.at(low):.1f}V{y.at(high):.1f}" '
         f'style="stroke:{stroke};stroke-width:5;opacity:.3"/>'

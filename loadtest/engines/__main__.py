@@ -21,11 +21,14 @@ from loadtest.engines.contest import Contestant, Plan, run_contest
 from loadtest.engines.exactness import Reference
 from loadtest.engines.figures import page_part
 from loadtest.engines.registry import ENGINES
-from loadtest.engines.report import engine_tables, memory_table, peer_tables
+from loadtest.engines.report import tables
 from loadtest.engines.result import Measure, Result
 from loadtest.page import replace_part
 
 __all__ = ["main"]
+
+FILE_WIDTH = 200
+"""Columns of tables that go into a file or a pipe."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,8 +100,9 @@ def _measure(wish: argparse.Namespace) -> Result:
 
 def _print(result: Result) -> None:
     console = Console()
-    tables = peer_tables(result) if result.others else engine_tables(result)
-    for table in (*tables, memory_table(result)):
+    if not console.is_terminal:
+        console = Console(width=FILE_WIDTH)
+    for table in tables(result):
         console.print(table.rich())
         console.print()
 

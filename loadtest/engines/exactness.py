@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 __all__ = ["SIMILAR", "Reference", "compete_with", "logit_error"]
 
-SIMILAR: Final = 1.5
+SIMILAR: Final = 2.0
 """Two rows compete when neither error is more than that many times the other."""
 
 

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from cli.plot.bars import Bars, bar_chart
 from cli.plot.frame import document
 from cli.plot.lines import Line, line_chart
-from loadtest.engines.report import engine_tables, memory_table, peer_tables, rule
+from loadtest.engines.report import errors_of, groups, rule, tables
 from loadtest.engines.result import Measure, Result
 
 __all__ = ["page_part", "write_plots"]
+
+LINE_POINTS_MIN = 3
 
 
 def page_part(result: Result, page: Path, data: Path) -> str:
     """Markdown for `page`: machine, method, tables, plots. Plots and figures are written beside `data`."""
     plots = write_plots(result, data)
-    tables = [*peer_tables(result), memory_table(result)] if result.others else []
-    tables += engine_tables(result)
-    if not result.others:
-        tables.append(memory_table(result))
     facts = {**result.machine, "threads of each engine": str(result.plan["threads"])}
     parts = [
         f"{result.title}. " + "; ".join(f"{name}: {value}" for name, value in facts.items()) + ".",
         _method(result),
         *([rule(result)] if result.others else []),
         "\n".join(f"![{plot.stem}]({_relative(plot, page)})" for plot in plots),
-        *(table.markdown() for table in tables),
+        *(table.markdown() for table in tables(result)),
         _versions(result),
         f"All figures: [{data.name}]({_relative(data, page)}).",
     ]
@@ -37,12 +36,14 @@ def page_part(result: Result, page: Path, data: Path) -> str:
 def write_plots(result: Result, data: Path) -> list[Path]:
     """SVG files named after `data`, beside it."""
     data.parent.mkdir(parents=True, exist_ok=True)
-    charts = {
-        kind: _rates(result, measures, kind)
-        for kind in ("decode", "prefill")
-        if (measures := [m for m in result.measures if m.kind == kind])
-    }
-    if result.others and any(result.competitors(label) for label in result.ours):
+    charts: dict[str, str] = {}
+    found = groups(result)
+    for number, labels in enumerate(((*ours, *others) for ours, others in found), start=1):
+        for kind in ("decode", "prefill"):
+            if measures := [m for m in result.measures if m.kind == kind]:
+                name = kind if len(found) == 1 else f"{kind}-{number}"
+                charts[name] = _rates(result, measures, labels, kind)
+    if any(result.competitors(label) for label in result.ours):
         charts["ratios"] = _ratios(result)
     files = []
     for name, chart in charts.items():
@@ -52,25 +53,34 @@ def write_plots(result: Result, data: Path) -> list[Path]:
     return files
 
 
-def _rates(result: Result, measures: list[Measure], kind: str) -> str:
-    sizes = [measure.size for measure in measures]
+def _rates(result: Result, measures: list[Measure], labels: Sequence[str], kind: str) -> str:
+    """Lines where there are enough sizes for a line, else bars."""
+    what = {"decode": ("Decoding", "streams"), "prefill": ("Prompts", "tokens of the prompt")}[kind]
+    said = {
+        "title": f"{what[0]}, tokens/s{errors_of(result, labels)} (bar: least to most)",
+        "x_label": what[1],
+        "y_label": "tokens/s",
+    }
+    if len(measures) < LINE_POINTS_MIN:
+        bars = [
+            Bars(
+                name=label,
+                values=[result.rate(label, measure) for measure in measures],
+                spread=[result.range(label, measure) for measure in measures],
+            )
+            for label in labels
+        ]
+        return bar_chart([f"{measure.size:,}" for measure in measures], bars, **said)
     lines = [
         Line(
             name=label,
             points=[(measure.size, result.rate(label, measure)) for measure in measures],
             spread=[result.range(label, measure) for measure in measures],
+            dashed=label in result.others,
         )
-        for label in (*result.ours, *result.others)
+        for label in labels
     ]
-    what = {"decode": ("Decoding", "streams"), "prefill": ("Prompts", "tokens of the prompt")}[kind]
-    return line_chart(
-        lines,
-        title=f"{what[0]}, tokens per second (median; bar: least to most)",
-        x_label=what[1],
-        y_label="tokens/s",
-        x_ticks=sizes,
-        x_log=True,
-    )
+    return line_chart(lines, x_ticks=[measure.size for measure in measures], x_log=True, **said)
 
 
 def _ratios(result: Result) -> str:

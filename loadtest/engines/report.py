@@ -8,28 +8,76 @@ from loadtest.engines.exactness import SIMILAR
 from loadtest.engines.result import Measure, Result
 from loadtest.table import Table
 
-__all__ = ["engine_tables", "memory_table", "peer_tables", "rule"]
+__all__ = [
+    "engine_tables",
+    "groups",
+    "memory_table",
+    "peer_tables",
+    "rule",
+    "step_tables",
+    "tables",
+]
 
 MIB = 1 << 20
 
 
+def tables(result: Result) -> list[Table]:
+    """Everything worth a table, most wanted first."""
+    if result.others:
+        return [*peer_tables(result), *step_tables(result), memory_table(result)]
+    return [*engine_tables(result), memory_table(result)]
+
+
 def peer_tables(result: Result) -> list[Table]:
     """Who is how fast: a table for each group of rows that compete with one another, and the ratios below it."""
-    tables = []
-    for ours, others in _groups(result):
-        tables.append(_rates(result, ours, others, title=_group_title(result, ours, others)))
+    found = []
+    for ours, others in groups(result):
+        found.append(
+            _rates(
+                result,
+                ours,
+                others,
+                title="Tokens per second" + errors_of(result, (*ours, *others)),
+            )
+        )
         if others:
-            tables.append(_standings(result, ours))
-    met = {other for _, others in _groups(result) for other in others}
+            found.append(_standings(result, ours))
+    met = {other for _, others in groups(result) for other in others}
     if alone := [other for other in result.others if other not in met]:
         title = "Shown, not competing: no row of ours has a similar error"
-        tables.append(_rates(result, (), alone, title=title))
-    return tables
+        found.append(_rates(result, (), alone, title=title))
+    return found
 
 
 def engine_tables(result: Result) -> list[Table]:
     """Our rows in detail: what a step takes and where, and how long prompts take."""
     return [table for label in result.ours for table in _details(result, label)]
+
+
+def step_tables(result: Result) -> list[Table]:
+    """Beside others: how even the tokens of one stream come, and of ours what a step takes."""
+    decode = [measure for measure in result.measures if measure.kind == "decode"]
+    if not decode:
+        return []
+    gaps, steps = [], []
+    for label in (*result.ours, *result.others):
+        pairs = [
+            [_number(result.detail(label, m, name)) for name in ("itl_ms", "itl_ms_p99")]
+            for m in decode
+        ]
+        gaps.append([label, *(" / ".join(pair) for pair in pairs)])
+    for label in result.ours:
+        cells = []
+        for measure in decode:
+            inside = result.detail(label, measure, "inside")
+            share = "–" if inside is None else f"{100 * (1 - inside):.1f} %"
+            cells.append(f"{_number(result.detail(label, measure, 'step_ms'))} ({share})")
+        steps.append([label, *cells])
+    heads = ("engine", *_heads(decode))
+    return [
+        Table(title="Time between two tokens of one stream, ms, p50 / p99", head=heads, rows=gaps),
+        Table(title="Time per step, ms, and Python's share of it", head=heads, rows=steps),
+    ]
 
 
 def memory_table(result: Result) -> Table:
@@ -58,7 +106,7 @@ def memory_table(result: Result) -> Table:
     )  # fmt: skip
 
 
-def _groups(result: Result) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+def groups(result: Result) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
     """Ours that compete with the same others, and these."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for label in result.ours:
@@ -66,11 +114,10 @@ def _groups(result: Result) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
     return [(tuple(ours), others) for others, ours in groups.items()]
 
 
-def _group_title(result: Result, ours: Sequence[str], others: Sequence[str]) -> str:
-    errors = [error for one in (*ours, *others) if (error := result.error(one)) is not None]
-    if not errors:
-        return "Tokens per second"
-    return f"Tokens per second, logit errors {min(errors):.3f} to {max(errors):.3f}"
+def errors_of(result: Result, labels: Sequence[str]) -> str:
+    """The range of their errors for a title; empty when nothing was measured."""
+    errors = [error for one in labels if (error := result.error(one)) is not None]
+    return f", logit errors {min(errors):.3f} to {max(errors):.3f}" if errors else ""
 
 
 def _rates(result: Result, ours: Sequence[str], others: Sequence[str], *, title: str) -> Table:
@@ -102,7 +149,7 @@ def _standings(result: Result, ours: Sequence[str]) -> Table:
 def _details(result: Result, label: str) -> list[Table]:
     decode = [measure for measure in result.measures if measure.kind == "decode"]
     prefill = [measure for measure in result.measures if measure.kind == "prefill"]
-    tables = []
+    found = []
     if decode:
         rows = []
         for measure in decode:
@@ -118,7 +165,7 @@ def _details(result: Result, label: str) -> list[Table]:
                     "–" if inside is None else f"{100 * (1 - inside):.1f} %",
                 ]
             )
-        tables.append(
+        found.append(
             Table(
                 title=f"{label}: decoding",
                 head=("streams", "tokens/s", "step, ms", "ITL p50, ms", "ITL p99, ms",
@@ -127,7 +174,7 @@ def _details(result: Result, label: str) -> list[Table]:
             )
         )  # fmt: skip
     if prefill:
-        tables.append(
+        found.append(
             Table(
                 title=f"{label}: prompts",
                 head=("tokens", "tokens/s", "to the first token, ms"),
@@ -141,7 +188,7 @@ def _details(result: Result, label: str) -> list[Table]:
                 ],
             )
         )
-    return tables
+    return found
 
 
 def rule(result: Result) -> str:

@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if wish.json:
         json.dump({"facts": facts, "rows": [asdict(one) for one in rows]}, sys.stdout, indent=1)
     else:
-        Console(width=max(160, Console().width)).print(table.rich())
+        Console().print(table.rich())
     return 0
 
 

@@ -119,10 +119,10 @@ async def _through_cluster(folder: Path) -> dict[str, Any]:
                 raise RuntimeError("the cluster left no state file")
             pids = {one.name: one.pid for one in cluster.processes if one.pid is not None}
             names = {"router": pids["router"], "worker": pids["w1"]}
-            await _bench(address, streams=STREAMS, requests=STREAMS)  # warms up
-            one = await _bench(address, streams=1, requests=FIRST_TOKENS)
+            await _bench(address, streams=STREAMS, requests=STREAMS, tokens=TOKENS // 4)  # warms up
+            one = await _bench(address, streams=1, requests=FIRST_TOKENS, tokens=2)
             before = {name: cpu_s(pid) for name, pid in names.items()}
-            many = await _bench(address, streams=STREAMS, requests=STREAMS * ROUNDS)
+            many = await _bench(address, streams=STREAMS, requests=STREAMS * ROUNDS, tokens=TOKENS)
             used = {name: cpu_s(pid) - before[name] for name, pid in names.items()}
             rss = rss_bytes(names["worker"])
     report = many["reports"][0]
@@ -137,12 +137,12 @@ async def _through_cluster(folder: Path) -> dict[str, Any]:
     }
 
 
-async def _bench(address: str, *, streams: int, requests: int) -> dict[str, Any]:
+async def _bench(address: str, *, streams: int, requests: int, tokens: int) -> dict[str, Any]:
     """`lepton bench` in a process of its own."""
     client = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "cli.main", "bench", "--url", address, "--json"),
         *("--concurrency", str(streams), "--requests", str(requests), "--warmup", "0"),
-        *("--prompt-tokens", str(PROMPT), "--output-tokens", str(TOKENS)),
+        *("--prompt-tokens", str(PROMPT), "--output-tokens", str(tokens)),
         stdout=asyncio.subprocess.PIPE,
     )
     out, _ = await client.communicate()

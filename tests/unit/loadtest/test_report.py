@@ -51,8 +51,8 @@ def test_a_ratio_is_taken_within_one_round_and_to_the_best_that_competes() -> No
     assert standing.best == "a"
 
 
-def test_similar_means_neither_more_than_half_again_the_other() -> None:
-    errors = {"ours": 0.4, "above": 0.6, "beyond": 0.61, "below": 0.27, "under": 0.26, "none": None}
+def test_similar_means_neither_more_than_twice_the_other() -> None:
+    errors = {"ours": 0.4, "above": 0.8, "beyond": 0.81, "below": 0.2, "under": 0.19, "none": None}
     others = ("above", "beyond", "below", "under", "none")
     assert compete_with("ours", others, errors) == ("above", "below")
     assert compete_with("none", ("ours", "above"), errors) == ()
