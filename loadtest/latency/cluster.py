@@ -1,4 +1,4 @@
-"""What router and gRPC cost: the same streams through a cluster on this machine and on the engine alone."""
+"""What router and gRPC cost: the same streams through a cluster on this machine and on the engine alone, in turns."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -16,18 +17,18 @@ from typing import Any, Final
 
 from agent.state import StateDir
 from loadtest.engines.api import Facts, random_prompts
-from loadtest.engines.lepton import opened
+from loadtest.engines.lepton import LeptonEngine, opened
 from loadtest.latency.cpu import cpu_s, rss_bytes
 from loadtest.latency.row import Row
 from loadtest.spawn import own_cluster
 
 __all__ = ["cluster_rows"]
 
-STREAMS, PROMPT, TOKENS = 16, 64, 256
-ROUNDS: Final = 3
-"""Requests of each stream, one after the other."""
-FIRST_TOKENS: Final = 20
-"""Requests whose time to the first token is measured."""
+STREAMS, PROMPT, TOKENS = 16, 64, 192
+ROUNDS: Final = 4
+"""In each the engine goes first, then the cluster; ratios are taken within a round."""
+FIRST_TOKENS: Final = 10
+"""Requests of each round whose time to the first token is measured, one at a time."""
 MIB: Final = 1 << 20
 ROOM_MIB: Final = 150
 """What a process may take beside weights and keys and values: interpreter, libraries, buffers."""
@@ -35,39 +36,61 @@ VOCAB_SIZE: Final = 300
 """Prompts of the engine use ids below it, which every model has."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Round:
+    """Rates in tokens per second, times in seconds."""
+
+    engine_rate: float
+    engine_ttft_s: float
+    cluster_rate: float
+    cluster_ttft_s: float
+    cpu_s: dict[str, float]
+    """Router, worker and client, while the cluster's rate was measured."""
+
+    @property
+    def given_back_rate(self) -> float:
+        """The cluster's, had the client's work not taken its part of the machine."""
+        cores = len(os.sched_getaffinity(0))
+        took_s = STREAMS * TOKENS / self.cluster_rate
+        return STREAMS * TOKENS / (took_s - self.cpu_s["client"] / cores)
+
+
 def cluster_rows(folder: Path, *, mode: str, threads: int, context_max: int) -> Iterator[Row]:
-    """The engine first, then the cluster; both with `threads` threads and the same lengths."""
+    """Both with `threads` threads (all that the machine has: a worker takes them) and the same lengths."""
     context = min(context_max, 1024)
-    rate, ttft_s, facts = _engine_alone(folder, mode, threads, context)
     settings = {
         "LEPTON_WORKER_MODE": mode,
         "LEPTON_WORKER_CONTEXT_MAX": str(context),
         "LEPTON_WORKER_PREFIX_CACHE_MIB": "0",
     }
-    with _environment(settings):
-        found = asyncio.run(_through_cluster(folder))
-    tokens, wall = found["tokens"], found["wall_s"]
-    cluster_rate = tokens / wall
-    cores = len(os.sched_getaffinity(0))
-    # Without the client's own work the same would have taken that much less of the machine.
-    given_back = tokens / (wall - found["cpu"]["client"] / cores)
+    options = {"threads": threads, "rows_max": STREAMS, "context_max": context}
+    with _environment(settings), opened(folder, mode, **options) as engine:
+        rounds, rss = asyncio.run(_measure(folder, engine))
+        facts = engine.facts
+    ratios = [one.given_back_rate / one.engine_rate for one in rounds]
     yield Row(
         what=f"throughput at {STREAMS} streams through router and gRPC, the client's CPU added back, over the engine's "
         "own",
-        value=given_back / rate,
+        value=median(ratios),
         at_least=0.9,
-        how=f"{given_back:.0f} (as measured {cluster_rate:.0f}) over {rate:.0f} tokens/s",
+        how=f"{min(ratios):.2f}–{max(ratios):.2f}; {median(o.given_back_rate for o in rounds):.0f} (as measured "
+        f"{median(o.cluster_rate for o in rounds):.0f}) over {median(o.engine_rate for o in rounds):.0f} tokens/s",
     )
-    for name, seconds in found["cpu"].items():
-        yield Row(what=f"CPU per token, {name}", value=1e6 * seconds / tokens, unit="µs")
+    for name in rounds[0].cpu_s:
+        used = sum(one.cpu_s[name] for one in rounds)
+        yield Row(
+            what=f"CPU per token, {name}", value=1e6 * used / (ROUNDS * STREAMS * TOKENS), unit="µs"
+        )
+    above = [1e3 * (one.cluster_ttft_s - one.engine_ttft_s) for one in rounds]
     yield Row(
         what="time to first token of one stream, above the engine's own",
-        value=found["ttft_ms"] - 1e3 * ttft_s,
+        value=median(above),
         unit="ms",
         at_most=3.0,
-        how=f"{found['ttft_ms']:.2f} over {1e3 * ttft_s:.2f} ms, {PROMPT} tokens",
+        how=f"{min(above):.1f}–{max(above):.1f}; {1e3 * median(o.cluster_ttft_s for o in rounds):.1f} over "
+        f"{1e3 * median(o.engine_ttft_s for o in rounds):.1f} ms, {PROMPT} tokens",
     )
-    yield _memory(found["rss"], facts)
+    yield _memory(rss, facts)
 
 
 def _memory(rss: int, facts: Facts) -> Row:
@@ -85,60 +108,49 @@ def _memory(rss: int, facts: Facts) -> Row:
     )
 
 
-def _engine_alone(
-    folder: Path, mode: str, threads: int, context: int
-) -> tuple[float, float, Facts]:
-    """Tokens per second of the same closed loop, seconds to the first token of one stream (median), its facts."""
-    with opened(folder, mode, threads=threads, rows_max=STREAMS, context_max=context) as engine:
-        prompts = iter(random_prompts(STREAMS * ROUNDS, PROMPT, vocab_size=VOCAB_SIZE, seed=1))
-
-        async def caller() -> None:
-            for prompt in prompts:
-                await engine.submit(prompt, TOKENS)
-
-        async def closed_loop() -> None:
-            async with asyncio.TaskGroup() as tasks:
-                for _ in range(STREAMS):
-                    tasks.create_task(caller())
-
-        singles = random_prompts(FIRST_TOKENS, PROMPT, vocab_size=VOCAB_SIZE, seed=2)
-        ttft_s = median(engine.prefill(prompt) for prompt in singles)
-        began = time.perf_counter()
-        engine.run(closed_loop())
-        rate = STREAMS * ROUNDS * TOKENS / (time.perf_counter() - began)
-        return rate, ttft_s, engine.facts
-
-
-async def _through_cluster(folder: Path) -> dict[str, Any]:
-    """Tokens, seconds and CPU seconds per process at `STREAMS` streams, and the TTFT of one stream."""
+async def _measure(folder: Path, engine: LeptonEngine) -> tuple[list[_Round], int]:
+    """All rounds, and the worker's resident memory at the end, bytes."""
     with TemporaryDirectory(prefix="lepton-latency-") as state_folder:
         state = Path(state_folder)
         async with own_cluster(state, models=[f"m={folder}"], workers=1) as address:
             cluster = StateDir(state).read()
             if cluster is None:
                 raise RuntimeError("the cluster left no state file")
-            pids = {one.name: one.pid for one in cluster.processes if one.pid is not None}
-            names = {"router": pids["router"], "worker": pids["w1"]}
+            pid_of = {one.name: one.pid for one in cluster.processes if one.pid is not None}
+            pids = {"router": pid_of["router"], "worker": pid_of["w1"]}
             await _bench(address, streams=STREAMS, requests=STREAMS, tokens=TOKENS // 4)  # warms up
-            one = await _bench(address, streams=1, requests=FIRST_TOKENS, tokens=2)
-            before = {name: cpu_s(pid) for name, pid in names.items()}
-            many = await _bench(address, streams=STREAMS, requests=STREAMS * ROUNDS, tokens=TOKENS)
-            used = {name: cpu_s(pid) - before[name] for name, pid in names.items()}
-            rss = rss_bytes(names["worker"])
-    report = many["reports"][0]
-    if report["failed"] or one["reports"][0]["failed"]:
-        raise RuntimeError(f"requests failed: {report['errors'] or one['reports'][0]['errors']}")
-    return {
-        "tokens": report["completion_tokens"],
-        "wall_s": report["duration_s"],
-        "cpu": {**used, "client": report["client_cpu_s"]},
-        "ttft_ms": one["reports"][0]["ttft_ms"]["median"],
-        "rss": rss,
-    }
+            rounds = [await _round(number, address, pids, engine) for number in range(ROUNDS)]
+            return rounds, rss_bytes(pids["worker"])
+
+
+async def _round(number: int, address: str, pids: dict[str, int], engine: LeptonEngine) -> _Round:
+    # The engine has an event loop of its own; while it works, ours rests.
+    engine_rate, engine_ttft_s = await asyncio.to_thread(_engine_alone, engine, number)
+    one = await _bench(address, streams=1, requests=FIRST_TOKENS, tokens=2)
+    before = {name: cpu_s(pid) for name, pid in pids.items()}
+    many = await _bench(address, streams=STREAMS, requests=STREAMS, tokens=TOKENS)
+    used = {name: cpu_s(pid) - before[name] for name, pid in pids.items()}
+    return _Round(
+        engine_rate=engine_rate,
+        engine_ttft_s=engine_ttft_s,
+        cluster_rate=many["tokens_per_s"],
+        cluster_ttft_s=one["ttft_ms"]["median"] / 1e3,
+        cpu_s={**used, "client": many["client_cpu_s"]},
+    )
+
+
+def _engine_alone(engine: LeptonEngine, number: int) -> tuple[float, float]:
+    """Tokens per second of all streams from handing them over to the last token; seconds to the first of one."""
+    singles = random_prompts(FIRST_TOKENS, PROMPT, vocab_size=VOCAB_SIZE, seed=number)
+    ttft_s = median(engine.prefill(prompt) for prompt in singles)
+    prompts = random_prompts(STREAMS, PROMPT, vocab_size=VOCAB_SIZE, seed=number)
+    began = time.perf_counter()
+    engine.complete(prompts, TOKENS)
+    return STREAMS * TOKENS / (time.perf_counter() - began), ttft_s
 
 
 async def _bench(address: str, *, streams: int, requests: int, tokens: int) -> dict[str, Any]:
-    """`lepton bench` in a process of its own."""
+    """The report of `lepton bench` in a process of its own. Raises RuntimeError when a request failed."""
     client = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "cli.main", "bench", "--url", address, "--json"),
         *("--concurrency", str(streams), "--requests", str(requests), "--warmup", "0"),
@@ -146,7 +158,12 @@ async def _bench(address: str, *, streams: int, requests: int, tokens: int) -> d
         stdout=asyncio.subprocess.PIPE,
     )
     out, _ = await client.communicate()
-    return dict(json.loads(out))
+    answer = json.loads(out)
+    if "error" in answer or client.returncode:
+        raise RuntimeError(
+            f"the load failed: {answer.get('error') or answer['reports'][0]['errors']}"
+        )
+    return dict(answer["reports"][0])
 
 
 @contextlib.contextmanager
