@@ -80,10 +80,19 @@ def _measure(wish: argparse.Namespace) -> Result:
         task = bar.add_task(
             "loading", total=(plan.rounds + 1) * len(plan.measures) * len(contestants)
         )
+
+        def on_progress(text: str) -> None:
+            bar.update(task, description=text, advance=1)
+            head = text.partition(",")[0]  # what all engines are measured in next
+            if not bar.console.is_terminal and head not in said:
+                said.add(head)
+                bar.console.print(f"{bar.tasks[0].elapsed or 0.0:5.0f} s  {head}", highlight=False)
+
+        said: set[str] = set()
         figures, facts = run_contest(
             contestants,
             plan,
-            lambda text: bar.update(task, description=text, advance=1),
+            on_progress,
             Reference.read(wish.reference) if wish.reference else None,
         )
     settings = ("rounds", "threads", "prompt_tokens", "tokens", "context_max")
