@@ -50,7 +50,7 @@ demo: $(READY) ## The same, but ends by itself: one answer, its trace, exit code
 	@$(BIN)/lepton up --workers 2 --demo $(if $(MODEL),--model $(MODEL))
 
 bench: $(READY) ## How fast the engine decodes and prefills, alone; into docs/performance.md (MODEL=DIR prints only)
-	@$(BIN)/python -m loadtest.engines --threads $$(nproc) --tokens 192 --context-max 1024 \
+	@$(BIN)/python -m loadtest.engines --portable --threads $$(nproc) --tokens 192 --context-max 1024 \
 	  --prompts 32,128,512,896 $(if $(MODEL),--model $(MODEL),--model models/demo --title "Demo model" \
 	  --save docs/figures/engine.json --write docs/performance.md) $(BENCH_FLAGS)
 

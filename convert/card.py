@@ -15,9 +15,9 @@ __all__ = ["FORMS", "write_card"]
 TEMPLATE: Final = Path(__file__).with_name("card.md.jinja")
 
 FORMS: Final = {
-    "stored": "ONNX Runtime, weights as stored",
-    "int8": "ONNX Runtime, weights as 8-bit integers",
-    "native": "Lepton's own operators",
+    "stored": "weights as stored",
+    "int8": "weights as 8-bit integers",
+    "native": "our own operators",
 }
 """Form of the weights (`worker.conversion.forms`) → for people."""
 

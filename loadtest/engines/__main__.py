@@ -53,10 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measure(wish: argparse.Namespace) -> Result:
     ours = [
-        Contestant(label=f"{label}, {mode}", engine=engine, model=model)
+        Contestant(label=label + suffix, engine=engine, model=model)
         for label, model in wish.model
-        for mode, engine in (("exact", "lepton"), ("fast", "lepton-fast"))
-        if wish.mode in (mode, "both")
+        for suffix, engine in (("", "lepton"), (", portable", "lepton-portable"))
+        if wish.portable or not suffix
     ]
     plan = Plan(
         measures=(
@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m loadtest.engines", description=__doc__)
     add = parser.add_argument
     add("--model", type=_labelled, action="append", default=[], help="[LABEL=]DIR; repeatable")
-    add("--mode", choices=("exact", "fast", "both"), default="both", help="of our engine")
+    add("--portable", action="store_true", help="each model on ONNX Runtime's own operators, too")
     add("--beside", type=_contestant, action="append", default=[], help="ENGINE=MODEL[@PYTHON]")
     add("--reference", type=Path, help="logits of the unquantised model (loadtest.peers.reference)")
     add("--streams", type=_numbers, default=[1, 2, 4, 8, 16, 32], help="1,2,4 …")

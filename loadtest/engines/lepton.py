@@ -29,8 +29,9 @@ from worker.runtime.artifacts import read_artifact
 from worker.runtime.fingerprint import precision_of
 from worker.runtime.mode import Mode
 from worker.runtime.model import load_model
+from worker.runtime.session import Kernels
 
-__all__ = ["FastLeptonEngine", "LeptonEngine", "opened"]
+__all__ = ["FastLeptonEngine", "LeptonEngine", "PortableLeptonEngine", "opened"]
 
 WAITING_TOKENS_MAX: Final = 1 << 20
 """Prompts of all streams arrive at once here."""
@@ -40,6 +41,7 @@ class LeptonEngine:
     """`loadtest.engines.api.Engine` on `EngineLoop`."""
 
     mode: Mode = "exact"
+    kernels: Kernels = "auto"
 
     def __init__(
         self,
@@ -61,13 +63,14 @@ class LeptonEngine:
             prefix_cache_mib=prefix_cache_mib,
             prefill_int8=True,
             mode=self.mode,
+            kernels=self.kernels,
         )
         self._runner = loaded.runner
         artifact = read_artifact(folder)
         self._facts = Facts(
             name="Lepton",
             version=f"onnxruntime {onnxruntime.__version__}",
-            precision=f"{precision_of(artifact.graph)}, {self.mode}",
+            precision=precision_of(artifact.graph),
             threads=threads,
             notes={"fingerprint": loaded.info.fingerprint},
             weights_bytes=weights_bytes(artifact.graph, loaded.info.fingerprint),
@@ -154,6 +157,12 @@ class FastLeptonEngine(LeptonEngine):
     """The same in the mode `fast`."""
 
     mode: Mode = "fast"
+
+
+class PortableLeptonEngine(FastLeptonEngine):
+    """On ONNX Runtime's own operators, as on processors that ours are not made for, in the mode that is faster."""
+
+    kernels: Kernels = "portable"
 
 
 @contextmanager

@@ -11,7 +11,7 @@ __all__ = ["ENGINES", "open_engine"]
 
 ENGINES: Final = {
     "lepton": ("loadtest.engines.lepton", "LeptonEngine"),
-    "lepton-fast": ("loadtest.engines.lepton", "FastLeptonEngine"),
+    "lepton-portable": ("loadtest.engines.lepton", "PortableLeptonEngine"),
     "onnxruntime-genai": ("loadtest.engines.genai", "GenaiEngine"),
     "openvino-genai": ("loadtest.engines.openvino", "OpenVinoEngine"),
     "llama.cpp": ("loadtest.engines.llamacpp", "LlamaCppEngine"),

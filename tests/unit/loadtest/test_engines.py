@@ -76,7 +76,7 @@ def test_two_engines_take_turns() -> None:
     ]
     assert len(figures) == 2 * 2 * 2
     assert all(one.tokens_per_s > 0 for one in figures)
-    assert facts["one"]["precision"] == "fp32, exact"
+    assert facts["one"]["precision"] == "fp32"
     assert facts["one"]["rss"] > 0
     assert facts["one"]["weights_bytes"] > 0
     steps = [one.details for one in figures if one.measure == DECODE]
@@ -116,8 +116,6 @@ def test_the_command_prints_json_and_writes_the_page(
     page = tmp_path / "page.md"
     page.write_text("# Ours\n<!-- begin engine -->\nold\n<!-- end engine -->\nkept\n", "utf-8")
     small = [
-        "--mode",
-        "exact",
         "--streams",
         "1",
         "--prompts",
@@ -141,7 +139,7 @@ def test_the_command_prints_json_and_writes_the_page(
     assert main([*arguments, *small, "--write", str(page)]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [one["measure"]["kind"] for one in found["figures"]] == ["decode", "prefill"]
-    assert found["facts"]["Lepton, exact"]["threads"] == 1
+    assert found["facts"]["Lepton"]["threads"] == 1
     text = page.read_text("utf-8")
     assert text.startswith("# Ours\n")
     assert text.endswith("kept\n")
