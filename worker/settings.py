@@ -52,6 +52,12 @@ class WorkerSettings(Section):
     """Most memory that keeps beginnings of prompts for requests that share them, MiB; 0 switches that off."""
     chunk_tokens_max: int = Field(default=512, ge=4)
     """Most prompt tokens in one step, over all prompts."""
+    chunk_stretch: float = Field(default=2.0, gt=1, le=1000)
+    """How many times as long as decoding alone a step may take because of prompts: what a long prompt costs the streams
+    beside it. Large values finish prompts sooner."""
+    chunk_patience_s: float = Field(default=0.5, gt=0, le=3600)
+    """How long a prompt may wait for its begin beside a free row, seconds; beyond it `chunk_stretch` grows in
+    proportion, up to `step_ms_max`."""
     step_ms_max: float = Field(default=100.0, gt=0, le=60_000)
     """Aim for the length of one step, milliseconds; cancellation, deadlines and liveness rest on it."""
     waiting_sequences_max: int = Field(default=256, ge=1)
@@ -103,5 +109,7 @@ class WorkerSettings(Section):
             chunk_tokens_max=self.chunk_tokens_max,
             chunk_tokens_min=min(smallest.chunk_tokens_min, self.chunk_tokens_max),
             chunk_tokens_first=min(smallest.chunk_tokens_first, self.chunk_tokens_max),
+            chunk_stretch=self.chunk_stretch,
+            chunk_patience_s=self.chunk_patience_s,
             step_ms_max=self.step_ms_max,
         )

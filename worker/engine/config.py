@@ -21,10 +21,16 @@ class EngineConfig:
     """How many times in a row a priority band may be passed over before it is served once."""
     chunk_tokens_max: int = 512
     """Most prompt tokens in one step, over all prompts."""
-    chunk_tokens_min: int = 32
+    chunk_tokens_min: int = 16
     """Prompt tokens that a step takes even when decoding alone is over `step_ms_max`, so that prompts always move."""
     chunk_tokens_first: int = 128
     """Most prompt tokens in a step while no speed has been measured yet."""
+    chunk_stretch: float = 2.0
+    """How many times as long as decoding alone a step may take because of prompts: what a long prompt costs the streams
+    beside it."""
+    chunk_patience_s: float = 0.5
+    """How long a prompt may wait for its begin beside a free slot, seconds; beyond it `chunk_stretch` grows in
+    proportion, up to `step_ms_max`."""
     step_ms_max: float = 100.0
     """Aim for the length of a step, milliseconds; aborts, deadlines and liveness rest on it."""
     retry_after_s_max: float = 30.0
@@ -45,7 +51,15 @@ class EngineConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; at least 1")
-        for name in ("step_ms_max", "retry_after_s_max", "step_late_s_max", "stop_s_max"):
+        if not self.chunk_stretch > 1:
+            raise ValueError(f"chunk_stretch is {self.chunk_stretch}; more than 1")
+        for name in (
+            "chunk_patience_s",
+            "step_ms_max",
+            "retry_after_s_max",
+            "step_late_s_max",
+            "stop_s_max",
+        ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; more than 0")
         if not CHUNK_TOKENS_MIN <= self.chunk_tokens_min <= self.chunk_tokens_max:

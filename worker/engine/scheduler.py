@@ -106,7 +106,7 @@ class Scheduler:
         """The work of the next step; None exactly when idle."""
         copies = self._slots.compact()
         decode = self._slots.decoding
-        budget = self._prefill_budget(len(decode))
+        budget = self._prefill_budget(len(decode), now)
 
         chunks: list[PrefillChunk] = []
         for sequence in self._slots.prefilling:
@@ -186,15 +186,27 @@ class Scheduler:
         self._queue.check_integrity()
         self._prefixes.check_integrity()
 
-    def _prefill_budget(self, num_decode_rows: int) -> int:
-        """Prompt tokens of this step: what the measured speed fits beside decoding into `step_ms_max`, in bounds."""
+    def _prefill_budget(self, num_decode_rows: int, now: float) -> int:
+        """Prompt tokens of this step: what the measured speed fits beside decoding, in bounds."""
         config = self._config
-        fits = self._meter.prefill_tokens(
-            step_s=config.step_ms_max / 1000, num_decode_rows=num_decode_rows
-        )
+        step_s = config.step_ms_max / 1000
+        if num_decode_rows:
+            step_s = min(
+                step_s, self._stretch(now) * self._meter.decode_s(num_decode_rows) or step_s
+            )
+        fits = self._meter.prefill_tokens(step_s=step_s, num_decode_rows=num_decode_rows)
         if fits is None:
             return config.chunk_tokens_first
         return min(max(fits, config.chunk_tokens_min), config.chunk_tokens_max)
+
+    def _stretch(self, now: float) -> float:
+        """How many times as long as decoding alone a step may take: more for each `chunk_patience_s` of a prompt that
+        has not begun although there is a slot for it.
+        """
+        config, waited_s = self._config, 0.0
+        if self._slots.num_free and (first := self._queue.peek()) is not None:
+            waited_s = now - first.arrived_at
+        return config.chunk_stretch * max(1.0, waited_s / config.chunk_patience_s)
 
     def _start(self, sequence: Sequence, now: float) -> list[BlockLoad]:
         """Gives a slot and, where the beginning of the prompt is known, the load that fills it."""

@@ -67,7 +67,9 @@ def test_no_room(waiting: Waiting, added: Waiting, speed: Speed, retry_after_s: 
         {"step_ms_max": float("nan")},
         {"chunk_tokens_min": 3},
         {"chunk_tokens_min": 600},
-        {"chunk_tokens_first": 16},
+        {"chunk_tokens_first": 8},
+        {"chunk_stretch": 1.0},
+        {"chunk_patience_s": 0.0},
         {"overtaken_max": 0},
     ],
 )

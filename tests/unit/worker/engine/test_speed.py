@@ -83,3 +83,32 @@ def test_chunks_settle_where_a_step_takes_step_ms_max(tokens_per_s: float) -> No
     assert config.chunk_tokens_first - 2 < chunks[0] <= config.chunk_tokens_first
     ideal = min(max(0.08 * tokens_per_s, config.chunk_tokens_min), config.chunk_tokens_max)
     assert chunks[-1] == pytest.approx(ideal, rel=0.1, abs=2)
+
+
+def test_a_long_prompt_stretches_the_steps_of_others_until_somebody_waits() -> None:
+    """Decoding takes 20 ms, prompts 1 ms a token: twice 20 ms leave room for 20 tokens, 100 ms for 80."""
+    config = EngineConfig(step_ms_max=100, chunk_stretch=2, chunk_patience_s=0.5)
+    runner = FakeRunner(num_slots=3, capacity=30_000)
+    scheduler, now = Scheduler(config, runner.layout), 0.0
+
+    def settle(steps: int) -> int:
+        """The prompt tokens of the last of so many steps."""
+        nonlocal now
+        for _ in range(steps):
+            batch = scheduler.schedule(now)
+            assert batch is not None
+            duration_s = batch.num_prefill_tokens / 1000 + (0.02 if batch.decode else 0)
+            now += duration_s
+            scheduler.observe(batch, duration_s)
+            scheduler.update(batch, runner.run(batch), now)
+        return batch.num_prefill_tokens
+
+    scheduler.add(make_sequence(1, stop=StopRule(max_tokens=1000)))
+    assert settle(10) == 0
+    scheduler.add(make_sequence(2, prompt_ids=(5,) * 21_000))
+    assert settle(40) == pytest.approx(20, abs=2)
+    waiting = make_sequence(3, prompt_ids=(6,) * 100)
+    waiting.arrived_at = now
+    scheduler.add(waiting)
+    assert settle(2) == pytest.approx(20, abs=2), "it has not waited long"
+    assert settle(80) == pytest.approx(80, abs=4)
