@@ -29,7 +29,12 @@ CONFIG = EngineConfig(
 class SchedulerMachine(RuleBasedStateMachine):
     @initialize(num_slots=st.integers(1, 4), num_blocks=st.sampled_from([0, 1, 2, 3, 8, 40]))
     def begin(self, num_slots: int, num_blocks: int) -> None:
-        self.runner = FakeRunner(num_slots=num_slots, capacity=CAPACITY, num_blocks=num_blocks)
+        self.runner = FakeRunner(
+            num_slots=num_slots,
+            capacity=CAPACITY,
+            num_blocks=num_blocks,
+            keeps_decoded=num_blocks % 2 == 1,
+        )
         self.scheduler = Scheduler(CONFIG, self.runner.layout)
         self.now = 0.0
         self.events: dict[Sequence, list[Event]] = {}

@@ -71,11 +71,17 @@ class FakeRunner:
         num_slots: int = 4,
         capacity: int = 64,
         num_blocks: int = 0,
+        keeps_decoded: bool = False,
         tokens: Callable[[Sequence, int], int] | None = None,
         step_s: Callable[[Batch], float] | None = None,
         clock: ManualClock | None = None,
     ) -> None:
-        self._layout = CacheLayout(num_slots=num_slots, capacity=capacity, num_blocks=num_blocks)
+        self._layout = CacheLayout(
+            num_slots=num_slots,
+            capacity=capacity,
+            num_blocks=num_blocks,
+            keeps_decoded=keeps_decoded,
+        )
         self._tokens = tokens or _fake_token_of
         """(sequence, position in the completion) → id."""
         self._step_s = step_s
@@ -148,6 +154,7 @@ class FakeRunner:
             self._follow(chunk)
         for sequence in batch.decode:
             self._compute(sequence, sequence.num_tokens - 1, (sequence.generated_ids[-1],))
+        self._save_decoded(batch)
         return [self._sample(sequence) for sequence in batch.drawing]
 
     def release(self, sequence: Sequence) -> None:
@@ -181,6 +188,14 @@ class FakeRunner:
             self._require(save.start % BLOCK_TOKENS == 0, f"{save} is not the place of a block")
             self._require(chunk.start < end <= chunk.end, f"{save} is not of {chunk}")
             self._blocks[save.block] = row[save.start : end]
+
+    def _save_decoded(self, batch: Batch) -> None:
+        self._require(self._layout.keeps_decoded or not batch.saves, "decoded tokens are not kept")
+        for sequence, save in ((row.sequence, row.save) for row in batch.saves):
+            row = self._rows[sequence.slot or 0]
+            self._require(sequence in batch.decode, f"{save} is of nobody who decodes")
+            self._require(save.start + BLOCK_TOKENS == len(row), f"{save} is not the end of a row")
+            self._blocks[save.block] = row[save.start :]
 
     def _follow(self, chunk: PrefillChunk) -> None:
         self._require(chunk.is_last or not chunk.followers, f"followers of a part: {chunk}")

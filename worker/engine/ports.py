@@ -18,6 +18,7 @@ __all__ = [
     "CacheLayout",
     "ModelRunner",
     "PrefillChunk",
+    "RowSave",
     "Sampled",
     "SlotCopy",
     "TopLogprob",
@@ -32,6 +33,8 @@ class CacheLayout:
     """Rows; most sequences at once."""
     capacity: int
     """Tokens per row."""
+    keeps_decoded: bool = False
+    """Whether a decoded token has the keys and values, to the bit, that a prompt gives it: then both may be shared."""
     num_blocks: int = 0
     """Blocks of `worker.engine.prefix.BLOCK_TOKENS` positions beside the rows, for beginnings that prompts share."""
 
@@ -61,6 +64,14 @@ class BlockSave:
     start: int
 
 
+@dataclass(frozen=True, slots=True)
+class RowSave:
+    """The same for a decoding sequence, after its token has been computed."""
+
+    sequence: Sequence
+    save: BlockSave
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrefillChunk:
     """Prompt positions [start, end) of a sequence, computed in one run into its slot."""
@@ -81,7 +92,7 @@ class PrefillChunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """The work of one step, in this order: copies (one after another), loads, prefill chunks, decode."""
+    """The work of one step, in this order: copies (one after another), loads, prefill chunks, decode, saves."""
 
     copies: tuple[SlotCopy, ...] = ()
     loads: tuple[BlockLoad, ...] = ()
@@ -95,6 +106,8 @@ class Batch:
     """
     decode: tuple[Sequence, ...] = ()
     """Sequences whose slots are 0, 1, …, len(decode) - 1, in that order."""
+    saves: tuple[RowSave, ...] = ()
+    """Of sequences in `decode`; only where `CacheLayout.keeps_decoded`."""
 
     @property
     def drawing(self) -> tuple[Sequence, ...]:

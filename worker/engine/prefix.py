@@ -11,9 +11,9 @@ the longest known beginning is found by walking along the keys. Callers with dif
       ^                  └──drop (the step failed)──┐
       └─────────────────────────────────────────────┘
 
-Of one chain the last block goes first: a use renews the blocks from the last to the first. Only blocks that came from
-prompts are kept, never decoded ones: a run of one token rounds differently (`worker.engine.chunking`), and who shares a
-beginning must get the same bits as who computes it.
+Of one chain the last block goes first: a use renews the blocks from the last to the first. Who shares a beginning must
+get the same bits as who computes it, so decoded tokens are kept only where they round as a prompt does
+(`CacheLayout.keeps_decoded`); then a conversation computes in each turn only what is new.
 """
 
 from __future__ import annotations
@@ -33,11 +33,14 @@ _REST_MIN: Final = 2
 _KEY_BYTES: Final = 16
 
 
-def block_keys(token_ids: SequenceOf[int], salt: bytes) -> tuple[bytes, ...]:
-    """One key for each full block of `token_ids`, in order; 16 bytes each (BLAKE2b)."""
-    key = hashlib.blake2b(salt, digest_size=_KEY_BYTES, person=b"lepton.prefix").digest()
-    keys = []
-    for start in range(0, len(token_ids) - BLOCK_TOKENS + 1, BLOCK_TOKENS):
+def block_keys(
+    token_ids: SequenceOf[int], salt: bytes, known: tuple[bytes, ...] = ()
+) -> tuple[bytes, ...]:
+    """One key for each full block of `token_ids`, in order; 16 bytes each (BLAKE2b). `known` are the first of them."""
+    root = hashlib.blake2b(salt, digest_size=_KEY_BYTES, person=b"lepton.prefix").digest()
+    key, keys = known[-1] if known else root, list(known)
+    first = len(known) * BLOCK_TOKENS
+    for start in range(first, len(token_ids) - BLOCK_TOKENS + 1, BLOCK_TOKENS):
         block = array("q", token_ids[start : start + BLOCK_TOKENS]).tobytes()
         key = hashlib.blake2b(key + block, digest_size=_KEY_BYTES).digest()
         keys.append(key)

@@ -26,6 +26,7 @@ from worker.engine.ports import (
     BlockSave,
     CacheLayout,
     PrefillChunk,
+    RowSave,
     Sampled,
 )
 from worker.engine.prefix import BLOCK_TOKENS, PrefixCache, block_keys, num_reusable
@@ -52,6 +53,7 @@ class Scheduler:
         self._queue = WaitingQueue(overtaken_max=config.overtaken_max)
         self._slots = SlotTable(layout)
         self._prefixes = PrefixCache(layout.num_blocks)
+        self._keeps_decoded = layout.keeps_decoded
         self._meter = SpeedMeter()
         self._started: list[Sequence] = []
         """Got a slot in the last `schedule`; their readers do not know yet."""
@@ -123,7 +125,13 @@ class Scheduler:
 
         if not decode and not chunks:
             return None
-        return Batch(copies=copies, loads=tuple(loads), prefill=tuple(chunks), decode=decode)
+        return Batch(
+            copies=copies,
+            loads=tuple(loads),
+            prefill=tuple(chunks),
+            decode=decode,
+            saves=self._decoded_saves(decode),
+        )
 
     def refuse_late(self, now: float) -> list[SequenceEvent]:
         """Ends those that the last `schedule` left waiting although they should have begun by now.
@@ -280,6 +288,22 @@ class Scheduler:
             block = self._prefixes.reserve(sequence.block_keys[index])
             if block is not None:
                 saves.append(BlockSave(block, index * BLOCK_TOKENS))
+        return tuple(saves)
+
+    def _decoded_saves(self, decode: tuple[Sequence, ...]) -> tuple[RowSave, ...]:
+        """The blocks that are complete with the tokens of this step and are not kept yet."""
+        if not (self._keeps_decoded and self._prefixes.num_blocks):
+            return ()
+        saves = []
+        for sequence in decode:
+            end = sequence.num_computed_tokens + 1
+            if end % BLOCK_TOKENS or sequence.salt is None:
+                continue
+            ids = (*sequence.prompt_ids, *sequence.generated_ids)[:end]
+            sequence.block_keys = block_keys(ids, sequence.salt, sequence.block_keys)
+            block = self._prefixes.reserve(sequence.block_keys[-1])
+            if block is not None:
+                saves.append(RowSave(sequence, BlockSave(block, end - BLOCK_TOKENS)))
         return tuple(saves)
 
     def _scheduled_events(self) -> list[SequenceEvent]:

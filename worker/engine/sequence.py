@@ -86,7 +86,8 @@ class Sequence:
     followers: list[Sequence] = field(default_factory=list, repr=False)
     """The other side of `leader`, by slot."""
     block_keys: tuple[bytes, ...] = ()
-    """Of the prompt's full blocks (`worker.engine.prefix`); empty while it waits and when it shares nothing."""
+    """Of its full blocks (`worker.engine.prefix`), as far as anybody asked; empty while it waits and when it shares
+    nothing."""
     generated_ids: list[int] = field(default_factory=list)
 
     @property

@@ -105,7 +105,10 @@ def load_model(
         num_layers=graph.num_layers, num_kv_heads=graph.num_kv_heads, head_size=graph.head_size
     )
     layout = CacheLayout(
-        num_slots=rows_max, capacity=capacity, num_blocks=(prefix_cache_mib << 20) // block
+        num_slots=rows_max,
+        capacity=capacity,
+        num_blocks=(prefix_cache_mib << 20) // block,
+        keeps_decoded=graph.is_native,
     )
     try:
         runner = OnnxRunner(graph, layout)

@@ -81,6 +81,8 @@ class PackedForward:
         for chunk in batch.prefill:
             for save in chunk.saves:
                 self._slab.save(slot_of(chunk.sequence), save.start, save.block)
+        for row in batch.saves:
+            self._slab.save(slot_of(row.sequence), row.save.start, row.save.block)
         drawn = len(batch.decode)
         for chunk in batch.prefill:
             if chunk.is_last:

@@ -18,8 +18,15 @@ CONFIG = EngineConfig(chunk_tokens_max=512, chunk_tokens_first=512)
 class Engine:
     """A scheduler and the strict fake runner, step by step."""
 
-    def __init__(self, *, num_slots: int = 4, num_blocks: int = 16) -> None:
-        self.runner = FakeRunner(num_slots=num_slots, capacity=200, num_blocks=num_blocks)
+    def __init__(
+        self, *, num_slots: int = 4, num_blocks: int = 16, keeps_decoded: bool = False
+    ) -> None:
+        self.runner = FakeRunner(
+            num_slots=num_slots,
+            capacity=200,
+            num_blocks=num_blocks,
+            keeps_decoded=keeps_decoded,
+        )
         self.scheduler = Scheduler(CONFIG, self.runner.layout)
         self.ids = iter(range(1000))
         self.told: dict[Sequence, int] = {}
@@ -76,6 +83,20 @@ def test_a_chat_goes_on_where_its_prompt_ended() -> None:
     first = engine.complete(SHARED, max_tokens=5)
     again = engine.complete((*SHARED, *first.generated_ids, *range(40)))
     assert engine.told[again] == 96
+
+
+def test_a_chat_goes_on_where_its_answer_ended_if_decoded_tokens_are_as_good() -> None:
+    engine = Engine(keeps_decoded=True)
+    first = engine.complete(SHARED, max_tokens=70)
+    assert engine.told[engine.complete((*SHARED, *first.generated_ids, 7, 8))] == 160
+    # Every choice of a request goes on from its own answer.
+    group = [engine.add(SHARED[:50], group=77, choice=choice, max_tokens=40) for choice in range(2)]
+    while not engine.scheduler.is_idle:
+        engine.step()
+    for sequence in group:
+        assert engine.told[engine.complete((*SHARED[:50], *sequence.generated_ids))] == 64
+    hidden = engine.complete(SHARED[:40], salt=None, max_tokens=40)
+    assert engine.told[engine.complete((*SHARED[:40], *hidden.generated_ids))] == 32
 
 
 def test_an_equal_prompt_computes_two_tokens_at_least() -> None:

@@ -312,6 +312,42 @@ async def test_a_known_beginning_changes_no_token_and_no_bit_of_a_logprob(form: 
     assert len(set(cached)) > 3, "beginnings of several lengths were found"
 
 
+@NEEDS_NATIVE
+@pytest.mark.parametrize("folder", [TINY_LLAMA, TINY_LLAMA_INT4], ids=["fp32", "int4"])
+async def test_a_second_turn_goes_on_from_decoded_tokens_without_a_bit_of_difference(
+    folder: Path,
+) -> None:
+    rng = random.Random(29)
+    plain = EngineLoop(load_tiny(folder, kernels="native").runner, CONFIG, SystemClock())
+    keeping = EngineLoop(
+        load_model(folder, name="tiny", threads=1, rows_max=6, prefix_cache_mib=4).runner,
+        CONFIG,
+        SystemClock(),
+    )
+    plain.start()
+    keeping.start()
+    try:
+        for kind in range(8):
+            first = replace(
+                make_request(rng, kind),
+                prompt_ids=tuple(rng.randrange(300) for _ in range(rng.randint(5, 60))),
+                stop=StopRule(max_tokens=90),
+                n=1,
+            )
+            answer = [token_id for token_id, _ in (await collect(keeping, first))[0]]
+            second = replace(
+                first, prompt_ids=(*first.prompt_ids, *answer, 7, 8, 9), stop=StopRule(max_tokens=9)
+            )
+            cached: list[int] = []
+            found = await collect(keeping, second, cached=cached)
+            known = len(first.prompt_ids) + len(answer) - 1  # the last token was never computed
+            assert cached == [known // 32 * 32]
+            assert found == await collect(plain, replace(second, salt=None))
+    finally:
+        await plain.stop()
+        await keeping.stop()
+
+
 async def test_choices_draw_from_one_prompt() -> None:
     """Each of them answers what transformers answers, and the prompt is computed once."""
     computed: list[int] = []
