@@ -28,6 +28,7 @@ __all__ = ["main"]
 
 FLAGS: Final[dict[str, object]] = {
     "threads": 1, "rows-max": 8, "prefix-cache-mib": 4, "waiting-sequences-max": 48,
+    "grammar-processes": 1,
 }  # fmt: skip
 """Small bounds: all of them are reached within the first rounds, and some calls are refused."""
 

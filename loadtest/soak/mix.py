@@ -9,7 +9,7 @@ from typing import Final
 from common.errors import Reason
 from lepton.v1 import inference_pb2, types_pb2
 
-__all__ = ["Wish", "random_wish"]
+__all__ = ["Wish", "constrained_wish", "random_wish"]
 
 _FULL: Final = frozenset({Reason.QUEUE_FULL, Reason.QUEUE_TIMEOUT})
 _WORDS: Final = (
@@ -29,6 +29,7 @@ _WORDS: Final = (
 _BEGINNINGS: Final = tuple(
     " ".join(f"{word} {at}" for at in range(12)) for word in ("once", "twice", "thrice")
 )
+_PATTERNS: Final = ("[a-z ]{1,20}", "(yes|no)", "[0-9]+")
 _ROLES: Final = (types_pb2.ROLE_USER, types_pb2.ROLE_ASSISTANT)
 
 
@@ -43,6 +44,21 @@ class Wish:
     may_fail: frozenset[Reason]
     """Reasons with which the call may end; empty: it must be answered."""
     must_fail: bool = False
+
+
+def constrained_wish() -> Wish:
+    """A call whose answer must follow a pattern."""
+    return Wish(
+        request=inference_pb2.GenerateRequest(
+            text="say yes",
+            sampling=types_pb2.SamplingParams(n=1),
+            stop=types_pb2.StopConditions(max_tokens=4),
+            constraint=types_pb2.Constraint(regex=_PATTERNS[0]),
+        ),
+        timeout_s=60.0,
+        cancel_after=None,
+        may_fail=frozenset(),
+    )
 
 
 def random_wish(rng: random.Random) -> Wish:
@@ -88,6 +104,8 @@ def _request(rng: random.Random) -> inference_pb2.GenerateRequest:
         request.output.logprobs = rng.randint(0, 5)
     if rng.random() < 0.1:
         request.service_level.queue_timeout_ms = rng.choice((0, 50, 1000))
+    if rng.random() < 0.1:
+        request.constraint.regex, request.stop.ignore_eos = rng.choice(_PATTERNS), False
     text = rng.choice((*_BEGINNINGS, "")) + " ".join(rng.choices(_WORDS, k=rng.randint(1, 6)))
     form = rng.randrange(3)
     if form == 0:
@@ -118,8 +136,9 @@ def _broken(rng: random.Random, request: inference_pb2.GenerateRequest) -> Wish:
         request.model = "nobody"
         reason = Reason.MODEL_NOT_FOUND
     else:
-        request.constraint.regex = "a+"
-        reason = Reason.CONSTRAINT_UNSUPPORTED
+        request.constraint.regex = "("
+        request.stop.ignore_eos = False
+        reason = Reason.GRAMMAR_INVALID
     return Wish(
         request=request,
         timeout_s=60.0,

@@ -18,7 +18,7 @@ from cli.client import Client
 from common.clock import Clock
 from common.errors import LeptonError
 from loadtest.soak.flat import Point
-from loadtest.soak.mix import Wish, random_wish
+from loadtest.soak.mix import Wish, constrained_wish, random_wish
 from loadtest.soak.process import ObservedWorker, Vitals
 
 __all__ = ["Soak", "run_rounds"]
@@ -55,6 +55,9 @@ async def run_rounds(
 ) -> Soak:
     """Rounds of `requests` calls by `callers` at once until `go_on` says no, or three promises are broken."""
     soak, rng, began = Soak(), random.Random(seed), clock.now()
+    async with Client(worker.address) as client:
+        await _call(client, constrained_wish(), soak)  # starts the process that tries constraints
+    soak.outcomes.clear()
     while go_on(soak) and len(soak.faults) < 3:
         await _round(worker.address, soak, rng, requests=requests, callers=callers)
         vitals = await _quiet(worker, soak, clock)
