@@ -60,6 +60,8 @@ class WorkerSettings(Section):
     proportion, up to `step_ms_max`."""
     step_ms_max: float = Field(default=100.0, gt=0, le=60_000)
     """Aim for the length of one step, milliseconds; cancellation, deadlines and liveness rest on it."""
+    rest_after_s: float = Field(default=10.0, gt=0, le=86_400)
+    """After so many seconds without work the memory of rows goes back to the system."""
     waiting_sequences_max: int = Field(default=256, ge=1)
     """Most sequences that wait for a row; beyond it requests are refused with QUEUE_FULL."""
     waiting_tokens_max: int = Field(default=131_072, ge=1)
@@ -112,4 +114,5 @@ class WorkerSettings(Section):
             chunk_stretch=self.chunk_stretch,
             chunk_patience_s=self.chunk_patience_s,
             step_ms_max=self.step_ms_max,
+            rest_after_s=self.rest_after_s,
         )

@@ -116,6 +116,9 @@ class _Teacher:
     def run(self, batch: Batch) -> list[Sampled]:
         return [self._forced(sampled) for sampled in self._runner.run(batch)]
 
+    def rest(self) -> None:
+        self._runner.rest()
+
     def release(self, sequence: Sequence) -> None:
         self._runner.release(sequence)
 

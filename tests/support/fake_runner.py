@@ -102,6 +102,8 @@ class FakeRunner:
         self.batches: list[Batch] = []
         """Every batch so far, failed ones too."""
         self.violations: list[str] = []
+        self.rested = threading.Event()
+        """Set by every `rest`."""
 
     @property
     def layout(self) -> CacheLayout:
@@ -156,6 +158,11 @@ class FakeRunner:
             self._compute(sequence, sequence.num_tokens - 1, (sequence.generated_ids[-1],))
         self._save_decoded(batch)
         return [self._sample(sequence) for sequence in batch.drawing]
+
+    def rest(self) -> None:
+        """Rows are forgotten, as a slab forgets them; blocks stay."""
+        self._rows = [[] for _ in self._rows]
+        self.rested.set()
 
     def release(self, sequence: Sequence) -> None:
         self._require(

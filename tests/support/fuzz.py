@@ -93,6 +93,11 @@ class WatchedRunner:
             ]
         return sampled
 
+    def rest(self) -> None:
+        self.fake.rest()
+        if self._runner is not None:
+            self._runner.rest()
+
     def release(self, sequence: Sequence) -> None:
         self.fake.release(sequence)
         if self._runner is not None:

@@ -35,6 +35,8 @@ class EngineConfig:
     """Aim for the length of a step, milliseconds; aborts, deadlines and liveness rest on it."""
     retry_after_s_max: float = 30.0
     """Longest retry hint in a refusal, seconds."""
+    rest_after_s: float = 10.0
+    """After so many seconds without work the memory of rows goes back to the system."""
     failed_steps_max: int = 3
     """Failed steps in a row after which the engine no longer calls itself healthy."""
     step_late_s_max: float = 60.0
@@ -55,6 +57,7 @@ class EngineConfig:
             raise ValueError(f"chunk_stretch is {self.chunk_stretch}; more than 1")
         for name in (
             "chunk_patience_s",
+            "rest_after_s",
             "step_ms_max",
             "retry_after_s_max",
             "step_late_s_max",

@@ -193,13 +193,27 @@ class EngineLoop:
 
     def _main(self) -> None:
         try:
-            while self._mailbox.wait(idle=self._is_idle()):
-                self.step()
+            has_rested = True  # nothing has been written yet
+            while self._mailbox.wait(
+                idle=(idle := self._is_idle()),
+                timeout_s=None if has_rested else self._config.rest_after_s,
+            ):
+                has_rested = idle and self._mailbox.is_empty
+                if has_rested:
+                    self._rest()
+                else:
+                    self.step()
         except BaseException:
             # Nobody above would see it, and readers would wait for ever.
             log.exception("engine.crashed", step=self._num_steps)
             self._has_crashed = True
             self._hand_over(self._after_crash)
+
+    def _rest(self) -> None:
+        try:
+            self._runner.rest()
+        except Exception:
+            log.exception("engine.rest_failed")
 
     def _is_idle(self) -> bool:
         if not self._scheduler.is_idle:

@@ -108,12 +108,18 @@ class Mailbox:
 
     # --- from the engine thread ---
 
-    def wait(self, *, idle: bool) -> bool:
-        """Sleeps while `idle` and no letter is there. Returns False when the mailbox is closed."""
+    def wait(self, *, idle: bool, timeout_s: float | None = None) -> bool:
+        """Sleeps while `idle` and no letter is there, no longer than `timeout_s`. Returns False when it is closed."""
         with self._changed:
-            while idle and not self._letters and not self._is_closed:
-                self._changed.wait()
+            if idle:
+                self._changed.wait_for(lambda: self._letters or self._is_closed, timeout_s)
             return not self._is_closed
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no letter is there."""
+        with self._changed:
+            return not self._letters
 
     def collect(self) -> list[Letter]:
         """Takes all letters, in order. The reader must queue the arrivals: they count as waiting from here on."""

@@ -157,6 +157,10 @@ class ModelRunner(Protocol):
         """
         ...
 
+    def rest(self) -> None:
+        """No sequence has a slot, and none came for a while: gives back memory that rows took."""
+        ...
+
     def release(self, sequence: Sequence) -> None:
         """Forgets what is kept per sequence (penalties, grammar). Called once per sequence that had a slot."""
         ...

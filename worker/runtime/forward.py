@@ -36,6 +36,10 @@ class Forward(Protocol):
         """Copies, loads, prompt chunks, saves, decode; what there is to draw from, in any order."""
         ...
 
+    def rest(self) -> None:
+        """No sequence has a slot: gives the memory of the rows back."""
+        ...
+
 
 def check_batch(batch: Batch, layout: CacheLayout) -> None:
     """What the engine must hold to; an AssertionError here is a bug there, never bad input."""

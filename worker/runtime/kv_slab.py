@@ -22,6 +22,7 @@ import numpy.typing as npt
 from worker.engine.ports import CacheLayout
 from worker.engine.prefix import BLOCK_TOKENS
 from worker.kernels.library import LANES as TILE
+from worker.runtime.memory import forget_pages
 
 __all__ = ["KvSlab", "LayerAddress", "block_bytes", "whole_tiles"]
 
@@ -53,11 +54,11 @@ class KvSlab:
         row = (layout.num_slots, num_kv_heads, whole_tiles(layout.capacity), head_size)
         block = (layout.num_blocks, num_kv_heads, BLOCK_TOKENS, head_size)
         layers = range(num_layers)
-        self._keys: list[Rows] = [_reserve(row) for _ in layers]
-        self._values: list[Rows] = [_reserve(row) for _ in layers]
-        self._blocks: list[tuple[Rows, Rows]] = [
-            (rows, _reserve(block)) for rows in (*self._keys, *self._values)
-        ]
+        self._memory = [_reserve(row) for _ in (*layers, *layers)]
+        arrays = [np.frombuffer(memory, np.float32).reshape(row) for memory in self._memory]
+        self._keys: list[Rows] = arrays[:num_layers]
+        self._values: list[Rows] = arrays[num_layers:]
+        self._blocks: list[tuple[Rows, Rows]] = [(rows, _blocks(block)) for rows in arrays]
         """Rows and blocks that belong together, for each layer's keys and values."""
 
     def __repr__(self) -> str:
@@ -86,6 +87,11 @@ class KvSlab:
         end = whole_tiles(num_tokens)
         for rows in (*self._keys, *self._values):
             rows[target, :, :end] = rows[source, :, :end]
+
+    def clear(self) -> None:
+        """Rows become zeros and give their memory back; blocks stay."""
+        for memory in self._memory:
+            forget_pages(memory)
 
     def load(self, slot: int, blocks: tuple[int, ...]) -> None:
         """Blocks, one after another, to the beginning of a row, in all layers."""
@@ -119,15 +125,19 @@ def whole_tiles(num_tokens: int) -> int:
     return -(-num_tokens // TILE) * TILE
 
 
-def _reserve(shape: tuple[int, ...]) -> Rows:
-    """Zeros that take memory page by page, as they are written.
+def _blocks(shape: tuple[int, ...]) -> Rows:
+    if not shape[0]:
+        return np.zeros(shape, np.float32)
+    return np.frombuffer(_reserve(shape), np.float32).reshape(shape)
+
+
+def _reserve(shape: tuple[int, ...]) -> mmap.mmap:
+    """float32 zeros that take memory page by page, as they are written.
 
     Not by NumPy: it asks for huge pages, and with those a row of 2 MiB or less is there with its first token.
     """
     size = int(np.prod(shape)) * np.float32().nbytes
-    if size == 0:
-        return np.zeros(shape, np.float32)
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if NO_HUGE_PAGES is not None:
         memory.madvise(NO_HUGE_PAGES)
-    return np.frombuffer(memory, np.float32).reshape(shape)
+    return memory

@@ -14,6 +14,7 @@ from worker.runtime.artifacts import read_artifact
 from worker.runtime.calibration import rows_for_many
 from worker.runtime.fingerprint import fingerprint, precision_of
 from worker.runtime.kv_slab import block_bytes
+from worker.runtime.memory import return_free_memory
 from worker.runtime.mode import Mode
 from worker.runtime.models.registry import family_of
 from worker.runtime.phased import PhasedForward
@@ -130,6 +131,7 @@ def load_model(
     if mode == "fast" and isinstance(runner.forward, PhasedForward) and graph.is_int8:
         runner.forward.many_from = rows_for_many(runner.forward, SystemClock())
         say("model.calibrated", {"int8_from_rows": runner.forward.many_from})
+    return_free_memory()  # loading took twice what is kept
     return LoadedModel(
         info=ModelInfo(
             name=name,

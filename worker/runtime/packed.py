@@ -95,6 +95,10 @@ class PackedForward:
         if batch.decode:
             yield batch.decode, self._logits[: len(batch.decode)]
 
+    def rest(self) -> None:
+        """See `Forward`."""
+        self._slab.clear()
+
     def _run(self, rows: list[_Row]) -> None:
         """Leaves the logits of the rows that draw in `_logits`, in their order."""
         start = drawn = 0

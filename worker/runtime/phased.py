@@ -84,6 +84,10 @@ class PhasedForward:
         if batch.decode:
             yield batch.decode, self._run_decode(batch.decode)
 
+    def rest(self) -> None:
+        """See `Forward`."""
+        self._slab.clear()
+
     def _run_prefill(
         self, sequence: Sequence, start: int, end: int, *, draws: bool
     ) -> npt.NDArray[np.float32]:

@@ -43,6 +43,10 @@ class OnnxRunner:
         check_batch(batch, self.layout)
         return self.forward.compute(batch)
 
+    def rest(self) -> None:
+        """No sequence has a slot: gives memory back."""
+        self.forward.rest()
+
     def release(self, sequence: Sequence) -> None:
         """Forgets the penalty counts and the grammar state of a sequence."""
         self._sampler.release(sequence)

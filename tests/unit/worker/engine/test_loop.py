@@ -243,6 +243,28 @@ async def test_what_does_not_fit_into_a_slot_is_refused() -> None:
     assert len(ids_of(events)) == 5
 
 
+async def test_an_engine_without_work_rests_once_and_goes_on_afterwards() -> None:
+    runner = FakeRunner()
+    async with running(runner, EngineConfig(rest_after_s=0.01)) as engine:
+        first = ids_of(await read_all(engine.submit(make_request(max_tokens=5))))
+        assert await asyncio.to_thread(runner.rested.wait, 5)
+        runner.rested.clear()
+        assert not await asyncio.to_thread(runner.rested.wait, 0.1), "once is enough"
+        assert ids_of(await read_all(engine.submit(make_request(max_tokens=5)))) == first
+        assert await asyncio.to_thread(runner.rested.wait, 5)
+    assert not runner.violations
+
+
+async def test_an_engine_that_has_work_does_not_rest() -> None:
+    runner = FakeRunner()
+    async with running(runner, EngineConfig(rest_after_s=0.01)) as engine:
+        with runner.hold():
+            stream = engine.submit(make_request(max_tokens=5))
+            await asyncio.to_thread(runner.wait_entered)
+            assert not await asyncio.to_thread(runner.rested.wait, 0.1)
+        assert len(ids_of(await read_all(stream))) == 5
+
+
 async def test_load_counts_and_foretells_the_end_of_the_step() -> None:
     clock = ManualClock()
     runner = FakeRunner(num_slots=2, capacity=10)
