@@ -248,14 +248,18 @@ def test_a_wrong_setting_is_refused_by_name(
 @pytest.mark.parametrize(
     ("flags", "reason", "told"),
     [
-        (["--prefill-int8", "false"], "MODEL_GRAPH_UNSUPPORTED", "mode exact needs prefill_int8"),
+        (
+            ["--kernels", "portable", "--prefill-int8", "false"],
+            "MODEL_GRAPH_UNSUPPORTED",
+            "mode exact needs prefill_int8",
+        ),
         (["--provider", "cuda"], "PROVIDER_UNAVAILABLE", "'cuda'"),
     ],
 )
 def test_settings_that_contradict_the_model_are_refused(
     capsys: pytest.CaptureFixture[str], flags: list[str], reason: str, told: str
 ) -> None:
-    """Large blocks keep what `exact` promises only as integers."""
+    """On ONNX Runtime's operators large blocks keep what `exact` promises only as integers."""
     line = refused(capsys, "--model-dir", str(TINY_LLAMA_INT4_BLOCK64), "--port", "0", *flags)
     assert reason in line
     assert told in line
