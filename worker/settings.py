@@ -57,7 +57,7 @@ class WorkerSettings(Section):
     beside it. Large values finish prompts sooner."""
     chunk_patience_s: float = Field(default=0.5, gt=0, le=3600)
     """How long a prompt may wait for its begin beside a free row, seconds; beyond it `chunk_stretch` grows in
-    proportion, up to `step_ms_max`."""
+    proportion, up to `step_ms_max`. It also grows when many prompts wait so."""
     step_ms_max: float = Field(default=100.0, gt=0, le=60_000)
     """Aim for the length of one step, milliseconds; cancellation, deadlines and liveness rest on it."""
     rest_after_s: float = Field(default=10.0, gt=0, le=86_400)

@@ -30,7 +30,7 @@ class EngineConfig:
     beside it."""
     chunk_patience_s: float = 0.5
     """How long a prompt may wait for its begin beside a free slot, seconds; beyond it `chunk_stretch` grows in
-    proportion, up to `step_ms_max`."""
+    proportion, up to `step_ms_max`. It also grows when many prompts wait so."""
     step_ms_max: float = 100.0
     """Aim for the length of a step, milliseconds; aborts, deadlines and liveness rest on it."""
     retry_after_s_max: float = 30.0

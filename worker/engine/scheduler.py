@@ -14,7 +14,7 @@ Pure: time comes in as an argument, seconds on the engine's clock; engine thread
 from __future__ import annotations
 
 from collections.abc import Sequence as SequenceOf
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from common.errors import Cancelled, DeadlineExceeded, Internal, LeptonError, Overloaded, Reason
 from worker.engine.chunking import CHUNK_TOKENS_MIN, chunk_sizes
@@ -40,6 +40,10 @@ __all__ = ["Scheduler", "SequenceEvent", "check_answer"]
 
 SequenceEvent: TypeAlias = tuple[Sequence, Event]
 """An event and whom it concerns. A method's events are in the order in which they happened."""
+
+
+_WAITING_WEIGHT: Final = 4
+"""So many streams may be slowed down for each prompt that could begin: who waits has nothing yet."""
 
 
 class Scheduler:
@@ -199,22 +203,27 @@ class Scheduler:
         config = self._config
         step_s = config.step_ms_max / 1000
         if num_decode_rows:
-            step_s = min(
-                step_s, self._stretch(now) * self._meter.decode_s(num_decode_rows) or step_s
-            )
+            stretch = self._stretch(num_decode_rows, now)
+            step_s = min(step_s, stretch * self._meter.decode_s(num_decode_rows) or step_s)
         fits = self._meter.prefill_tokens(step_s=step_s, num_decode_rows=num_decode_rows)
         if fits is None:
             return config.chunk_tokens_first
         return min(max(fits, config.chunk_tokens_min), config.chunk_tokens_max)
 
-    def _stretch(self, now: float) -> float:
-        """How many times as long as decoding alone a step may take: more for each `chunk_patience_s` of a prompt that
-        has not begun although there is a slot for it.
+    def _stretch(self, num_decode_rows: int, now: float) -> float:
+        """How many times as long as decoding alone a step may take.
+
+        More when many prompts have not begun although there are slots for them, compared with those that decode, and
+        when the first of them has waited for long.
         """
-        config, waited_s = self._config, 0.0
-        if self._slots.num_free and (first := self._queue.peek()) is not None:
-            waited_s = now - first.arrived_at
-        return config.chunk_stretch * max(1.0, waited_s / config.chunk_patience_s)
+        config = self._config
+        first = self._queue.peek() if self._slots.num_free else None
+        if first is None:
+            return config.chunk_stretch
+        waiting = min(self._queue.waiting.sequences, self._slots.num_free)
+        many = _WAITING_WEIGHT * waiting / num_decode_rows
+        long = (now - first.arrived_at) / config.chunk_patience_s
+        return config.chunk_stretch * max(1.0, many, long)
 
     def _start(self, sequence: Sequence, now: float) -> list[BlockLoad]:
         """Gives a slot and, where the beginning of the prompt is known, the load that fills it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -81,13 +82,13 @@ def last_id(sequence: Sequence) -> int:
 
 def bind_input(binding: Any, name: str, array: npt.NDArray[Any], shape: list[int]) -> None:
     """Binds the beginning of `array` under `shape`; there are no bounds behind a raw address but these."""
-    demand(array.size >= int(np.prod(shape)), f"{name}: {shape} in a buffer of {array.size}")
+    demand(array.size >= math.prod(shape), f"{name}: {shape} in a buffer of {array.size}")
     binding.bind_input(name, "cpu", 0, array.dtype.type, shape, array.ctypes.data)
 
 
 def bind_output(binding: Any, name: str, array: npt.NDArray[Any], shape: list[int]) -> None:
     """The same for an output."""
-    demand(array.size >= int(np.prod(shape)), f"{name}: {shape} in a buffer of {array.size}")
+    demand(array.size >= math.prod(shape), f"{name}: {shape} in a buffer of {array.size}")
     binding.bind_output(name, "cpu", 0, array.dtype.type, shape, array.ctypes.data)
 
 

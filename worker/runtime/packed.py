@@ -52,6 +52,8 @@ class PackedForward:
         self._logits = np.zeros((slots, graph.vocab_size), np.float32)
         self._ids = np.zeros((1, slots * layout.capacity), np.int64)
         """Keeps its address; what is not written takes no memory."""
+        self._bound: tuple[int, int, int] | None = None
+        """Tokens, rows and draws of the last run."""
         self._binding = graph.many.io_binding()
         names, shape = graph.names, self._slab.row_shape(slots)
         for layer, address in enumerate(self._slab.addresses(0, slots)):
@@ -111,14 +113,22 @@ class PackedForward:
                 self._logits_at[drawn, 1] = end - 1
                 drawn += 1
             start = end
-        binding, names, num_rows = self._binding, self._graph.names, len(rows)
-        bind_input(binding, names.input_ids, self._ids, [1, start])
+        self._bind(num_tokens=start, num_rows=len(rows), drawn=drawn)
+        self._graph.many.run_with_iobinding(self._binding)
+
+    def _bind(self, *, num_tokens: int, num_rows: int, drawn: int) -> None:
+        """Shapes of this run; addresses never change, so nothing is to do when the run is shaped as the one before."""
+        shape = (num_tokens, num_rows, drawn)
+        if shape == self._bound:
+            return
+        self._bound = shape
+        binding, names = self._binding, self._graph.names
+        bind_input(binding, names.input_ids, self._ids, [1, num_tokens])
         bind_input(binding, SLOTS, self._slots, [num_rows])
         bind_input(binding, STARTS, self._starts, [num_rows + 1])
         bind_input(binding, LENGTHS, self._lengths, [num_rows])
         bind_input(binding, LOGITS_AT, self._logits_at, [drawn, 2])
         bind_output(binding, names.logits, self._logits, [drawn, self._graph.vocab_size])
-        self._graph.many.run_with_iobinding(binding)
 
 
 def _rows(batch: Batch) -> list[_Row]:

@@ -77,7 +77,8 @@ class Sampler:
         if logits.ndim != 2 or len(logits) != len(sequences):
             raise AssertionError(f"{len(sequences)} sequences for logits of shape {logits.shape}")
         best = logits.argmax(axis=1)
-        finite = np.atleast_1d(np.isfinite(logits).all(axis=1))
+        # The largest is no number where any is, so it alone tells; -inf elsewhere only means never.
+        finite = np.isfinite(logits[np.arange(len(logits)), best])
         return [
             self._sample_row(logits[row], int(best[row]), sequence)
             if finite[row]

@@ -88,7 +88,7 @@ def test_chunks_settle_where_a_step_takes_step_ms_max(tokens_per_s: float) -> No
 def test_a_long_prompt_stretches_the_steps_of_others_until_somebody_waits() -> None:
     """Decoding takes 20 ms, prompts 1 ms a token: twice 20 ms leave room for 20 tokens, 100 ms for 80."""
     config = EngineConfig(step_ms_max=100, chunk_stretch=2, chunk_patience_s=0.5)
-    runner = FakeRunner(num_slots=3, capacity=30_000)
+    runner = FakeRunner(num_slots=16, capacity=30_000)
     scheduler, now = Scheduler(config, runner.layout), 0.0
 
     def settle(steps: int) -> int:
@@ -103,12 +103,24 @@ def test_a_long_prompt_stretches_the_steps_of_others_until_somebody_waits() -> N
             scheduler.update(batch, runner.run(batch), now)
         return batch.num_prefill_tokens
 
-    scheduler.add(make_sequence(1, stop=StopRule(max_tokens=1000)))
+    def wait(number: int) -> None:
+        waiting = make_sequence(number, prompt_ids=(6,) * 100)
+        waiting.arrived_at = now
+        scheduler.add(waiting)
+
+    for number in range(8):
+        scheduler.add(make_sequence(number, stop=StopRule(max_tokens=1000)))
     assert settle(10) == 0
-    scheduler.add(make_sequence(2, prompt_ids=(5,) * 21_000))
+    scheduler.add(make_sequence(8, prompt_ids=(5,) * 21_000))
     assert settle(40) == pytest.approx(20, abs=2)
-    waiting = make_sequence(3, prompt_ids=(6,) * 100)
-    waiting.arrived_at = now
-    scheduler.add(waiting)
-    assert settle(2) == pytest.approx(20, abs=2), "it has not waited long"
-    assert settle(80) == pytest.approx(80, abs=4)
+    wait(9)
+    assert settle(2) == pytest.approx(20, abs=2), (
+        "one among eight streams, and it has not waited long"
+    )
+    for number in range(10, 14):
+        wait(number)
+    assert settle(3) == pytest.approx(80, abs=4), "many wait"
+    for sequence in [s for s in scheduler._everybody() if s.id > 9]:
+        scheduler.abort(sequence, now)
+    assert settle(2) < 60
+    assert settle(80) == pytest.approx(80, abs=4), "it has waited for long"
