@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -272,3 +275,20 @@ def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
         for key in section.model_fields:
             flag = key if name == "worker" else f"{name}.{key}"
             assert f"--{flag.replace('_', '-')} " in text
+
+
+def test_onnxruntime_reports_to_nobody(tmp_path: Path) -> None:
+    """It would keep what it reports in a file of the home folder; with the variable at 0 it does."""
+    code = "import worker, onnxruntime as o; o.InferenceSession"
+
+    def left_behind(**env: str) -> list[Path]:
+        home = tmp_path / (env.get("ORT_DISABLE_TELEMETRY") or "unset")
+        home.mkdir()
+        inherited = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+        subprocess.run(
+            [sys.executable, "-c", code], env=inherited | {"HOME": str(home)} | env, check=True
+        )
+        return list(home.rglob("*.db"))
+
+    assert left_behind() == []
+    assert left_behind(ORT_DISABLE_TELEMETRY="0") != []

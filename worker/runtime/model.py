@@ -99,7 +99,15 @@ def load_model(
     graph = open_graph(
         artifact, family, spec, threads, mode=mode, prefill_int8=prefill_int8, kernels=kernels
     )
-    say("model.loaded", {"family": family.name, "provider": spec.name, "threads": threads})
+    say(
+        "model.loaded",
+        {
+            "family": family.name,
+            "provider": spec.name,
+            "threads": threads,
+            "kernels": "native" if graph.is_native else "portable",
+        },
+    )
 
     capacity = min(config.context_length, context_max or config.context_length)
     block = block_bytes(
