@@ -166,6 +166,7 @@ def _load(settings: WorkerSettings) -> LoadedModel:
         context_max=settings.context_max,
         prefix_cache_mib=settings.prefix_cache_mib,
         kernels=settings.kernels,
+        kv_precision=settings.kv_precision,
         prefill_int8=settings.prefill_int8,
         mode=settings.mode,
         provider=settings.provider,

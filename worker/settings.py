@@ -46,6 +46,9 @@ class WorkerSettings(Section):
     kernels: Literal["auto", "native", "portable"] = "auto"
     """Whose operators compute on the CPU: `native`, ours, for processors with AVX-512 and VNNI; `portable`, ONNX
     Runtime's own; `auto`, ours wherever they can. Ours are exact, so `mode` and `prefill_int8` change nothing there."""
+    kv_precision: Literal["auto", "fp32", "fp16", "int8"] = "auto"
+    """How keys and values are kept; less than fp32 needs our own operators. `auto`: fp16 with those and quantised
+    weights, else fp32. int8 takes a quarter of fp32's memory and costs some accuracy."""
     prefill_int8: bool = True
     """Compute prompts with 8-bit integers where weights are quantised in blocks: faster, for a byte more per weight."""
     prefix_cache_mib: int = Field(default=256, ge=0, le=1 << 20)

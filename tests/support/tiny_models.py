@@ -17,6 +17,7 @@ from worker.engine.ports import Batch, PrefillChunk
 from worker.engine.sampling_params import SamplingParams
 from worker.engine.sequence import Sequence, StopRule
 from worker.kernels.library import find_library
+from worker.runtime.kv_precision import KvPrecisionName
 from worker.runtime.mode import Mode
 from worker.runtime.model import LoadedModel, load_model
 from worker.runtime.session import Kernels
@@ -74,6 +75,7 @@ def load_tiny(
     prefill_int8: bool = False,
     mode: Mode = "exact",
     kernels: Kernels = "portable",
+    kv_precision: KvPrecisionName = "auto",
 ) -> LoadedModel:
     """One loaded model per test process and shape; tests leave nothing behind in it but stale rows."""
     return load_model(
@@ -86,6 +88,7 @@ def load_tiny(
         prefill_int8=prefill_int8,
         mode=mode,
         kernels=kernels,
+        kv_precision=kv_precision,
     )
 
 

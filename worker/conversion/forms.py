@@ -77,7 +77,7 @@ class Forms:
         )  # ours writes there, ONNX Runtime's makes its own
         feeds: dict[str, npt.NDArray[np.generic]] = {
             template % layer: np.zeros(
-                (1, graph.num_kv_heads, capacity, graph.head_size), np.float32
+                (1, graph.num_kv_heads, capacity, graph.head_size), graph.kv.dtype
             )
             for template in (graph.names.past_key, graph.names.past_value)
             for layer in range(graph.num_layers)

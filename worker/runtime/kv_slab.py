@@ -1,7 +1,8 @@
 """Where keys and values live: per layer one array for each, rows of fixed length, bound to the graph by address.
 
-    rows     [slots, kv_heads, capacity, head_size]    float32, host memory
+    rows     [slots, kv_heads, capacity, head_size]    host memory, in the slab's precision
     blocks   [blocks, kv_heads, BLOCK_TOKENS, head_size]   beginnings of prompts, copied in and out of rows
+    scales   the same shapes without the last axis, float32, where the precision has them
 
 Our own operators keep keys in tiles of TILE positions, so a row is copied in whole tiles, and its capacity is rounded
 up to one.
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import mmap
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -22,18 +23,21 @@ import numpy.typing as npt
 from worker.engine.ports import CacheLayout
 from worker.engine.prefix import BLOCK_TOKENS
 from worker.kernels.library import LANES as TILE
+from worker.runtime.kv_precision import FP32, KvPrecision
 from worker.runtime.memory import forget_pages
 
 __all__ = ["KvSlab", "LayerAddress", "block_bytes", "whole_tiles"]
 
-Rows = npt.NDArray[np.float32]
+Rows = npt.NDArray[Any]
 
 NO_HUGE_PAGES: Final = getattr(mmap, "MADV_NOHUGEPAGE", None)
 
 
-def block_bytes(*, num_layers: int, num_kv_heads: int, head_size: int) -> int:
+def block_bytes(
+    *, num_layers: int, num_kv_heads: int, head_size: int, precision: KvPrecision = FP32
+) -> int:
     """Memory of one block of keys and values in all layers."""
-    return 2 * num_layers * num_kv_heads * BLOCK_TOKENS * head_size * np.float32().nbytes
+    return 2 * num_layers * num_kv_heads * BLOCK_TOKENS * precision.position_bytes(head_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,39 +46,52 @@ class LayerAddress:
 
     key: int
     value: int
+    key_scale: int | None = None
+    value_scale: int | None = None
 
 
 class KvSlab:
     """Rows of keys and values for `layout.num_slots` sequences."""
 
     def __init__(
-        self, layout: CacheLayout, *, num_layers: int, num_kv_heads: int, head_size: int
+        self,
+        layout: CacheLayout,
+        *,
+        num_layers: int,
+        num_kv_heads: int,
+        head_size: int,
+        precision: KvPrecision = FP32,
     ) -> None:
         self.layout = layout
-        row = (layout.num_slots, num_kv_heads, whole_tiles(layout.capacity), head_size)
-        block = (layout.num_blocks, num_kv_heads, BLOCK_TOKENS, head_size)
-        layers = range(num_layers)
-        self._memory = [_reserve(row) for _ in (*layers, *layers)]
-        arrays = [np.frombuffer(memory, np.float32).reshape(row) for memory in self._memory]
-        self._keys: list[Rows] = arrays[:num_layers]
-        self._values: list[Rows] = arrays[num_layers:]
-        self._blocks: list[tuple[Rows, Rows]] = [(rows, _blocks(block)) for rows in arrays]
-        """Rows and blocks that belong together, for each layer's keys and values."""
+        self.precision = precision
+        self._memory: list[mmap.mmap] = []
+        """Of rows."""
+        self._blocks: list[tuple[Rows, Rows]] = []
+        """Rows and blocks that belong together: keys and values of each layer, and their scales."""
+        shape = (layout.num_slots, num_kv_heads, whole_tiles(layout.capacity), head_size)
+        both = range(2 * num_layers)
+        self._rows = [self._add(shape, precision.dtype) for _ in both]
+        """Keys of all layers, then values."""
+        self._scales = [self._add(shape[:3], np.float32) for _ in both if precision.is_scaled]
 
     def __repr__(self) -> str:
-        return f"<KvSlab {len(self._keys)} layers of 2 × {self._keys[0].shape}>"
+        return f"<KvSlab {len(self._rows)} × {self._rows[0].shape} {self.precision.name}>"
 
     def row_shape(self, num_slots: int) -> list[int]:
         """Shape of a contiguous range of slots."""
-        return [num_slots, *self._keys[0].shape[1:]]
+        return [num_slots, *self._rows[0].shape[1:]]
 
     def addresses(self, slot: int, num_slots: int) -> list[LayerAddress]:
         """Per layer, the addresses of slots [slot, slot + num_slots)."""
         if not 0 <= slot <= slot + num_slots <= self.layout.num_slots or num_slots < 1:
             raise AssertionError(f"slots {slot}..{slot + num_slots - 1} of {self.layout.num_slots}")
+        at = [rows[slot:].ctypes.data for rows in self._rows]
+        scales: list[int | None] = [rows[slot:].ctypes.data for rows in self._scales]
+        scales = scales or [None] * len(at)
+        layers = len(at) // 2
         return [
-            LayerAddress(key=key[slot:].ctypes.data, value=value[slot:].ctypes.data)
-            for key, value in zip(self._keys, self._values, strict=True)
+            LayerAddress(at[i], at[layers + i], scales[i], scales[layers + i])
+            for i in range(layers)
         ]
 
     def copy(self, source: int, target: int, num_tokens: int) -> None:
@@ -85,7 +102,7 @@ class KvSlab:
         ):
             raise AssertionError(f"copy of {num_tokens} tokens from slot {source} to {target}")
         end = whole_tiles(num_tokens)
-        for rows in (*self._keys, *self._values):
+        for rows, _ in self._blocks:
             rows[target, :, :end] = rows[source, :, :end]
 
     def clear(self) -> None:
@@ -98,8 +115,8 @@ class KvSlab:
         num_tokens = len(blocks) * BLOCK_TOKENS
         self._check_blocks(slot, blocks, num_tokens)
         for rows, kept in self._blocks:
-            num_heads, head_size = rows.shape[1], rows.shape[3]
-            target = rows[slot, :, :num_tokens].reshape(num_heads, -1, BLOCK_TOKENS, head_size)
+            target = rows[slot, :, :num_tokens]
+            target = target.reshape(len(target), -1, BLOCK_TOKENS, *target.shape[2:])
             for index, block in enumerate(blocks):
                 target[:, index] = kept[block]
 
@@ -109,6 +126,17 @@ class KvSlab:
         self._check_blocks(slot, (block,), end)
         for rows, kept in self._blocks:
             kept[block] = rows[slot, :, start:end]
+
+    def _add(self, shape: tuple[int, ...], dtype: type[np.generic]) -> Rows:
+        """Rows, and the blocks that belong to them."""
+        self._memory.append(_reserve(shape, dtype))
+        rows: Rows = np.frombuffer(self._memory[-1], dtype).reshape(shape)
+        block = (self.layout.num_blocks, shape[1], BLOCK_TOKENS, *shape[3:])
+        blocks: Rows = np.zeros(block, dtype)
+        if self.layout.num_blocks:
+            blocks = np.frombuffer(_reserve(block, dtype), dtype).reshape(block)
+        self._blocks.append((rows, blocks))
+        return rows
 
     def _check_blocks(self, slot: int, blocks: tuple[int, ...], end: int) -> None:
         layout = self.layout
@@ -125,18 +153,12 @@ def whole_tiles(num_tokens: int) -> int:
     return -(-num_tokens // TILE) * TILE
 
 
-def _blocks(shape: tuple[int, ...]) -> Rows:
-    if not shape[0]:
-        return np.zeros(shape, np.float32)
-    return np.frombuffer(_reserve(shape), np.float32).reshape(shape)
-
-
-def _reserve(shape: tuple[int, ...]) -> mmap.mmap:
-    """float32 zeros that take memory page by page, as they are written.
+def _reserve(shape: tuple[int, ...], dtype: type[np.generic]) -> mmap.mmap:
+    """Zeros that take memory page by page, as they are written.
 
     Not by NumPy: it asks for huge pages, and with those a row of 2 MiB or less is there with its first token.
     """
-    size = int(np.prod(shape)) * np.float32().nbytes
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if NO_HUGE_PAGES is not None:
         memory.madvise(NO_HUGE_PAGES)

@@ -13,6 +13,7 @@ from worker.kernels.library import VERSION
 from worker.runtime.artifacts import read_artifact
 from worker.runtime.calibration import rows_for_many
 from worker.runtime.fingerprint import fingerprint, precision_of
+from worker.runtime.kv_precision import KvPrecisionName
 from worker.runtime.kv_slab import block_bytes
 from worker.runtime.memory import return_free_memory
 from worker.runtime.mode import Mode
@@ -71,6 +72,7 @@ def load_model(
     prefill_int8: bool = False,
     mode: Mode = "exact",
     kernels: Kernels = "auto",
+    kv_precision: KvPrecisionName = "auto",
     provider: str = "cpu",
     progress: Progress | None = None,
 ) -> LoadedModel:
@@ -79,7 +81,7 @@ def load_model(
     `threads` 0 takes every core that affinity and control group allow; `context_max` 0 takes the model's own limit;
     `prefix_cache_mib` bounds the memory that keeps beginnings of prompts, 0 keeps none; `prefill_int8` computes prompts
     with 8-bit integers where the weights are quantised (`worker.runtime.graphs.row_int8`); `kernels` says whose
-    operators compute, and ours need no second form of the weights.
+    operators compute, and ours need no second form of the weights; `kv_precision` how keys and values are kept.
     Raises `BadModel` with the reason and a message that names the file at fault.
     """
     say = progress or (lambda event, fields: None)
@@ -97,7 +99,14 @@ def load_model(
     family = family_of(config.type)
     tokenizer = open_tokenizer(artifact)
     graph = open_graph(
-        artifact, family, spec, threads, mode=mode, prefill_int8=prefill_int8, kernels=kernels
+        artifact,
+        family,
+        spec,
+        threads,
+        mode=mode,
+        prefill_int8=prefill_int8,
+        kernels=kernels,
+        kv_precision=kv_precision,
     )
     say(
         "model.loaded",
@@ -111,7 +120,10 @@ def load_model(
 
     capacity = min(config.context_length, context_max or config.context_length)
     block = block_bytes(
-        num_layers=graph.num_layers, num_kv_heads=graph.num_kv_heads, head_size=graph.head_size
+        num_layers=graph.num_layers,
+        num_kv_heads=graph.num_kv_heads,
+        head_size=graph.head_size,
+        precision=graph.kv,
     )
     layout = CacheLayout(
         num_slots=rows_max,
@@ -164,7 +176,7 @@ def _precision(file: Path, graph: Graph) -> str:
     """How the weights are stored and, if that is another form, how they compute."""
     stored = precision_of(file)
     if graph.is_native:
-        return f"{stored}-native{VERSION}"
+        return f"{stored}-native{VERSION}-kv-{graph.kv.name}"
     if graph.few is not graph.many:
         return f"{stored}+prefill-int8"
     return f"{stored}-as-int8" if graph.is_int8 else stored

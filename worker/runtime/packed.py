@@ -14,7 +14,7 @@ import numpy as np
 from worker.engine.ports import Batch, CacheLayout
 from worker.runtime.forward import Computed, bind_input, bind_output, last_id, slot_of
 from worker.runtime.graphs.edit import LENGTHS, LOGITS_AT
-from worker.runtime.graphs.native import SLOTS, STARTS
+from worker.runtime.graphs.native import KEY_SCALES, SLOTS, STARTS, VALUE_SCALES
 from worker.runtime.kv_slab import KvSlab
 from worker.runtime.session import Graph
 
@@ -42,6 +42,7 @@ class PackedForward:
             num_layers=graph.num_layers,
             num_kv_heads=graph.num_kv_heads,
             head_size=graph.head_size,
+            precision=graph.kv,
         )
         slots = layout.num_slots
         # A sequence has a slot of its own and in one step at most two chunks.
@@ -57,11 +58,14 @@ class PackedForward:
         self._binding = graph.many.io_binding()
         names, shape = graph.names, self._slab.row_shape(slots)
         for layer, address in enumerate(self._slab.addresses(0, slots)):
-            for name, pointer in (
-                (names.past_key % layer, address.key),
-                (names.past_value % layer, address.value),
+            for name, kind, dims, pointer in (
+                (names.past_key, graph.kv.dtype, shape, address.key),
+                (names.past_value, graph.kv.dtype, shape, address.value),
+                (KEY_SCALES, np.float32, shape[:3], address.key_scale),
+                (VALUE_SCALES, np.float32, shape[:3], address.value_scale),
             ):
-                self._binding.bind_input(name, "cpu", 0, np.float32, shape, pointer)
+                if pointer is not None:
+                    self._binding.bind_input(name % layer, "cpu", 0, kind, dims, pointer)
 
     def __repr__(self) -> str:
         return f"<PackedForward {self._slab!r}>"

@@ -23,6 +23,7 @@ from worker.runtime.graphs.exported import ExportedGraph, read_exported
 from worker.runtime.graphs.native import native_graph, why_not_native
 from worker.runtime.graphs.row_int8 import with_row_int8
 from worker.runtime.graphs.weights import RewrittenGraph, largest_block
+from worker.runtime.kv_precision import FP32, KvPrecision, KvPrecisionName, kv_precision_named
 from worker.runtime.mode import EXACT_BLOCK_MAX, Mode
 from worker.runtime.models.family import GraphNames, ModelFamily
 from worker.runtime.providers.spec import ProviderSpec
@@ -47,6 +48,8 @@ class Graph:
     """For runs of few positions."""
     many: ort.InferenceSession
     """For runs of many positions; the same session where one form of the weights serves both."""
+    kv: KvPrecision
+    """Of the keys and values that are bound."""
     is_int8: bool
     """Whether `many` computes with 8-bit integers made of weights that are stored in another form."""
     names: GraphNames
@@ -65,6 +68,7 @@ def open_graph(
     mode: Mode,
     prefill_int8: bool,
     kernels: Kernels = "auto",
+    kv_precision: KvPrecisionName = "auto",
 ) -> Graph:
     """Checks the exported graph, edits it and loads it in the forms that `mode` and `kernels` ask for.
 
@@ -83,12 +87,19 @@ def open_graph(
     exported = read_exported(artifact, family)
     loader = _Loader(artifact, provider, threads)
     is_native = _is_native(exported, kernels)
+    kv = kv_precision_named(kv_precision, exported.model, is_native=is_native)
+    if not is_native and kv is not FP32:
+        raise BadModel(
+            f"{exported.file}: worker.kv_precision = {kv.name} needs our own operators; set it to auto",
+            reason=Reason.MODEL_GRAPH_UNSUPPORTED,
+        )
     if is_native:
-        forms = _open_native(loader, exported)
+        forms = _open_native(loader, exported, kv)
     else:
         forms = _open_forms(loader, exported, mode=mode, prefill_int8=prefill_int8)
     return Graph(
         is_native=is_native,
+        kv=kv,
         few=forms.few,
         many=forms.many,
         is_int8=forms.is_int8,
@@ -124,10 +135,10 @@ class _Forms:
     is_int8: bool
 
 
-def _open_native(loader: _Loader, exported: ExportedGraph) -> _Forms:
+def _open_native(loader: _Loader, exported: ExportedGraph, kv: KvPrecision) -> _Forms:
     """One form of the weights for every run."""
     try:
-        native = native_graph(exported, loader.file)
+        native = native_graph(exported, loader.file, kv)
     except (OSError, ValueError) as error:
         raise _load_error(loader.file, error) from error
     session = loader.load_native(native)

@@ -2,12 +2,14 @@
  *
  *   query      float32 [.., tokens, (heads + 2 kv_heads) size], or [.., tokens, heads size] beside
  *   key, value float32 [.., tokens, kv_heads size], optional
- *   keys       float32 [slots, kv_heads, capacity, size], written in place, in tiles of 16 positions: see below
- *   values     float32 [slots, kv_heads, capacity, size], written in place
+ *   keys       float32, float16 or int8 [slots, kv_heads, capacity, size], written in place, in tiles of 16
+ *              positions: see below
+ *   values     the same, by position
  *   slots      int32 [rows]      where each row's keys and values are
  *   starts     int32 [rows + 1]  a row's tokens of this run are starts[r] .. starts[r + 1]
  *   lengths    int32 [rows]      a row's tokens after this run
  *   cos, sin   float32 [positions, rotated / 2], optional
+ *   key_scales, value_scales  float32 [slots, kv_heads, capacity], with int8: what a position's numbers are multiplied by
  *   out        float32 [.., tokens, heads size]
  *
  * Keys lie as [capacity / 16][size][16 positions], so that sixteen scores come from one column of multiplications,
@@ -25,13 +27,16 @@
 #include "tensor.h"
 #include "vector.h"
 
-enum { ROWS = 8, ROWS_FEW = 4, QUERIES_MAX = 16, HEAD_MAX = 512 };
+enum { NUM_INPUTS = 12, ROWS = 8, ROWS_FEW = 4, QUERIES_MAX = 16, HEAD_MAX = 512 };
 /* Scores that are kept at once should stay in the level-2 cache. */
 enum { SCORES_BYTES = 256 << 10 };
 
+/* How keys and values are kept, by bits of a number; the compiler makes a kernel for each. */
+enum { KEPT_FLOAT32 = 32, KEPT_FLOAT16 = 16, KEPT_INT8 = 8 };
+
 typedef struct {
   const OrtFunction *api;
-  int64_t heads, kv_heads, window, rotates, interleaved;
+  int64_t heads, kv_heads, window, rotates, interleaved, kept;
   float scale, softcap;
 } Attention;
 
@@ -45,7 +50,8 @@ typedef struct {
   int64_t size, capacity, group, rotated; /* of a head; of a slot; heads to a kv head; dimensions that are rotated */
   const float *query, *key, *value;
   int64_t query_stride, kv_stride;
-  float *keys, *values, *out;
+  char *keys, *values;
+  float *key_scales, *value_scales, *out;
   const int32_t *slots, *starts, *lengths;
   const float *cos, *sin;
   const Task *tasks;
@@ -86,15 +92,62 @@ static int64_t past_of(const Call *call, int32_t row) {
   return call->lengths[row] - (call->starts[row + 1] - call->starts[row]);
 }
 
-static float *cache_of(const Call *call, float *cache, const Task *task) {
+/* Keys or values of one head: their numbers, and with int8 the scale of each position. */
+typedef struct {
+  char *numbers;
+  float *scales;
+} Kept;
+
+static Kept kept_of(const Call *call, char *numbers, float *scales, const Task *task) {
   const int64_t head = (int64_t)call->slots[task->row] * call->op->kv_heads + task->kv_head;
-  return cache + head * call->capacity * call->size;
+  Kept kept = {numbers + head * call->capacity * call->size * call->op->kept / 8, NULL};
+  if (scales != NULL) kept.scales = scales + head * call->capacity;
+  return kept;
+}
+
+/* x [size] as it is kept, from `index` on, `step` apart. */
+TARGET static void keep(const Call *call, Kept kept, int64_t position, int64_t index, int64_t step, const float *x) {
+  const int64_t size = call->size;
+  if (call->op->kept == KEPT_FLOAT32) {
+    float *numbers = (float *)kept.numbers;
+    for (int64_t i = 0; i < size; i++) numbers[index + i * step] = x[i];
+  } else if (call->op->kept == KEPT_FLOAT16) {
+    uint16_t *numbers = (uint16_t *)kept.numbers, half[LANES];
+    for (int64_t from = 0; from < size; from += LANES) {
+      const __m512 part = _mm512_loadu_ps(x + from);
+      _mm256_storeu_si256((__m256i *)half, _mm512_cvtps_ph(part, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+      for (int64_t i = 0; i < LANES; i++) numbers[index + (from + i) * step] = half[i];
+    }
+  } else {
+    int8_t *numbers = (int8_t *)kept.numbers, byte[LANES];
+    const __m512i no_sign = _mm512_set1_epi32(0x7fffffff);
+    __m512i largest = _mm512_setzero_si512();
+    for (int64_t from = 0; from < size; from += LANES)
+      largest = _mm512_max_epi32(largest, _mm512_and_si512(_mm512_loadu_si512(x + from), no_sign));
+    const int32_t bits = _mm512_reduce_max_epi32(largest);
+    float top;
+    memcpy(&top, &bits, sizeof top);
+    const __m512 inverse = _mm512_set1_ps(top > 0 ? 127.0f / top : 0.0f);
+    for (int64_t from = 0; from < size; from += LANES) {
+      const __m512 part = _mm512_mul_ps(_mm512_loadu_ps(x + from), inverse);
+      _mm_storeu_si128((__m128i *)byte, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(part)));
+      for (int64_t i = 0; i < LANES; i++) numbers[index + (from + i) * step] = byte[i];
+    }
+    kept.scales[position] = top * (1.0f / 127.0f);
+  }
+}
+
+INLINE __m512 load(const char *numbers, int64_t index, int kept) {
+  if (kept == KEPT_FLOAT32) return _mm512_loadu_ps(numbers + 4 * index);
+  if (kept == KEPT_FLOAT16) return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(numbers + 2 * index)));
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(numbers + index))));
 }
 
 /* Writes keys and values of a task's tokens. */
 TARGET static void append(const Call *call, const Task *task) {
   const int64_t size = call->size, start = call->starts[task->row], past = past_of(call, task->row);
-  float *keys = cache_of(call, call->keys, task), *values = cache_of(call, call->values, task);
+  const Kept keys = kept_of(call, call->keys, call->key_scales, task);
+  const Kept values = kept_of(call, call->values, call->value_scales, task);
   float rotated[HEAD_MAX];
   for (int64_t token = task->first; token < task->first + task->count; token++) {
     const int64_t position = past + token;
@@ -104,15 +157,14 @@ TARGET static void append(const Call *call, const Task *task) {
       rotate(call, key, position, rotated);
       key = rotated;
     }
-    float *tile = keys + position / LANES * LANES * size + position % LANES;
-    for (int64_t i = 0; i < size; i++) tile[i * LANES] = key[i];
-    memcpy(values + position * size, call->value + from, size * sizeof(float));
+    keep(call, keys, position, position / LANES * LANES * size + position % LANES, LANES, key);
+    keep(call, values, position, position * size, 1, call->value + from);
   }
 }
 
-/* Scores of `rows` queries [size][rows] with `tiles` tiles of keys. */
-INLINE void score(const float *queries, const float *keys, int64_t size, int rows, int tiles, float *scores,
-                  int64_t stride) {
+/* Scores of `rows` queries [size][rows] with `tiles` tiles of keys from position `at` on, a multiple of 16. */
+INLINE void score(const float *queries, Kept keys, int64_t at, int64_t size, int rows, int tiles, int kept,
+                  float *scores, int64_t stride) {
   __m512 sum[ROWS][4];
 #pragma GCC unroll 8
   for (int r = 0; r < rows; r++)
@@ -121,7 +173,7 @@ INLINE void score(const float *queries, const float *keys, int64_t size, int row
   for (int64_t i = 0; i < size; i++) {
     __m512 key[4];
 #pragma GCC unroll 8
-    for (int t = 0; t < tiles; t++) key[t] = _mm512_loadu_ps(keys + (t * size + i) * LANES);
+    for (int t = 0; t < tiles; t++) key[t] = load(keys.numbers, at * size + (t * size + i) * LANES, kept);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
       const __m512 query = _mm512_set1_ps(queries[i * rows + r]);
@@ -130,57 +182,76 @@ INLINE void score(const float *queries, const float *keys, int64_t size, int row
     }
   }
 #pragma GCC unroll 8
-  for (int r = 0; r < rows; r++)
+  for (int t = 0; t < tiles; t++) {
+    const __m512 scale = kept == KEPT_INT8 ? _mm512_loadu_ps(keys.scales + at + t * LANES) : _mm512_set1_ps(1.0f);
 #pragma GCC unroll 8
-    for (int t = 0; t < tiles; t++) _mm512_storeu_ps(scores + r * stride + t * LANES, sum[r][t]);
+    for (int r = 0; r < rows; r++) {
+      const __m512 scaled = kept == KEPT_INT8 ? _mm512_mul_ps(sum[r][t], scale) : sum[r][t];
+      _mm512_storeu_ps(scores + r * stride + at + t * LANES, scaled);
+    }
+  }
 }
 
-/* Sums of values over positions [from, to), weighted for `rows` queries, `vectors` times 16 dimensions. */
-INLINE void weigh(const float *weights, int64_t stride, const float *values, int64_t size, int64_t from, int64_t to,
-                  int rows, int vectors, float *const *outs) {
+/* Sums of values over positions [from, to), weighted for `rows` queries, `vectors` times 16 dimensions from `at` on. */
+INLINE void weigh(const float *weights, int64_t stride, Kept values, int64_t at, int64_t size, int64_t from, int64_t to,
+                  int rows, int vectors, int kept, float *const *outs) {
   __m512 sum[4][4];
 #pragma GCC unroll 8
   for (int r = 0; r < rows; r++)
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; v++) sum[r][v] = _mm512_setzero_ps();
   for (int64_t t = from; t < to; t++) {
+    const float scale = kept == KEPT_INT8 ? values.scales[t] : 1.0f;
     __m512 value[4];
 #pragma GCC unroll 8
-    for (int v = 0; v < vectors; v++) value[v] = _mm512_loadu_ps(values + t * size + v * LANES);
+    for (int v = 0; v < vectors; v++) value[v] = load(values.numbers, t * size + at + v * LANES, kept);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; r++) {
-      const __m512 weight = _mm512_set1_ps(weights[r * stride + t]);
+      const float weight = weights[r * stride + t];
+      const __m512 all = _mm512_set1_ps(kept == KEPT_INT8 ? weight * scale : weight);
 #pragma GCC unroll 8
-      for (int v = 0; v < vectors; v++) sum[r][v] = _mm512_fmadd_ps(value[v], weight, sum[r][v]);
+      for (int v = 0; v < vectors; v++) sum[r][v] = _mm512_fmadd_ps(value[v], all, sum[r][v]);
     }
   }
 #pragma GCC unroll 8
   for (int r = 0; r < rows; r++)
 #pragma GCC unroll 8
-    for (int v = 0; v < vectors; v++) _mm512_storeu_ps(outs[r] + v * LANES, sum[r][v]);
+    for (int v = 0; v < vectors; v++) _mm512_storeu_ps(outs[r] + at + v * LANES, sum[r][v]);
 }
 
-#define SCORE(name) \
-  TARGET static __attribute__((noinline)) void name(const float *queries, const float *keys, int64_t size, int rows, \
-                                                    float *scores, int64_t stride)
 #define SCORED(rows, tiles) \
-  case rows: score(queries, keys, size, rows, tiles, scores, stride); break;
-SCORE(score_4) { switch (rows) { SCORED(1, 4) SCORED(2, 4) SCORED(3, 4) SCORED(4, 4) } }
-SCORE(score_2) { switch (rows) { SCORED(5, 2) SCORED(6, 2) SCORED(7, 2) SCORED(8, 2) } }
-SCORE(score_1) {
-  switch (rows) {
-    SCORED(1, 1) SCORED(2, 1) SCORED(3, 1) SCORED(4, 1) SCORED(5, 1) SCORED(6, 1) SCORED(7, 1) SCORED(8, 1)
+  case rows: score(queries, keys, at, size, rows, tiles, kept, scores, stride); break;
+#define SCORE(name, cases)                                                                                           \
+  INLINE void name##_as(const float *queries, Kept keys, int64_t at, int64_t size, int rows, int kept, float *scores, \
+                        int64_t stride) {                                                                            \
+    switch (rows) { cases }                                                                                          \
+  }                                                                                                                  \
+  TARGET static __attribute__((noinline)) void name(const float *queries, Kept keys, int64_t at, int64_t size,       \
+                                                    int rows, int64_t kept, float *scores, int64_t stride) {         \
+    if (kept == KEPT_FLOAT32) name##_as(queries, keys, at, size, rows, KEPT_FLOAT32, scores, stride);                \
+    else if (kept == KEPT_FLOAT16) name##_as(queries, keys, at, size, rows, KEPT_FLOAT16, scores, stride);           \
+    else name##_as(queries, keys, at, size, rows, KEPT_INT8, scores, stride);                                        \
   }
-}
+SCORE(score_4, SCORED(1, 4) SCORED(2, 4) SCORED(3, 4) SCORED(4, 4))
+SCORE(score_2, SCORED(5, 2) SCORED(6, 2) SCORED(7, 2) SCORED(8, 2))
+SCORE(score_1, SCORED(1, 1) SCORED(2, 1) SCORED(3, 1) SCORED(4, 1) SCORED(5, 1) SCORED(6, 1) SCORED(7, 1) SCORED(8, 1))
 
-#define WEIGH(name) \
-  TARGET static __attribute__((noinline)) void name(const float *weights, int64_t stride, const float *values, \
-                                                    int64_t size, int64_t from, int64_t to, int rows,          \
-                                                    float *const *outs)
 #define WEIGHED(rows, vectors) \
-  case rows: weigh(weights, stride, values, size, from, to, rows, vectors, outs); break;
-WEIGH(weigh_4) { switch (rows) { WEIGHED(1, 4) WEIGHED(2, 4) WEIGHED(3, 4) WEIGHED(4, 4) } }
-WEIGH(weigh_1) { switch (rows) { WEIGHED(1, 1) WEIGHED(2, 1) WEIGHED(3, 1) WEIGHED(4, 1) } }
+  case rows: weigh(weights, stride, values, at, size, from, to, rows, vectors, kept, outs); break;
+#define WEIGH(name, cases)                                                                                           \
+  INLINE void name##_as(const float *weights, int64_t stride, Kept values, int64_t at, int64_t size, int64_t from,   \
+                        int64_t to, int rows, int kept, float *const *outs) {                                        \
+    switch (rows) { cases }                                                                                          \
+  }                                                                                                                  \
+  TARGET static __attribute__((noinline)) void name(const float *weights, int64_t stride, Kept values, int64_t at,   \
+                                                    int64_t size, int64_t from, int64_t to, int rows, int64_t kept,  \
+                                                    float *const *outs) {                                            \
+    if (kept == KEPT_FLOAT32) name##_as(weights, stride, values, at, size, from, to, rows, KEPT_FLOAT32, outs);      \
+    else if (kept == KEPT_FLOAT16) name##_as(weights, stride, values, at, size, from, to, rows, KEPT_FLOAT16, outs); \
+    else name##_as(weights, stride, values, at, size, from, to, rows, KEPT_INT8, outs);                              \
+  }
+WEIGH(weigh_4, WEIGHED(1, 4) WEIGHED(2, 4) WEIGHED(3, 4) WEIGHED(4, 4))
+WEIGH(weigh_1, WEIGHED(1, 1) WEIGHED(2, 1) WEIGHED(3, 1) WEIGHED(4, 1))
 
 /* Scores of positions [begin, end) → weights that sum to 1; only [from, to) counts, the others become 0. */
 TARGET static void soften(float *scores, int64_t begin, int64_t end, int64_t from, int64_t to, float softcap) {
@@ -227,9 +298,9 @@ static int64_t seen_from(const Rows *rows, int64_t row) {
   return window > 0 && to > window ? to - window : 0;
 }
 
-TARGET static void score_rows(const Rows *rows, const float *keys) {
+TARGET static void score_rows(const Rows *rows, Kept keys) {
   const Call *call = rows->call;
-  const int64_t size = call->size, stride = rows->stride;
+  const int64_t size = call->size, stride = rows->stride, kept = call->op->kept;
   float *queries = rows->queries;
   for (int64_t first = 0; first < rows->num; first += ROWS) {
     const int count = rows->num - first < ROWS ? (int)(rows->num - first) : ROWS;
@@ -247,16 +318,16 @@ TARGET static void score_rows(const Rows *rows, const float *keys) {
     const int64_t stop = round_up(seen_to(rows, first + count - 1));
     int64_t t = rows->begin;
     if (count <= ROWS_FEW)
-      for (; t + 4 * LANES <= stop; t += 4 * LANES) score_4(queries, keys + t * size, size, count, scores + t, stride);
+      for (; t + 4 * LANES <= stop; t += 4 * LANES) score_4(queries, keys, t, size, count, kept, scores, stride);
     else
-      for (; t + 2 * LANES <= stop; t += 2 * LANES) score_2(queries, keys + t * size, size, count, scores + t, stride);
-    for (; t < stop; t += LANES) score_1(queries, keys + t * size, size, count, scores + t, stride);
+      for (; t + 2 * LANES <= stop; t += 2 * LANES) score_2(queries, keys, t, size, count, kept, scores, stride);
+    for (; t < stop; t += LANES) score_1(queries, keys, t, size, count, kept, scores, stride);
   }
 }
 
-TARGET static void weigh_rows(const Rows *rows, const float *values) {
+TARGET static void weigh_rows(const Rows *rows, Kept values) {
   const Call *call = rows->call;
-  const int64_t size = call->size, stride = rows->stride;
+  const int64_t size = call->size, stride = rows->stride, kept = call->op->kept;
   for (int64_t first = 0; first < rows->num; first += 4) {
     const int count = rows->num - first < 4 ? (int)(rows->num - first) : 4;
     const int64_t from = seen_from(rows, first), to = seen_to(rows, first + count - 1);
@@ -268,14 +339,9 @@ TARGET static void weigh_rows(const Rows *rows, const float *values) {
       for (int64_t t = round_up(seen_to(rows, first + r)); t < to; t++) weights[r * stride + t] = 0;
     }
     int64_t at = 0;
-    for (; at + 4 * LANES <= size; at += 4 * LANES) {
-      weigh_4(weights, stride, values + at, size, from, to, count, outs);
-      for (int r = 0; r < count; r++) outs[r] += 4 * LANES;
-    }
-    for (; at < size; at += LANES) {
-      weigh_1(weights, stride, values + at, size, from, to, count, outs);
-      for (int r = 0; r < count; r++) outs[r] += LANES;
-    }
+    for (; at + 4 * LANES <= size; at += 4 * LANES)
+      weigh_4(weights, stride, values, at, size, from, to, count, kept, outs);
+    for (; at < size; at += LANES) weigh_1(weights, stride, values, at, size, from, to, count, kept, outs);
   }
 }
 
@@ -294,11 +360,11 @@ TARGET static void attend(void *argument, size_t index) {
   }
   rows.queries = memory;
   rows.scores = memory + ROWS * call->size - rows.begin;
-  score_rows(&rows, cache_of(call, call->keys, task));
+  score_rows(&rows, kept_of(call, call->keys, call->key_scales, task));
   for (int64_t r = 0; r < rows.num; r++)
     soften(rows.scores + r * rows.stride, rows.begin, round_up(seen_to(&rows, r)), seen_from(&rows, r),
            seen_to(&rows, r), call->op->softcap);
-  weigh_rows(&rows, cache_of(call, call->values, task));
+  weigh_rows(&rows, kept_of(call, call->values, call->value_scales, task));
 }
 
 TARGET static void append_task(void *argument, size_t index) {
@@ -356,6 +422,9 @@ static const char *check(Call *call, const Tensor *input) {
   if (slots->num_dims != 1 || input[6].num_dims != 1 || input[7].num_dims != 1 ||
       input[6].dims[0] != slots->dims[0] + 1 || input[7].dims[0] != slots->dims[0])
     return "lepton.Attention: slots, starts and lengths do not fit each other";
+  for (size_t i = 10; i < NUM_INPUTS; i++)
+    if (op->kept == KEPT_INT8 && (input[i].num_dims != 3 || memcmp(keys->dims, input[i].dims, 3 * sizeof(int64_t))))
+      return "lepton.Attention: scales are not [slots, kv_heads, capacity]";
   if (query->num_dims < 2) return "lepton.Attention: query has no tokens";
   if (op->rotates && (cos->data == NULL || input[9].data == NULL || cos->num_dims != 2 || 2 * cos->dims[1] > keys->dims[3]))
     return "lepton.Attention: cos and sin do not fit a head";
@@ -390,11 +459,12 @@ static const char *check(Call *call, const Tensor *input) {
 
 static OrtStatus *compute(void *kernel, OrtKernelContext *context) {
   const Attention *op = kernel;
-  Tensor input[10];
-  for (size_t i = 0; i < 10; i++) TRY(tensor_input(op->api, context, i, &input[i]));
+  Tensor input[NUM_INPUTS];
+  for (size_t i = 0; i < NUM_INPUTS; i++) TRY(tensor_input(op->api, context, i, &input[i]));
   Call call = {.op = op, .query = input[0].data, .keys = input[3].data, .values = input[4].data};
   call.slots = input[5].data, call.starts = input[6].data, call.lengths = input[7].data;
   call.cos = input[8].data, call.sin = input[9].data;
+  if (op->kept == KEPT_INT8) call.key_scales = input[10].data, call.value_scales = input[11].data;
   const char *wrong = check(&call, input);
   if (wrong != NULL) return ort_status(op->api)(ORT_INVALID_ARGUMENT, wrong);
   Tensor out = input[0];
@@ -413,9 +483,11 @@ static OrtStatus *create(const struct OrtCustomOp *self, const OrtFunction *api,
   TRY(ort_attribute_int(api)(info, "local_window_size", &op.window));
   TRY(ort_attribute_int(api)(info, "do_rotary", &op.rotates));
   TRY(ort_attribute_int(api)(info, "rotary_interleaved", &op.interleaved));
+  TRY(ort_attribute_int(api)(info, "kv_bits", &op.kept));
   TRY(ort_attribute_float(api)(info, "scale", &op.scale));
   TRY(ort_attribute_float(api)(info, "softcap", &op.softcap));
-  if (op.kv_heads < 1 || op.heads < op.kv_heads || op.heads % op.kv_heads != 0 || !(op.scale > 0))
+  if (op.kv_heads < 1 || op.heads < op.kv_heads || op.heads % op.kv_heads != 0 || !(op.scale > 0) ||
+      (op.kept != KEPT_FLOAT32 && op.kept != KEPT_FLOAT16 && op.kept != KEPT_INT8))
     return ort_status(api)(ORT_INVALID_ARGUMENT, "lepton.Attention: attributes out of range");
   *kernel = malloc(sizeof op);
   if (*kernel == NULL) return ort_status(api)(ORT_FAIL, "lepton.Attention: no memory");
@@ -430,11 +502,12 @@ static const char *name(const struct OrtCustomOp *self) {
 
 static size_t num_inputs(const struct OrtCustomOp *self) {
   (void)self;
-  return 10;
+  return NUM_INPUTS;
 }
 
 static int input_type(const struct OrtCustomOp *self, size_t index) {
   (void)self;
+  if (index == 3 || index == 4) return ORT_ANY; /* `kv_bits` says what it is */
   return index >= 5 && index <= 7 ? ORT_INT32 : ORT_FLOAT;
 }
 

@@ -8,6 +8,7 @@ Tokens of all rows lie one after another in one long row; only attention knows w
     LENGTHS          int32 [rows]          tokens of each row after this run
     LOGITS_AT        int64 [drawn, 2]      (0, index) of each token to draw from
     past keys and values                   of all slots, written in place: they have no present counterparts
+    KEY_SCALES, VALUE_SCALES               float32 [slots, kv_heads, capacity] of each layer, with int8
     logits           float32 [drawn, vocab]
 
 Every operator in it treats each token by itself, and attention depends on positions alone, so a token gets the same
@@ -31,9 +32,12 @@ from worker.runtime.graphs.edit import LENGTHS, LOGITS_AT, draw_from, replace_io
 from worker.runtime.graphs.exported import ATTENTION, ExportedGraph
 from worker.runtime.graphs.gates import Gate, find_gates
 from worker.runtime.graphs.weights import BlockWeights, RewrittenGraph, Weights
+from worker.runtime.kv_precision import KvPrecision
 
-__all__ = ["SLOTS", "STARTS", "native_graph", "why_not_native"]
+__all__ = ["KEY_SCALES", "SLOTS", "STARTS", "VALUE_SCALES", "native_graph", "why_not_native"]
 
+KEY_SCALES: Final = "lepton.key_scales.%d"
+VALUE_SCALES: Final = "lepton.value_scales.%d"
 SLOTS: Final = "lepton.slots"
 STARTS: Final = "lepton.starts"
 
@@ -82,7 +86,7 @@ def why_not_native(exported: ExportedGraph) -> str | None:
     return None
 
 
-def native_graph(exported: ExportedGraph, graph_file: Path) -> RewrittenGraph:
+def native_graph(exported: ExportedGraph, graph_file: Path, kv: KvPrecision) -> RewrittenGraph:
     """A copy on our operators; `why_not_native` has said that there is nothing against it.
 
     `graph_file` is where the model was read from. Raises ValueError or OSError when weights cannot be read.
@@ -92,7 +96,7 @@ def native_graph(exported: ExportedGraph, graph_file: Path) -> RewrittenGraph:
     graph = model.graph
     draw_from(graph, exported.names.logits)
     weights = Weights(graph, graph_file)
-    nodes = list(_replaced(graph, exported, weights))
+    nodes = list(_replaced(graph, exported, weights, kv))
     nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
     graph.node.extend(nodes)
@@ -107,10 +111,25 @@ def native_graph(exported: ExportedGraph, graph_file: Path) -> RewrittenGraph:
             helper.make_tensor_value_info(STARTS, TensorProto.INT32, ["borders"]),
             helper.make_tensor_value_info(LENGTHS, TensorProto.INT32, ["rows"]),
             helper.make_tensor_value_info(LOGITS_AT, TensorProto.INT64, ["drawn", 2]),
+            *_scale_inputs(exported, kv),
         ],
     )
+    caches = set(_per_layer(exported, names.past_key, names.past_value))
+    for node in graph.input:
+        if node.name in caches:
+            node.type.tensor_type.elem_type = kv.onnx_type
     model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     return RewrittenGraph(model=model, files=weights.finish())
+
+
+def _scale_inputs(exported: ExportedGraph, kv: KvPrecision) -> list[onnx.ValueInfoProto]:
+    if not kv.is_scaled:
+        return []
+    shape: list[str | int | None] = ["slots", exported.num_kv_heads, "capacity"]
+    return [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name in _per_layer(exported, KEY_SCALES, VALUE_SCALES)
+    ]
 
 
 def _per_layer(exported: ExportedGraph, *templates: str) -> list[str]:
@@ -118,7 +137,7 @@ def _per_layer(exported: ExportedGraph, *templates: str) -> list[str]:
 
 
 def _replaced(
-    graph: onnx.GraphProto, exported: ExportedGraph, weights: Weights
+    graph: onnx.GraphProto, exported: ExportedGraph, weights: Weights, kv: KvPrecision
 ) -> Iterator[onnx.NodeProto]:
     gates = find_gates(graph)
     inside = {id(node) for gate in gates for node in gate.inside}
@@ -131,7 +150,7 @@ def _replaced(
         elif node.op_type == "MatMulNBits":
             yield _product(node, weights)
         elif node.op_type == ATTENTION:
-            yield _attention(node, exported)
+            yield _attention(node, exported, kv)
         else:
             yield node
 
@@ -185,19 +204,22 @@ def _block_matmul(
     )
 
 
-def _attention(node: onnx.NodeProto, exported: ExportedGraph) -> onnx.NodeProto:
+def _attention(node: onnx.NodeProto, exported: ExportedGraph, kv: KvPrecision) -> onnx.NodeProto:
     given = {item.name: helper.get_attribute_value(item) for item in node.attribute}
     attributes = {name: given.get(name, default) for name, default in _ATTRIBUTES.items()}
     attributes["scale"] = float(attributes["scale"]) or float(
         1 / np.sqrt(np.float32(exported.head_size))
     )
     attributes["softcap"] = float(attributes["softcap"])
-    rotary = list(node.input[_ROTARY]) if attributes["do_rotary"] else []
+    rotary = list(node.input[_ROTARY]) if attributes["do_rotary"] else ["", ""]
+    layer = _per_layer(exported, exported.names.past_key).index(node.input[3])
+    scales = [KEY_SCALES % layer, VALUE_SCALES % layer] if kv.is_scaled else []
     return helper.make_node(
         "Attention",
-        [*node.input[:3], *node.input[_KV], SLOTS, STARTS, LENGTHS, *rotary],
+        [*node.input[:3], *node.input[_KV], SLOTS, STARTS, LENGTHS, *rotary, *scales],
         node.output[:1],
         name=node.name,
         domain=DOMAIN,
+        kv_bits=8 * kv.num_bytes,
         **attributes,
     )

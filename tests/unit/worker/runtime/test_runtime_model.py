@@ -58,7 +58,7 @@ def test_what_a_loaded_model_says_of_itself() -> None:
     )
     assert re.fullmatch(r"[0-9a-f]{64}", info.revision)
     assert re.fullmatch(
-        r"ort-[\d.]+/cpu/exact/fp32(-native\d+)?/\S+/l2-\d+k/threads-1", info.fingerprint
+        r"ort-[\d.]+/cpu/exact/fp32(-native\d+-kv-fp32)?/\S+/l2-\d+k/threads-1", info.fingerprint
     )
     assert (model.runner.layout.num_slots, model.runner.layout.capacity) == (3, 100)
     assert model.chat_template is not None

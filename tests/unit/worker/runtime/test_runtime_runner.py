@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
+from common.errors import BadModel
 from tests.support.numpy_llama import NumpyLlama
 from tests.support.tiny_models import (
     NEEDS_NATIVE,
@@ -41,8 +42,11 @@ from worker.runtime.tiles import level2_cache_bytes, query_tile, runs
 FP32 = [TINY_LLAMA, TINY_QWEN2]
 Form = tuple[Path, str]
 NATIVE = [
-    pytest.param((folder, "native"), marks=NEEDS_NATIVE)
-    for folder in (*TINY_FAMILIES, TINY_LLAMA_INT4, TINY_LLAMA_INT4_BLOCK64)
+    *(
+        pytest.param((folder, "native"), marks=NEEDS_NATIVE)
+        for folder in (*TINY_FAMILIES, TINY_LLAMA_INT4, TINY_LLAMA_INT4_BLOCK64)
+    ),
+    pytest.param((TINY_LLAMA_INT4, "native-kv-int8"), marks=NEEDS_NATIVE),
 ]
 ALL = [
     *((folder, "stored") for folder in (*TINY_FAMILIES, TINY_LLAMA_INT4)),
@@ -70,6 +74,8 @@ def load(form: Form, **options: int) -> LoadedModel:
     folder, how = form
     if how == "native":
         return load_tiny(folder, kernels="native", **options)
+    if how == "native-kv-int8":
+        return load_tiny(folder, kernels="native", kv_precision="int8", **options)
     return load_tiny(folder, prefill_int8=how == "prefill-int8", **options)
 
 
@@ -483,6 +489,25 @@ def decoded_together(model: LoadedModel, num_rows: int) -> list[bytes]:
         rows.append(row)
     found = compute(model.runner, Batch(decode=tuple(rows)))
     return [found[row.id].tobytes() for row in rows]
+
+
+@NEEDS_NATIVE
+def test_what_rounding_keys_and_values_costs() -> None:
+    """Beside what int4 weights cost, which is 0.2 to 0.5 of the logits' standard deviation."""
+    rng = random.Random(12)
+    prompt = [rng.randrange(300) for _ in range(120)]
+    exact = generate_alone(load_tiny(TINY_LLAMA, kernels="native"), prompt, 1)[1][0]
+    for name, bound in (("fp16", 0.002), ("int8", 0.05)):
+        model = load_tiny(TINY_LLAMA, kernels="native", kv_precision=name)
+        assert f"-kv-{name}/" in model.info.fingerprint
+        found = generate_alone(model, prompt, 1)[1][0]
+        error = float(np.sqrt(((found - exact) ** 2).mean()) / exact.std())
+        assert 0 < error < bound
+
+
+def test_less_than_fp32_needs_our_operators() -> None:
+    with pytest.raises(BadModel, match="kv_precision"):
+        load_tiny(TINY_LLAMA, kernels="portable", kv_precision="fp16")
 
 
 def test_large_blocks_as_stored_depend_on_company() -> None:
