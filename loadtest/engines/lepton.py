@@ -37,6 +37,10 @@ WAITING_TOKENS_MAX: Final = 1 << 20
 """Prompts of all streams arrive at once here."""
 
 
+PROMPTS_FIRST: Final = 1000.0
+"""As `worker.chunk_stretch`: no stream goes ahead while others wait for their first token, so all decode together."""
+
+
 class LeptonEngine:
     """`loadtest.engines.api.Engine` on `EngineLoop`."""
 
@@ -51,6 +55,7 @@ class LeptonEngine:
         rows_max: int,
         context_max: int,
         prefix_cache_mib: int = 0,
+        chunk_stretch: float = PROMPTS_FIRST,
     ) -> None:
         self._inside = _TimeInside()
         self._steps = _Steps(self._inside)
@@ -79,7 +84,7 @@ class LeptonEngine:
         self._event_loop = asyncio.new_event_loop()
         self._engine = EngineLoop(
             self._runner,
-            EngineConfig(waiting_tokens_max=WAITING_TOKENS_MAX),
+            EngineConfig(waiting_tokens_max=WAITING_TOKENS_MAX, chunk_stretch=chunk_stretch),
             SystemClock(),
             observer=self._steps,
         )
@@ -167,8 +172,9 @@ class PortableLeptonEngine(FastLeptonEngine):
 
 @contextmanager
 def opened(folder: Path, mode: str, **options: Any) -> Iterator[LeptonEngine]:
-    """An engine of that mode until the end of the block; `options` are those of `LeptonEngine`."""
-    engine = (FastLeptonEngine if mode == "fast" else LeptonEngine)(folder, **options)
+    """An engine of that mode, scheduled as by default, until the end of the block; `options` as of `LeptonEngine`."""
+    made = FastLeptonEngine if mode == "fast" else LeptonEngine
+    engine = made(folder, chunk_stretch=EngineConfig().chunk_stretch, **options)
     try:
         yield engine
     finally:
