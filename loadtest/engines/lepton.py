@@ -39,6 +39,8 @@ WAITING_TOKENS_MAX: Final = 1 << 20
 
 PROMPTS_FIRST: Final = 1000.0
 """As `worker.chunk_stretch`: no stream goes ahead while others wait for their first token, so all decode together."""
+STEP_MS_MAX: Final = 10_000.0
+"""With it: nobody here cancels a call or waits for a sign of life."""
 
 
 class LeptonEngine:
@@ -81,10 +83,14 @@ class LeptonEngine:
             weights_bytes=weights_bytes(artifact.graph, loaded.info.fingerprint),
             kv_bytes_per_token=kv_bytes_per_token(artifact.config.model),
         )
-        self._event_loop = asyncio.new_event_loop()
+        self._event_loop, smallest = asyncio.new_event_loop(), EngineConfig()
         self._engine = EngineLoop(
             self._runner,
-            EngineConfig(waiting_tokens_max=WAITING_TOKENS_MAX, chunk_stretch=chunk_stretch),
+            EngineConfig(
+                waiting_tokens_max=WAITING_TOKENS_MAX,
+                chunk_stretch=chunk_stretch,
+                step_ms_max=STEP_MS_MAX if chunk_stretch == PROMPTS_FIRST else smallest.step_ms_max,
+            ),
             SystemClock(),
             observer=self._steps,
         )

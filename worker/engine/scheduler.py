@@ -201,29 +201,31 @@ class Scheduler:
     def _prefill_budget(self, num_decode_rows: int, now: float) -> int:
         """Prompt tokens of this step: what the measured speed fits beside decoding, in bounds."""
         config = self._config
-        step_s = config.step_ms_max / 1000
+        step_s, least = config.step_ms_max / 1000, config.chunk_tokens_min
         if num_decode_rows:
-            stretch = self._stretch(num_decode_rows, now)
-            step_s = min(step_s, stretch * self._meter.decode_s(num_decode_rows) or step_s)
+            pressure = self._pressure(num_decode_rows, now)
+            decode_s = self._meter.decode_s(num_decode_rows)
+            if decode_s >= step_s:  # the aim is missed as it is
+                least = min(int(least * pressure), config.chunk_tokens_max)
+            step_s = min(step_s, config.chunk_stretch * pressure * decode_s or step_s)
         fits = self._meter.prefill_tokens(step_s=step_s, num_decode_rows=num_decode_rows)
         if fits is None:
             return config.chunk_tokens_first
-        return min(max(fits, config.chunk_tokens_min), config.chunk_tokens_max)
+        return min(max(fits, least), config.chunk_tokens_max)
 
-    def _stretch(self, num_decode_rows: int, now: float) -> float:
-        """How many times as long as decoding alone a step may take.
+    def _pressure(self, num_decode_rows: int, now: float) -> float:
+        """How much more than usual prompts may take from those that decode, at least 1.
 
         More when many prompts have not begun although there are slots for them, compared with those that decode, and
         when the first of them has waited for long.
         """
-        config = self._config
         first = self._queue.peek() if self._slots.num_free else None
         if first is None:
-            return config.chunk_stretch
+            return 1.0
         waiting = min(self._queue.waiting.sequences, self._slots.num_free)
         many = _WAITING_WEIGHT * waiting / num_decode_rows
-        long = (now - first.arrived_at) / config.chunk_patience_s
-        return config.chunk_stretch * max(1.0, many, long)
+        long = (now - first.arrived_at) / self._config.chunk_patience_s
+        return max(1.0, many, long)
 
     def _start(self, sequence: Sequence, now: float) -> list[BlockLoad]:
         """Gives a slot and, where the beginning of the prompt is known, the load that fills it."""

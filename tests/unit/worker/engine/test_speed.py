@@ -124,3 +124,29 @@ def test_a_long_prompt_stretches_the_steps_of_others_until_somebody_waits() -> N
         scheduler.abort(sequence, now)
     assert settle(2) < 60
     assert settle(80) == pytest.approx(80, abs=4), "it has waited for long"
+
+
+def test_where_decoding_alone_takes_too_long_more_of_a_prompt_is_taken_when_others_wait() -> None:
+    """Decoding takes 200 ms, twice the aim: 16 tokens a step, until somebody has waited for ten times the patience."""
+    config = EngineConfig(step_ms_max=100, chunk_patience_s=0.5)
+    runner = FakeRunner(num_slots=16, capacity=30_000)
+    scheduler, now = Scheduler(config, runner.layout), 0.0
+    for number in range(8):
+        scheduler.add(make_sequence(number, stop=StopRule(max_tokens=1000)))
+    chunks = []
+    for step in range(40):
+        if step == 10:
+            scheduler.add(make_sequence(8, prompt_ids=(5,) * 21_000))
+        if step == 15:
+            waiting = make_sequence(9, prompt_ids=(6,) * 100)
+            waiting.arrived_at = now
+            scheduler.add(waiting)
+        batch = scheduler.schedule(now)
+        assert batch is not None
+        chunks.append(batch.num_prefill_tokens)
+        duration_s = 0.2 + batch.num_prefill_tokens / 1000
+        now += duration_s
+        scheduler.observe(batch, duration_s)
+        scheduler.update(batch, runner.run(batch), now)
+    assert chunks[14] == 16
+    assert 100 < chunks[39] <= 512
