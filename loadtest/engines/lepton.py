@@ -81,7 +81,7 @@ class LeptonEngine:
             threads=threads,
             notes={"fingerprint": loaded.info.fingerprint},
             weights_bytes=weights_bytes(artifact.graph, loaded.info.fingerprint),
-            kv_bytes_per_token=kv_bytes_per_token(artifact.config.model),
+            kv_bytes_per_token=kv_bytes_per_token(artifact.config.model, loaded.info.fingerprint),
         )
         self._event_loop, smallest = asyncio.new_event_loop(), EngineConfig()
         self._engine = EngineLoop(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import onnx
 __all__ = ["kv_bytes_per_token", "weights_bytes"]
 
 _FLOAT_BYTES = 4
+_KV_BYTES = {"fp32": (4, 0), "fp16": (2, 0), "int8": (1, _FLOAT_BYTES)}
+"""Of a number, and of the scale of a position of a head."""
 
 
 def weights_bytes(graph: Path, fingerprint: str) -> int:
@@ -33,13 +36,10 @@ def weights_bytes(graph: Path, fingerprint: str) -> int:
     return stored + int8 if "+prefill-int8" in fingerprint else stored
 
 
-def kv_bytes_per_token(model: Any) -> int:
-    """Keys and values of one position in all layers, float32; `model` is `genai_config.json`'s."""
+def kv_bytes_per_token(model: Any, fingerprint: str) -> int:
+    """Keys and values of one position in all layers, kept as the fingerprint says; `model` is `genai_config.json`'s."""
     decoder = model.decoder
-    return int(
-        2
-        * decoder.num_hidden_layers
-        * decoder.num_key_value_heads
-        * decoder.head_size
-        * _FLOAT_BYTES
-    )
+    name = re.search(r"-kv-(\w+)", fingerprint)
+    number, scale = _KV_BYTES[name.group(1) if name else "fp32"]
+    heads = 2 * decoder.num_hidden_layers * decoder.num_key_value_heads
+    return int(heads * (decoder.head_size * number + scale))
