@@ -29,8 +29,15 @@ async def _late(port: int) -> AsyncIterator[str]:
                 writer.write(data)
                 await writer.drain()
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    connections: list[asyncio.Task[Any]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        connections.append(task)
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", port)
         busy = asyncio.Event()
         asyncio.get_running_loop().call_later(LATE_S, busy.set)
@@ -44,6 +51,9 @@ async def _late(port: int) -> AsyncIterator[str]:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        # Whoever connected is gone: what stands between ends with it, before the loop does.
+        async with asyncio.timeout(10):
+            await asyncio.gather(*connections)
 
 
 async def test_a_peer_that_is_slow_to_connect_is_waited_for() -> None:

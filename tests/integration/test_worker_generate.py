@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import grpc
 import pytest
@@ -14,12 +15,16 @@ from tests.support.worker import worker_of
 from worker.engine.sequence import Sequence
 
 
-def echo(text: str) -> FakeRunner:
-    """A runner that says `text` over and over, whatever it is asked."""
+def echo(text: str, *, step_s: float = 0) -> FakeRunner:
+    """A runner that says `text` over and over, whatever it is asked; a step takes `step_s`, as if it computed."""
     ids = list(text.encode())
-    return FakeRunner(
-        num_slots=4, capacity=100_000, tokens=lambda _sequence, position: ids[position % len(ids)]
-    )
+
+    def token(_sequence: Sequence, position: int) -> int:
+        if step_s:
+            threading.Event().wait(step_s)
+        return ids[position % len(ids)]
+
+    return FakeRunner(num_slots=4, capacity=100_000, tokens=token)
 
 
 async def test_a_stream_is_the_greedy_completion_with_usage_and_end() -> None:
@@ -85,7 +90,7 @@ async def test_choices_are_independent_and_each_ends() -> None:
 
 
 async def test_a_stop_string_over_token_borders_cuts_the_text_and_stops_the_compute() -> None:
-    runner = echo("one two three four five ")
+    runner = echo("one two three four five ", step_s=0.001)
     async with worker_of(runner) as worker:
         answer = await worker.ask("x", stop={"strings": ["three fo"], "max_tokens": 90_000})
         answer.check_whole()
