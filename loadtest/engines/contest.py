@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, final
+from typing import Any, Final, final
 
 import numpy as np
 
@@ -56,6 +57,12 @@ class Plan:
     def rows_max(self) -> int:
         """Most streams."""
         return max((m.size for m in self.measures if m.kind == "decode"), default=1)
+
+
+SETTLE_S: Final = 0.3
+"""Between two turns: threads of the engine before may still look for work, or free what they had."""
+PREFILLS: Final = 3
+"""Prompts in a row, of which the fastest counts: one alone takes less time than a machine needs to wake up."""
 
 
 def run_contest(
@@ -121,10 +128,14 @@ def _turn(labels: list[str], number: int) -> list[str]:
 def _measure(
     engine: _Process, measure: Measure, plan: Plan, *, seed: int
 ) -> tuple[float, dict[str, Any]]:
+    threading.Event().wait(SETTLE_S)
     if measure.kind == "prefill":
-        (prompt,) = random_prompts(1, measure.size, vocab_size=VOCAB_SIZE, seed=seed)
-        answer = engine.ask({"do": "prefill", "prompt": prompt})
-        return measure.size / answer["seconds"], answer
+        answers = [
+            engine.ask({"do": "prefill", "prompt": prompt})
+            for prompt in random_prompts(PREFILLS, measure.size, vocab_size=VOCAB_SIZE, seed=seed)
+        ]
+        best = min(answers, key=lambda answer: answer["seconds"])
+        return measure.size / best["seconds"], best
     prompts = random_prompts(measure.size, plan.prompt_tokens, vocab_size=VOCAB_SIZE, seed=seed)
     answer = engine.ask({"do": "decode", "prompts": prompts, "tokens": plan.tokens})
     return answer["tokens_per_s"], answer
