@@ -83,13 +83,15 @@ class LeptonEngine:
             weights_bytes=weights_bytes(artifact.graph, loaded.info.fingerprint),
             kv_bytes_per_token=kv_bytes_per_token(artifact.config.model, loaded.info.fingerprint),
         )
-        self._event_loop, smallest = asyncio.new_event_loop(), EngineConfig()
+        self._event_loop = asyncio.new_event_loop()
         self._engine = EngineLoop(
             self._runner,
             EngineConfig(
                 waiting_tokens_max=WAITING_TOKENS_MAX,
                 chunk_stretch=chunk_stretch,
-                step_ms_max=STEP_MS_MAX if chunk_stretch == PROMPTS_FIRST else smallest.step_ms_max,
+                step_ms_max=STEP_MS_MAX
+                if chunk_stretch == PROMPTS_FIRST
+                else EngineConfig().step_ms_max,
             ),
             SystemClock(),
             observer=self._steps,

@@ -66,7 +66,7 @@ class BlockSave:
 
 @dataclass(frozen=True, slots=True)
 class RowSave:
-    """The same for a decoding sequence, after its token has been computed."""
+    """Copy a block's worth of positions of a decoding sequence into a block, after its token has been computed."""
 
     sequence: Sequence
     save: BlockSave

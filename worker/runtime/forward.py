@@ -9,8 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from worker.engine.ports import Batch, CacheLayout
+from worker.engine.ports import Batch, CacheLayout, PrefillChunk
 from worker.engine.sequence import Sequence
+from worker.runtime.kv_slab import KvSlab
 
 __all__ = [
     "Computed",
@@ -19,7 +20,10 @@ __all__ = [
     "bind_output",
     "check_batch",
     "demand",
+    "end_prompt",
+    "fill_rows",
     "last_id",
+    "save_blocks",
     "slot_of",
 ]
 
@@ -67,6 +71,28 @@ def check_batch(batch: Batch, layout: CacheLayout) -> None:
                 slot < slot_of(follower) < num_slots,
                 f"follower in slot {follower.slot} of a chunk in slot {slot}",
             )
+
+
+def fill_rows(slab: KvSlab, batch: Batch) -> None:
+    """What comes before anything runs: copies, then loads."""
+    for copy in batch.copies:
+        slab.copy(copy.source, copy.target, copy.num_tokens)
+    for load in batch.loads:
+        slab.load(load.slot, load.blocks)
+
+
+def save_blocks(slab: KvSlab, chunk: PrefillChunk) -> None:
+    """The blocks that are complete with a chunk that has run."""
+    for save in chunk.saves:
+        slab.save(slot_of(chunk.sequence), save.start, save.block)
+
+
+def end_prompt(slab: KvSlab, chunk: PrefillChunk, logits: npt.NDArray[np.float32]) -> Computed:
+    """Followers get the row of a prompt that has ended, and draw from its `logits` [1, vocab] as well."""
+    for follower in chunk.followers:
+        slab.copy(slot_of(chunk.sequence), slot_of(follower), chunk.end)
+    sequences = (chunk.sequence, *chunk.followers)
+    return sequences, np.broadcast_to(logits, (len(sequences), logits.shape[1]))
 
 
 def slot_of(sequence: Sequence) -> int:

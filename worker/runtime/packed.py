@@ -12,7 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from worker.engine.ports import Batch, CacheLayout
-from worker.runtime.forward import Computed, bind_input, bind_output, last_id, slot_of
+from worker.runtime.forward import (
+    Computed,
+    bind_input,
+    bind_output,
+    end_prompt,
+    fill_rows,
+    last_id,
+    save_blocks,
+    slot_of,
+)
 from worker.runtime.graphs.edit import LENGTHS, LOGITS_AT
 from worker.runtime.graphs.native import KEY_SCALES, SLOTS, STARTS, VALUE_SCALES
 from worker.runtime.kv_slab import KvSlab
@@ -76,27 +85,19 @@ class PackedForward:
 
     def compute(self, batch: Batch) -> Iterator[Computed]:
         """See `Forward`."""
-        for copy in batch.copies:
-            self._slab.copy(copy.source, copy.target, copy.num_tokens)
-        for load in batch.loads:
-            self._slab.load(load.slot, load.blocks)
+        fill_rows(self._slab, batch)
         rows = _rows(batch)
         if not rows:
             return
         self._run(rows)
         for chunk in batch.prefill:
-            for save in chunk.saves:
-                self._slab.save(slot_of(chunk.sequence), save.start, save.block)
+            save_blocks(self._slab, chunk)
         for row in batch.saves:
             self._slab.save(slot_of(row.sequence), row.save.start, row.save.block)
         drawn = len(batch.decode)
         for chunk in batch.prefill:
             if chunk.is_last:
-                for follower in chunk.followers:
-                    self._slab.copy(slot_of(chunk.sequence), slot_of(follower), chunk.end)
-                sequences = (chunk.sequence, *chunk.followers)
-                logits = self._logits[drawn : drawn + 1]
-                yield sequences, np.broadcast_to(logits, (len(sequences), logits.shape[1]))
+                yield end_prompt(self._slab, chunk, self._logits[drawn : drawn + 1])
                 drawn += 1
         if batch.decode:
             yield batch.decode, self._logits[: len(batch.decode)]

@@ -21,7 +21,16 @@ import onnxruntime as ort
 
 from worker.engine.ports import Batch, CacheLayout
 from worker.engine.sequence import Sequence
-from worker.runtime.forward import Computed, bind_input, bind_output, last_id, slot_of
+from worker.runtime.forward import (
+    Computed,
+    bind_input,
+    bind_output,
+    end_prompt,
+    fill_rows,
+    last_id,
+    save_blocks,
+    slot_of,
+)
 from worker.runtime.graphs.edit import LENGTHS, LOGITS_AT, LONGEST
 from worker.runtime.kv_slab import KvSlab
 from worker.runtime.session import Graph
@@ -65,22 +74,15 @@ class PhasedForward:
 
     def compute(self, batch: Batch) -> Iterator[Computed]:
         """See `Forward`."""
-        for copy in batch.copies:
-            self._slab.copy(copy.source, copy.target, copy.num_tokens)
-        for load in batch.loads:
-            self._slab.load(load.slot, load.blocks)
+        fill_rows(self._slab, batch)
         for chunk in batch.prefill:
             *whole, (start, end) = runs(chunk.start, chunk.end, self._tile)
             for run in whole:
                 self._run_prefill(chunk.sequence, *run, draws=False)
             logits = self._run_prefill(chunk.sequence, start, end, draws=chunk.is_last)
-            for save in chunk.saves:
-                self._slab.save(slot_of(chunk.sequence), save.start, save.block)
+            save_blocks(self._slab, chunk)
             if chunk.is_last:
-                for follower in chunk.followers:
-                    self._slab.copy(slot_of(chunk.sequence), slot_of(follower), chunk.end)
-                sequences = (chunk.sequence, *chunk.followers)
-                yield sequences, np.broadcast_to(logits, (len(sequences), logits.shape[1]))
+                yield end_prompt(self._slab, chunk, logits)
         if batch.decode:
             yield batch.decode, self._run_decode(batch.decode)
 

@@ -77,8 +77,9 @@ class Sampler:
         if logits.ndim != 2 or len(logits) != len(sequences):
             raise AssertionError(f"{len(sequences)} sequences for logits of shape {logits.shape}")
         best = logits.argmax(axis=1)
-        # The largest is no number where any is, so it alone tells; -inf elsewhere only means never.
-        finite = np.isfinite(logits[np.arange(len(logits)), best])
+        # Largest and smallest are no numbers where any is none: cheaper than asking each of them.
+        largest = logits[np.arange(len(logits)), best]
+        finite = np.isfinite(largest) & np.isfinite(logits.min(axis=1))
         return [
             self._sample_row(logits[row], int(best[row]), sequence)
             if finite[row]

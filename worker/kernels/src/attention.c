@@ -489,10 +489,7 @@ static OrtStatus *create(const struct OrtCustomOp *self, const OrtFunction *api,
   if (op.kv_heads < 1 || op.heads < op.kv_heads || op.heads % op.kv_heads != 0 || !(op.scale > 0) ||
       (op.kept != KEPT_FLOAT32 && op.kept != KEPT_FLOAT16 && op.kept != KEPT_INT8))
     return ort_status(api)(ORT_INVALID_ARGUMENT, "lepton.Attention: attributes out of range");
-  *kernel = malloc(sizeof op);
-  if (*kernel == NULL) return ort_status(api)(ORT_FAIL, "lepton.Attention: no memory");
-  memcpy(*kernel, &op, sizeof op);
-  return NULL;
+  return operator_keep(api, &op, sizeof op, kernel);
 }
 
 static const char *name(const struct OrtCustomOp *self) {

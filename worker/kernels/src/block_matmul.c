@@ -268,10 +268,7 @@ static OrtStatus *create(const struct OrtCustomOp *self, const OrtFunction *api,
   if (op.size < 1 || op.num_outputs < 1 || (op.bits != 4 && op.bits != 8) || op.block < 16 ||
       op.block % 16 != 0 || op.block > 1024 || (op.gated && op.num_outputs % 2 != 0))
     return ort_status(api)(ORT_INVALID_ARGUMENT, "lepton.BlockMatMul: attributes out of range");
-  *kernel = malloc(sizeof op);
-  if (*kernel == NULL) return ort_status(api)(ORT_FAIL, "lepton.BlockMatMul: no memory");
-  memcpy(*kernel, &op, sizeof op);
-  return NULL;
+  return operator_keep(api, &op, sizeof op, kernel);
 }
 
 static const char *name(const struct OrtCustomOp *self) {

@@ -1,6 +1,9 @@
 /* What ONNX Runtime calls when a session is told to load this library, and what Python asks before it does. */
 #include "operators.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #define PUBLIC __attribute__((visibility("default")))
 
 PUBLIC OrtStatus *RegisterCustomOps(OrtSessionOptions *options, const OrtApiBase *base) {
@@ -20,6 +23,13 @@ PUBLIC int lepton_kernels_run_here(void) {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vnni");
+}
+
+OrtStatus *operator_keep(const OrtFunction *api, const void *attributes, size_t size, void **kernel) {
+  *kernel = malloc(size);
+  if (*kernel == NULL) return ort_status(api)(ORT_FAIL, "lepton: no memory for an operator");
+  memcpy(*kernel, attributes, size);
+  return NULL;
 }
 
 const char *operator_provider(const struct OrtCustomOp *self) {

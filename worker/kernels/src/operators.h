@@ -12,5 +12,7 @@ int operator_memory(const struct OrtCustomOp *, size_t);   /* where the provider
 size_t operator_one(const struct OrtCustomOp *);
 int operator_float(const struct OrtCustomOp *, size_t);
 int operator_required(const struct OrtCustomOp *, size_t);
+/* A copy of an operator's attributes, freed by `free`: what a session hands to every call of the node. */
+OrtStatus *operator_keep(const OrtFunction *api, const void *attributes, size_t size, void **kernel);
 
 #endif

@@ -5,8 +5,7 @@
 OrtStatus *tensor_input(const OrtFunction *api, const OrtKernelContext *context, size_t index, Tensor *found) {
   const OrtValue *value = NULL;
   OrtTensorInfo *info = NULL;
-  found->data = NULL;
-  found->num_dims = 0;
+  *found = (Tensor){0};
   TRY(ort_input(api)(context, index, &value));
   if (value == NULL) return NULL;
   TRY(ort_data(api)((OrtValue *)value, &found->data));
