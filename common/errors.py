@@ -9,6 +9,7 @@
     ├── Unavailable            no worker, draining, lost                  (retried elsewhere)
     ├── DeadlineExceeded       the caller's time is over                  (never retried)
     ├── Cancelled              the caller went away                       (never retried)
+    ├── Quarantined            the request ended workers; set aside       (never retried)
     ├── Conflict               a registry id is taken, a port is in use   (start-up)
     ├── BadModel               a model folder that cannot be served       (start-up)
     └── Internal               our fault                                  (retried elsewhere)
@@ -34,6 +35,7 @@ __all__ = [
     "LeptonError",
     "NotFound",
     "Overloaded",
+    "Quarantined",
     "Reason",
     "Unavailable",
     "Unsupported",
@@ -61,10 +63,13 @@ class Reason(StrEnum):
     GRAMMAR_UNSATISFIABLE = "GRAMMAR_UNSATISFIABLE"
     MODEL_AMBIGUOUS = "MODEL_AMBIGUOUS"
     TRACE_AMBIGUOUS = "TRACE_AMBIGUOUS"
+    IDEMPOTENCY_KEY_REUSED = "IDEMPOTENCY_KEY_REUSED"
     # NotFound
     MODEL_NOT_FOUND = "MODEL_NOT_FOUND"
     REVISION_NOT_FOUND = "REVISION_NOT_FOUND"
     TRACE_NOT_FOUND = "TRACE_NOT_FOUND"
+    RESUME_NOT_FOUND = "RESUME_NOT_FOUND"
+    RESUME_EXPIRED = "RESUME_EXPIRED"
     # Unsupported
     CONSTRAINT_UNSUPPORTED = "CONSTRAINT_UNSUPPORTED"
     ADAPTER_UNSUPPORTED = "ADAPTER_UNSUPPORTED"
@@ -76,9 +81,12 @@ class Reason(StrEnum):
     # Overloaded
     QUEUE_FULL = "QUEUE_FULL"
     QUEUE_TIMEOUT = "QUEUE_TIMEOUT"
+    WOULD_BE_LATE = "WOULD_BE_LATE"
+    CALLER_QUEUE_FULL = "CALLER_QUEUE_FULL"
     # Unavailable
     NO_WORKER = "NO_WORKER"
     WORKER_LOST = "WORKER_LOST"
+    REVISION_GONE = "REVISION_GONE"
     DRAINING = "DRAINING"
     STARTING = "STARTING"
     PROCESS_FAILED = "PROCESS_FAILED"
@@ -87,6 +95,9 @@ class Reason(StrEnum):
     # DeadlineExceeded, Cancelled
     DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
     CLIENT_GONE = "CLIENT_GONE"
+    SLOW_READER = "SLOW_READER"
+    # Quarantined
+    POISON_REQUEST = "POISON_REQUEST"
     # Conflict (start-up)
     WORKER_ID_TAKEN = "WORKER_ID_TAKEN"
     PORT_IN_USE = "PORT_IN_USE"
@@ -188,6 +199,12 @@ class Cancelled(LeptonError):
     """The caller went away."""
 
     default_reason = Reason.CLIENT_GONE
+
+
+class Quarantined(LeptonError):
+    """The request ended the workers that ran it, and is refused for a while so that it ends no more."""
+
+    default_reason = Reason.POISON_REQUEST
 
 
 class Conflict(LeptonError):

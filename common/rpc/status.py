@@ -26,6 +26,7 @@ from common.errors import (
     LeptonError,
     NotFound,
     Overloaded,
+    Quarantined,
     Reason,
     Unavailable,
     Unsupported,
@@ -56,6 +57,7 @@ TABLE: Final[dict[type[LeptonError], Codes]] = {
     Cancelled: Codes(grpc=grpc.StatusCode.CANCELLED, http=499),
     Conflict: Codes(grpc=grpc.StatusCode.FAILED_PRECONDITION, http=409),
     BadModel: Codes(grpc=grpc.StatusCode.FAILED_PRECONDITION, http=409),
+    Quarantined: Codes(grpc=grpc.StatusCode.FAILED_PRECONDITION, http=409),
     Internal: Codes(grpc=grpc.StatusCode.INTERNAL, http=500),
 }
 
@@ -74,7 +76,7 @@ _BAD_MODEL: Final = frozenset(
         Reason.PROVIDER_UNAVAILABLE,
     }
 )
-"""What tells `BadModel` from `Conflict`: they have one gRPC code."""
+"""What tells `BadModel` from `Conflict`: they have one gRPC code (`Quarantined`, too, with its only reason)."""
 
 
 def codes_of(error: LeptonError) -> Codes:
@@ -128,6 +130,8 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> LeptonError:
         reason = None  # a newer peer's reason: the class still holds
     if cls is Conflict and reason in _BAD_MODEL:
         cls = BadModel
+    elif cls is Conflict and reason is Reason.POISON_REQUEST:
+        cls = Quarantined
     return cls(message, reason=reason, field=field, retry_after_s=retry_after_s)
 
 

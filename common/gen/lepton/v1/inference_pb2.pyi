@@ -58,26 +58,30 @@ class ResumeFrom(_message.Message):
     def __init__(self, resume_token: _Optional[str] = ..., after_seq: _Optional[int] = ...) -> None: ...
 
 class Continuation(_message.Message):
-    __slots__ = ("choices", "next_seq", "seed", "prompt_tokens", "attempt")
+    __slots__ = ("choices", "next_seq", "seed", "prompt_tokens", "attempt", "from_worker_id", "cached_tokens")
     CHOICES_FIELD_NUMBER: _ClassVar[int]
     NEXT_SEQ_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    FROM_WORKER_ID_FIELD_NUMBER: _ClassVar[int]
+    CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     choices: _containers.RepeatedCompositeFieldContainer[ContinuedChoice]
     next_seq: int
     seed: int
     prompt_tokens: int
     attempt: int
-    def __init__(self, choices: _Optional[_Iterable[_Union[ContinuedChoice, _Mapping]]] = ..., next_seq: _Optional[int] = ..., seed: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., attempt: _Optional[int] = ...) -> None: ...
+    from_worker_id: str
+    cached_tokens: int
+    def __init__(self, choices: _Optional[_Iterable[_Union[ContinuedChoice, _Mapping]]] = ..., next_seq: _Optional[int] = ..., seed: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., attempt: _Optional[int] = ..., from_worker_id: _Optional[str] = ..., cached_tokens: _Optional[int] = ...) -> None: ...
 
 class ContinuedChoice(_message.Message):
-    __slots__ = ("token_ids", "finish_reason")
+    __slots__ = ("token_ids", "end")
     TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
-    FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
     token_ids: _containers.RepeatedScalarFieldContainer[int]
-    finish_reason: _types_pb2.FinishReason
-    def __init__(self, token_ids: _Optional[_Iterable[int]] = ..., finish_reason: _Optional[_Union[_types_pb2.FinishReason, str]] = ...) -> None: ...
+    end: ChoiceEnd
+    def __init__(self, token_ids: _Optional[_Iterable[int]] = ..., end: _Optional[_Union[ChoiceEnd, _Mapping]] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
     __slots__ = ("events",)
@@ -100,7 +104,7 @@ class Event(_message.Message):
     def __init__(self, seq: _Optional[int] = ..., started: _Optional[_Union[Started, _Mapping]] = ..., delta: _Optional[_Union[Delta, _Mapping]] = ..., migrated: _Optional[_Union[Migrated, _Mapping]] = ..., finished: _Optional[_Union[Finished, _Mapping]] = ...) -> None: ...
 
 class Started(_message.Message):
-    __slots__ = ("request_id", "worker_id", "model", "revision", "seed", "prompt_tokens", "fingerprint", "resume_token")
+    __slots__ = ("request_id", "worker_id", "model", "revision", "seed", "prompt_tokens", "fingerprint", "resume_token", "cached_tokens")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     WORKER_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -109,6 +113,7 @@ class Started(_message.Message):
     PROMPT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     worker_id: str
     model: str
@@ -117,7 +122,8 @@ class Started(_message.Message):
     prompt_tokens: int
     fingerprint: str
     resume_token: str
-    def __init__(self, request_id: _Optional[str] = ..., worker_id: _Optional[str] = ..., model: _Optional[str] = ..., revision: _Optional[str] = ..., seed: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., fingerprint: _Optional[str] = ..., resume_token: _Optional[str] = ...) -> None: ...
+    cached_tokens: int
+    def __init__(self, request_id: _Optional[str] = ..., worker_id: _Optional[str] = ..., model: _Optional[str] = ..., revision: _Optional[str] = ..., seed: _Optional[int] = ..., prompt_tokens: _Optional[int] = ..., fingerprint: _Optional[str] = ..., resume_token: _Optional[str] = ..., cached_tokens: _Optional[int] = ...) -> None: ...
 
 class Delta(_message.Message):
     __slots__ = ("index", "text", "token_ids", "logprobs", "end")
@@ -144,14 +150,18 @@ class ChoiceEnd(_message.Message):
     def __init__(self, reason: _Optional[_Union[_types_pb2.FinishReason, str]] = ..., stop_string: _Optional[str] = ..., stop_token_id: _Optional[int] = ...) -> None: ...
 
 class Migrated(_message.Message):
-    __slots__ = ("from_worker_id", "to_worker_id", "replayed_tokens")
+    __slots__ = ("from_worker_id", "to_worker_id", "replayed_tokens", "fingerprint", "resume_token")
     FROM_WORKER_ID_FIELD_NUMBER: _ClassVar[int]
     TO_WORKER_ID_FIELD_NUMBER: _ClassVar[int]
     REPLAYED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
     from_worker_id: str
     to_worker_id: str
     replayed_tokens: int
-    def __init__(self, from_worker_id: _Optional[str] = ..., to_worker_id: _Optional[str] = ..., replayed_tokens: _Optional[int] = ...) -> None: ...
+    fingerprint: str
+    resume_token: str
+    def __init__(self, from_worker_id: _Optional[str] = ..., to_worker_id: _Optional[str] = ..., replayed_tokens: _Optional[int] = ..., fingerprint: _Optional[str] = ..., resume_token: _Optional[str] = ...) -> None: ...
 
 class Finished(_message.Message):
     __slots__ = ("usage", "timings", "choices")
@@ -206,3 +216,13 @@ class ListModelsResponse(_message.Message):
     MODELS_FIELD_NUMBER: _ClassVar[int]
     models: _containers.RepeatedCompositeFieldContainer[_types_pb2.ModelInfo]
     def __init__(self, models: _Optional[_Iterable[_Union[_types_pb2.ModelInfo, _Mapping]]] = ...) -> None: ...
+
+class AbortRequest(_message.Message):
+    __slots__ = ("resume_token",)
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    resume_token: str
+    def __init__(self, resume_token: _Optional[str] = ...) -> None: ...
+
+class AbortResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

@@ -54,6 +54,11 @@ class InferenceServiceStub:
                 request_serializer=lepton_dot_v1_dot_inference__pb2.CountTokensRequest.SerializeToString,
                 response_deserializer=lepton_dot_v1_dot_inference__pb2.CountTokensResponse.FromString,
                 _registered_method=True)
+        self.Abort = channel.unary_unary(
+                '/lepton.v1.InferenceService/Abort',
+                request_serializer=lepton_dot_v1_dot_inference__pb2.AbortRequest.SerializeToString,
+                response_deserializer=lepton_dot_v1_dot_inference__pb2.AbortResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/lepton.v1.InferenceService/ListModels',
                 request_serializer=lepton_dot_v1_dot_inference__pb2.ListModelsRequest.SerializeToString,
@@ -91,6 +96,13 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Abort(self, request, context):
+        """Ends a resumable call before its time. Calls that have ended are no error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Lists the models that can be asked now.
         """
@@ -115,6 +127,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.CountTokens,
                     request_deserializer=lepton_dot_v1_dot_inference__pb2.CountTokensRequest.FromString,
                     response_serializer=lepton_dot_v1_dot_inference__pb2.CountTokensResponse.SerializeToString,
+            ),
+            'Abort': grpc.unary_unary_rpc_method_handler(
+                    servicer.Abort,
+                    request_deserializer=lepton_dot_v1_dot_inference__pb2.AbortRequest.FromString,
+                    response_serializer=lepton_dot_v1_dot_inference__pb2.AbortResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -208,6 +225,33 @@ class InferenceService:
             '/lepton.v1.InferenceService/CountTokens',
             lepton_dot_v1_dot_inference__pb2.CountTokensRequest.SerializeToString,
             lepton_dot_v1_dot_inference__pb2.CountTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Abort(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lepton.v1.InferenceService/Abort',
+            lepton_dot_v1_dot_inference__pb2.AbortRequest.SerializeToString,
+            lepton_dot_v1_dot_inference__pb2.AbortResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -25,7 +25,7 @@ class WatchLoadRequest(_message.Message):
     def __init__(self, router_id: _Optional[str] = ..., interval_ms: _Optional[int] = ...) -> None: ...
 
 class WatchLoadResponse(_message.Message):
-    __slots__ = ("state", "step", "step_ends_in_ms", "running", "waiting", "rows_max", "waiting_tokens", "kv_usage", "in_flight_of_router", "incarnation")
+    __slots__ = ("state", "step", "step_ends_in_ms", "running", "waiting", "rows_max", "waiting_tokens", "kv_usage", "in_flight_of_router", "incarnation", "step_ms", "prefill_tokens_per_s", "decode_tokens_per_s")
     STATE_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     STEP_ENDS_IN_MS_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +36,9 @@ class WatchLoadResponse(_message.Message):
     KV_USAGE_FIELD_NUMBER: _ClassVar[int]
     IN_FLIGHT_OF_ROUTER_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    STEP_MS_FIELD_NUMBER: _ClassVar[int]
+    PREFILL_TOKENS_PER_S_FIELD_NUMBER: _ClassVar[int]
+    DECODE_TOKENS_PER_S_FIELD_NUMBER: _ClassVar[int]
     state: WorkerState
     step: int
     step_ends_in_ms: int
@@ -46,7 +49,22 @@ class WatchLoadResponse(_message.Message):
     kv_usage: float
     in_flight_of_router: int
     incarnation: str
-    def __init__(self, state: _Optional[_Union[WorkerState, str]] = ..., step: _Optional[int] = ..., step_ends_in_ms: _Optional[int] = ..., running: _Optional[int] = ..., waiting: _Optional[int] = ..., rows_max: _Optional[int] = ..., waiting_tokens: _Optional[int] = ..., kv_usage: _Optional[float] = ..., in_flight_of_router: _Optional[int] = ..., incarnation: _Optional[str] = ...) -> None: ...
+    step_ms: float
+    prefill_tokens_per_s: float
+    decode_tokens_per_s: float
+    def __init__(self, state: _Optional[_Union[WorkerState, str]] = ..., step: _Optional[int] = ..., step_ends_in_ms: _Optional[int] = ..., running: _Optional[int] = ..., waiting: _Optional[int] = ..., rows_max: _Optional[int] = ..., waiting_tokens: _Optional[int] = ..., kv_usage: _Optional[float] = ..., in_flight_of_router: _Optional[int] = ..., incarnation: _Optional[str] = ..., step_ms: _Optional[float] = ..., prefill_tokens_per_s: _Optional[float] = ..., decode_tokens_per_s: _Optional[float] = ...) -> None: ...
+
+class ProbeRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ProbeResponse(_message.Message):
+    __slots__ = ("passed", "duration_us")
+    PASSED_FIELD_NUMBER: _ClassVar[int]
+    DURATION_US_FIELD_NUMBER: _ClassVar[int]
+    passed: bool
+    duration_us: int
+    def __init__(self, passed: _Optional[bool] = ..., duration_us: _Optional[int] = ...) -> None: ...
 
 class GetInfoRequest(_message.Message):
     __slots__ = ()

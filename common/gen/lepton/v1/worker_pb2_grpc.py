@@ -45,6 +45,11 @@ class WorkerServiceStub:
                 request_serializer=lepton_dot_v1_dot_worker__pb2.GetInfoRequest.SerializeToString,
                 response_deserializer=lepton_dot_v1_dot_worker__pb2.GetInfoResponse.FromString,
                 _registered_method=True)
+        self.Probe = channel.unary_unary(
+                '/lepton.v1.WorkerService/Probe',
+                request_serializer=lepton_dot_v1_dot_worker__pb2.ProbeRequest.SerializeToString,
+                response_deserializer=lepton_dot_v1_dot_worker__pb2.ProbeResponse.FromString,
+                _registered_method=True)
         self.Drain = channel.unary_unary(
                 '/lepton.v1.WorkerService/Drain',
                 request_serializer=lepton_dot_v1_dot_worker__pb2.DrainRequest.SerializeToString,
@@ -70,6 +75,13 @@ class WorkerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Probe(self, request, context):
+        """Asks the model the question whose answer is known, through the running engine.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Drain(self, request, context):
         """Accepts nothing new, finishes what runs, leaves the registry, ends the process.
         """
@@ -89,6 +101,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.GetInfo,
                     request_deserializer=lepton_dot_v1_dot_worker__pb2.GetInfoRequest.FromString,
                     response_serializer=lepton_dot_v1_dot_worker__pb2.GetInfoResponse.SerializeToString,
+            ),
+            'Probe': grpc.unary_unary_rpc_method_handler(
+                    servicer.Probe,
+                    request_deserializer=lepton_dot_v1_dot_worker__pb2.ProbeRequest.FromString,
+                    response_serializer=lepton_dot_v1_dot_worker__pb2.ProbeResponse.SerializeToString,
             ),
             'Drain': grpc.unary_unary_rpc_method_handler(
                     servicer.Drain,
@@ -151,6 +168,33 @@ class WorkerService:
             '/lepton.v1.WorkerService/GetInfo',
             lepton_dot_v1_dot_worker__pb2.GetInfoRequest.SerializeToString,
             lepton_dot_v1_dot_worker__pb2.GetInfoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Probe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lepton.v1.WorkerService/Probe',
+            lepton_dot_v1_dot_worker__pb2.ProbeRequest.SerializeToString,
+            lepton_dot_v1_dot_worker__pb2.ProbeResponse.FromString,
             options,
             channel_credentials,
             insecure,
