@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -17,15 +16,14 @@ from typing import Any
 
 import pytest
 
+from common.errors import InvalidRequest, Reason
 from lepton.v1 import inference_pb2, types_pb2
 from tests.support.continuation import continued, whole
 from tests.support.grammars import grammar_compiler
+from tests.support.paced_runner import PacedRunner
 from tests.support.processes import DEMO_MODEL
 from tests.support.tiny_models import NEEDS_NATIVE, TINY_LLAMA, TINY_LLAMA_INT4, load_tiny
 from tests.support.worker import Answer, LocalWorker, worker_of
-from worker.engine.loop import EngineLoop
-from worker.engine.ports import Batch, CacheLayout, ModelRunner, Sampled
-from worker.engine.sequence import Sequence
 from worker.runtime.grammar.tokens import token_table
 from worker.runtime.session import Kernels
 from worker.tasks.api import ModelFacts
@@ -44,36 +42,6 @@ DEMO = [
     pytest.param("native", id="native", marks=NEEDS_NATIVE),
 ]
 TEXT = "the weight of a train is eight times that of her tent and nine times that of the red one"
-
-
-class PacedRunner:
-    """A step begins when readers have read what came before: then each token is a delta, whatever else is busy."""
-
-    def __init__(self, runner: ModelRunner) -> None:
-        self._runner = runner
-        self._event_loop = asyncio.get_running_loop()
-        self.engine: EngineLoop | None = None
-        """Whose readers; None: nobody is waited for."""
-
-    @property
-    def layout(self) -> CacheLayout:
-        return self._runner.layout
-
-    def rest(self) -> None:
-        self._runner.rest()
-
-    def release(self, sequence: Sequence) -> None:
-        self._runner.release(sequence)
-
-    def run(self, batch: Batch) -> list[Sampled]:
-        for _ in range(10_000 if self.engine else 0):  # readers may have left
-            # What was handed over before has been delivered when this has been called.
-            delivered = threading.Event()
-            self._event_loop.call_soon_threadsafe(delivered.set)
-            delivered.wait(5)
-            if self.engine and not any(stream._steps for stream in self.engine._streams):
-                break
-        return self._runner.run(batch)
 
 
 @dataclass(frozen=True)
@@ -338,6 +306,35 @@ async def test_ids_that_nobody_asked_for_are_not_told(folder: Path, kernels: Ker
         assert rest.finished is not None
         assert first.finished is not None
         assert rest.finished.usage == first.finished.usage
+
+
+@pytest.mark.parametrize(("folder", "kernels"), TINY[1:3])
+async def test_known_tokens_that_do_not_follow_the_constraint_are_refused(
+    folder: Path, kernels: Kernels
+) -> None:
+    """Others than it allows, and more than it allows; a call beside it notices nothing."""
+    request = asking(constraint={"literals": {"texts": ["abc", "abd"]}})
+    async with pair_of(folder, kernels) as pair:
+        first = await pair.one.ask(request)
+        for ids in ([first.ids()[0] ^ 1], [*first.ids(), 9]):
+            sent = continued(request, first.events[:2])
+            sent.continuation.choices[0].token_ids[:] = ids
+            bad, good = await asyncio.gather(pair.other.ask(sent), pair.other.ask(request))
+            assert isinstance(bad.error, InvalidRequest), bad
+            assert bad.error.reason is Reason.GRAMMAR_UNSATISFIABLE
+            assert whole(good.events)["choices"] == whole(first.events)["choices"]
+
+
+async def test_in_fast_mode_the_stream_goes_on_all_the_same() -> None:
+    """Which of the tokens behind the cut are others than before is not promised; how many there are is."""
+    request = asking(stop={"max_tokens": 30, "ignore_eos": True}, sampling={"n": 2})
+    async with pair_of(TINY_LLAMA_INT4, "portable", mode="fast", prefill_int8=True) as pair:
+        first = await pair.one.ask(request)
+        answer = await pair.other.ask(continued(request, first.events[:21]))
+        assert first.finished is not None
+        assert answer.finished is not None
+        assert answer.finished.usage == first.finished.usage
+        assert answer.finished.choices == first.finished.choices
 
 
 def ids_behind(events: list[Event], answer: Answer) -> list[int]:
