@@ -22,7 +22,13 @@ from tests.support.continuation import continued, whole
 from tests.support.grammars import grammar_compiler
 from tests.support.paced_runner import PacedRunner
 from tests.support.processes import DEMO_MODEL
-from tests.support.tiny_models import NEEDS_NATIVE, TINY_LLAMA, TINY_LLAMA_INT4, load_tiny
+from tests.support.tiny_models import (
+    NEEDS_NATIVE,
+    TINY_LLAMA,
+    TINY_LLAMA_INT4,
+    TINY_LLAMA_INT4_BLOCK64,
+    load_tiny,
+)
 from tests.support.worker import Answer, LocalWorker, worker_of
 from worker.runtime.grammar.tokens import token_table
 from worker.runtime.session import Kernels
@@ -60,9 +66,11 @@ class Pair:
         cuts = list(range(2, len(first.events)))
         for cut in {cuts[0], cuts[len(cuts) // 2], cuts[-1]}:
             assert whole(await self.resumed(request, first.events[:cut])) == expected, f"cut {cut}"
+        beside = [asyncio.ensure_future(self.other.ask(other)) for other in NEIGHBOURS]
         together = await asyncio.gather(
             *(self.resumed(request, first.events[:cut]) for cut in cuts)
         )
+        await asyncio.gather(*beside)
         for cut, events in zip(cuts, together, strict=True):
             assert whole(events) == expected, f"cut {cut} in company"
             if cut % 3:
@@ -141,6 +149,11 @@ def asking(text: str = TEXT, **fields: Any) -> Request:
     return Request(text=text, **fields)
 
 
+NEIGHBOURS = [
+    asking(sampling={"temperature": 1.0}, stop={"max_tokens": 30}),
+    asking("Something else, and some more of it.", stop={"max_tokens": 5}),
+]
+
 KINDS: dict[str, Request] = {
     "greedy": asking(output={}),
     "greedy, long prompt": asking(TEXT * 2, stop={"max_tokens": 40}),
@@ -205,6 +218,29 @@ async def test_every_kind_of_request_goes_on_where_it_was_cut(
             inside_characters += sum(len(delta.token_ids) > 1 for delta in first.deltas)
             assert cuts
         assert inside_characters, "some characters took several tokens"
+
+
+@pytest.mark.parametrize(
+    ("folder", "kernels", "options"),
+    [
+        pytest.param(TINY_LLAMA_INT4, "portable", {"prefill_int8": True}, id="prompts-in-int8"),
+        pytest.param(
+            TINY_LLAMA_INT4_BLOCK64, "portable", {"prefill_int8": True}, id="large-blocks"
+        ),
+        pytest.param(
+            TINY_LLAMA_INT4, "native", {"kv_precision": "int8"}, id="int8-keys", marks=NEEDS_NATIVE
+        ),
+        pytest.param(
+            TINY_LLAMA, "native", {"kv_precision": "fp16"}, id="fp16-keys", marks=NEEDS_NATIVE
+        ),
+    ],
+)
+async def test_other_forms_of_weights_and_keys_go_on_as_well(
+    folder: Path, kernels: Kernels, options: dict[str, Any]
+) -> None:
+    async with pair_of(folder, kernels, **options) as pair:
+        for name in ("greedy, long prompt", "several choices"):
+            await pair.cut(KINDS[name])
 
 
 @pytest.mark.parametrize(("folder", "kernels"), TINY[1:3])
