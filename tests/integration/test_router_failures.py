@@ -40,10 +40,10 @@ async def test_error_before_the_first_message_is_never_seen(error: LeptonError) 
         assert len(bad.calls) >= 1
 
 
-async def test_error_after_the_first_message_is_seen_and_not_repeated() -> None:
+async def test_without_migration_an_error_after_the_first_message_is_seen() -> None:
     script = Script(messages=1, error=Internal("x"))
     workers = [FakeWorker("w1", script=script), FakeWorker("w2", script=script)]
-    async with small_cluster(*workers) as cluster:
+    async with small_cluster(*workers, migrations_max=0) as cluster:
         answer = await cluster.ask()
         assert len(answer.messages) == 1
         assert answer.code is grpc.StatusCode.INTERNAL
@@ -70,9 +70,9 @@ async def test_killed_worker_costs_no_call_that_had_no_answer_yet() -> None:
         cluster.router.pool.check_integrity()
 
 
-async def test_killed_worker_breaks_only_the_streams_that_it_had_begun() -> None:
+async def test_without_migration_a_killed_worker_breaks_the_streams_that_it_had_begun() -> None:
     w1, w2 = FakeWorker("w1", script=Script(messages=1, hang=True)), FakeWorker("w2")
-    async with small_cluster(w1) as cluster:
+    async with small_cluster(w1, migrations_max=0) as cluster:
         call = start(cluster)
         assert await call.read() == message_of("w1", 0)
         await cluster.add(w2)
@@ -221,9 +221,13 @@ async def test_call_on_a_worker_that_stays_silent_goes_elsewhere() -> None:
         await cluster.workers["w2"].stop()
 
 
-async def test_stream_on_a_worker_that_stays_silent_ends_with_the_loss() -> None:
+async def test_without_migration_a_stream_on_a_worker_that_stays_silent_ends_with_the_loss() -> (
+    None
+):
     hung = FakeWorker("w1", script=Script(messages=1, hang=True))
-    async with small_cluster(hung, load_silence_s_max=0.1, abandon_s=0.2) as cluster:
+    async with small_cluster(
+        hung, load_silence_s_max=0.1, abandon_s=0.2, migrations_max=0
+    ) as cluster:
         async with asyncio.TaskGroup() as group:
             waiting = group.create_task(cluster.ask())
             await until(lambda: len(hung.calls) == 1)
