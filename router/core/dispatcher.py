@@ -1,4 +1,4 @@
-"""The way of a call: admit → resolve → pick → relay → (retry while nothing was sent, migrate afterwards).
+"""The way of a call: admit → place → relay → (retry while nothing was sent, migrate afterwards).
 
 Every accepted call ends in exactly one of: the worker's `Finished` bytes returned, or one `LeptonError` raised.
 """
@@ -6,36 +6,33 @@ Every accepted call ends in exactly one of: the worker's `Finished` bytes return
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeVar, final
 
 from common.clock import Clock
 from common.errors import (
-    DeadlineExceeded,
     LeptonError,
-    NotFound,
     Overloaded,
     Quarantined,
     Reason,
     Unavailable,
 )
 from router.core.call import Call, RoutingView
-from router.core.endpoint import Endpoint, EndpointState
+from router.core.endpoint import Endpoint
 from router.core.entry import Tracked
 from router.core.exchange import Exchange, Proved, StreamExchange, UnaryExchange
 from router.core.journey import Journey
 from router.core.migration import Break, MigrationLimits, break_of, decide_migration
-from router.core.policy.api import Policy, Tried
-from router.core.pool import EndpointPool, PoolSnapshot
+from router.core.placement import Placement
+from router.core.policy.api import Policy
+from router.core.pool import EndpointPool
 from router.core.ports import GenerateCodec, RouteObserver, WorkerClient, Write
 from router.core.probation import Probation
 from router.core.quarantine import Quarantine, QuarantineLimits
-from router.core.resolve import resolve
 from router.core.retry import RetryBudget, RetryLimits, decide
 from router.core.route import Route
-from router.core.waiting import one_happens_within
 
 __all__ = ["DispatchLimits", "Dispatcher"]
 
@@ -82,7 +79,6 @@ class Dispatcher:
         clock: Clock,
     ) -> None:
         self._pool = pool
-        self._policy = policy
         self._worker = worker
         self._codec = codec
         self._observer = observer
@@ -91,6 +87,13 @@ class Dispatcher:
         self._budget = RetryBudget(limits.retry, now=clock.now())
         self._quarantine = Quarantine(limits.quarantine, clock)
         self._probation = Probation(self._quarantine, pool, clock, verdict_s=limits.death_verdict_s)
+        self._placement = Placement(
+            pool=pool,
+            policy=policy,
+            probation=self._probation,
+            clock=clock,
+            wait_s_max=limits.wait_for_worker_s_max,
+        )
         self._running: set[asyncio.Timeout] = set()
         """One per call in flight: what `cut` ends it with."""
         self._in_flight = 0
@@ -174,14 +177,14 @@ class Dispatcher:
         """From one endpoint to the next, until there is a result."""
         while True:
             with self._observer.choosing(route):
-                endpoint = await self._choose(view, call, route, journey)
+                endpoint = await self._placement.find(view, call, route, journey)
             try:
                 with self._pool.track(endpoint) as tracked:
                     return await exchange.run(endpoint, tracked, self._proved(journey))
             except LeptonError as error:
                 await self._note_failure(error, endpoint, tracked, route, journey, exchange)
                 if not exchange.has_begun:
-                    self._retry(error, call, route, journey)
+                    await self._retry(error, tracked, call, route, journey)
                 elif (result := self._migrate(error, call, route, journey, exchange)) is not None:
                     return result
 
@@ -212,7 +215,9 @@ class Dispatcher:
         elif journey.suspect is not None:
             self._quarantine.end(journey.suspect)
 
-    def _retry(self, error: LeptonError, call: Call, route: Route, journey: Journey) -> None:
+    async def _retry(
+        self, error: LeptonError, tracked: Tracked, call: Call, route: Route, journey: Journey
+    ) -> None:
         """Returns when the call may be sent elsewhere, from the beginning; raises `error` otherwise."""
         now = self._clock.now()
         retry = decide(
@@ -222,10 +227,20 @@ class Dispatcher:
             remaining_s=call.deadline - now,
             limits=self._limits.retry,
         )
-        if not retry.allowed or not self._budget.spend(now):
+        if not retry.allowed:
+            raise error
+        if not self._budget.spend(now) and not await self._is_owed(error, tracked):
             raise error
         route.num_retries += 1
         journey.failure, journey.may_wait = error, retry.may_wait
+
+    async def _is_owed(self, error: LeptonError, tracked: Tracked) -> bool:
+        """Whether a retry is due although none is left: a worker that goes takes only what it had with it, so moving
+        all of that cannot become a storm.
+        """
+        if error.reason is Reason.WORKER_LOST:
+            return tracked.is_draining or await self._probation.has_died(tracked)
+        return error.reason is Reason.DRAINING
 
     def _migrate(
         self, error: LeptonError, call: Call, route: Route, journey: Journey, exchange: Exchange[T]
@@ -275,137 +290,6 @@ class Dispatcher:
             journey.suspect = None
 
         return clear
-
-    async def _choose(
-        self, view: RoutingView, call: Call, route: Route, journey: Journey
-    ) -> Endpoint:
-        """The endpoint for the next attempt, waiting for one within bounds."""
-        began = self._clock.now()
-        until = min(began + self._limits.wait_for_worker_s_max, call.deadline)
-        while True:
-            changed = self._pool.changed()
-            snapshot = self._pool.snapshot()
-            candidates = self._candidates(view, snapshot, journey)
-            endpoint = self._take(view, candidates, journey)
-            now = self._clock.now()
-            if now >= call.deadline:
-                raise journey.failure or DeadlineExceeded(
-                    "the deadline passed before a worker was found"
-                )
-            if endpoint is not None:
-                self._note(route, snapshot, candidates, endpoint, now - began)
-                return endpoint
-            if journey.failure is not None and not journey.may_wait:
-                raise journey.failure
-            events: tuple[asyncio.Event, ...] = (changed,)
-            left_s = until - now
-            if journey.suspect is not None and journey.suspect.is_waiting:
-                # Somebody else is being tried there, and is done in a moment: patience as long as the deadline.
-                events, left_s = (changed, journey.suspect.turn), call.deadline - now
-            if not await one_happens_within(events, left_s, self._clock):
-                route.waited_s += self._clock.now() - began
-                raise self._stranded(view, candidates, call, journey)
-
-    def _take(
-        self, view: RoutingView, candidates: Sequence[Endpoint], journey: Journey
-    ) -> Endpoint | None:
-        """The one to use now, if there is one."""
-
-        def pick(closed: Tried) -> Endpoint | None:
-            return self._pick(view, candidates, journey, closed)
-
-        suspect = journey.suspect
-        if suspect is not None and not self._quarantine.stands(suspect):
-            self._quarantine.clear(suspect)
-            suspect = journey.suspect = None
-        if suspect is None:
-            return pick(())
-        return self._probation.take(suspect, candidates, pick)
-
-    def _pick(
-        self, view: RoutingView, candidates: Sequence[Endpoint], journey: Journey, closed: Tried
-    ) -> Endpoint | None:
-        """The best one that is not in `closed`."""
-        tried = {*closed, *journey.tried} if closed else journey.tried
-        if (origin := journey.origin) is None:
-            return self._policy.pick(view, candidates, tried)
-        alike = [e for e in candidates if e.fingerprint == origin.fingerprint]
-        return (
-            self._policy.pick(view, alike, tried)
-            or self._policy.pick(view, candidates, tried)
-            # Better where it broke, which speaks again, than nowhere: perhaps a connection was cut.
-            or self._policy.pick(view, candidates, {*closed, *journey.declined})
-        )
-
-    def _candidates(
-        self, view: RoutingView, snapshot: PoolSnapshot, journey: Journey
-    ) -> Sequence[Endpoint]:
-        """Endpoints of the model, or of the revision of a stream that goes on; () when there is reason to wait."""
-        if (origin := journey.origin) is not None:
-            return [
-                endpoint
-                for endpoint in snapshot.models.get(origin.model, ())
-                if endpoint.revision == origin.revision
-            ]
-        try:
-            return resolve(view, snapshot)
-        except NotFound as error:
-            may_come = not self._pool.has_heard or (
-                error.reason is Reason.MODEL_NOT_FOUND and self._is_expected(view, snapshot)
-            )
-            if may_come:
-                return ()
-            raise
-
-    def _is_expected(self, view: RoutingView, snapshot: PoolSnapshot) -> bool:
-        return self._pool.remembers(view.model) if view.model else not snapshot.models
-
-    def _stranded(
-        self, view: RoutingView, candidates: Sequence[Endpoint], call: Call, journey: Journey
-    ) -> LeptonError:
-        """What to tell when waiting for an endpoint was in vain."""
-        origin = journey.origin
-        gone = (EndpointState.LOST, EndpointState.DRAINING)
-        if origin is not None and all(e.state in gone for e in candidates):
-            return Unavailable(
-                f"worker {origin.id} is gone, and no other one has revision {origin.revision[:12]} of "
-                f"model {origin.model!r}; other weights would give another answer",
-                reason=Reason.REVISION_GONE,
-                retry_after_s=_RETRY_AFTER_S,
-            )
-        return journey.failure or self._nobody(view, candidates, call)
-
-    def _nobody(self, view: RoutingView, candidates: Sequence[Endpoint], call: Call) -> LeptonError:
-        if self._clock.now() >= call.deadline:
-            return DeadlineExceeded("the deadline passed while waiting for a worker")
-        if not self._pool.has_heard:
-            return Unavailable(
-                "the router has just started and has not heard of any worker yet",
-                reason=Reason.STARTING,
-                retry_after_s=_RETRY_AFTER_S,
-            )
-        model = f"model {view.model!r}" if view.model else "any model"
-        states = ", ".join(f"{e.id} is {e.state.name.lower()}" for e in candidates[:8])
-        return Unavailable(
-            f"no worker for {model} is ready ({states or 'none is registered'})",
-            retry_after_s=_RETRY_AFTER_S,
-        )
-
-    def _note(
-        self,
-        route: Route,
-        snapshot: PoolSnapshot,
-        candidates: Sequence[Endpoint],
-        endpoint: Endpoint,
-        waited_s: float,
-    ) -> None:
-        route.endpoint = endpoint
-        route.model = endpoint.model
-        route.num_candidates = len(candidates)
-        route.is_stale = snapshot.stale
-        route.waited_s += waited_s
-        if snapshot.stale_since is not None:
-            route.snapshot_age_s = self._clock.now() - snapshot.stale_since
 
     @asynccontextmanager
     async def _cuttable(self) -> AsyncIterator[None]:

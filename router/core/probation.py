@@ -33,6 +33,13 @@ class Probation:
         self._clock = clock
         self._verdict_s = verdict_s
 
+    def still(self, suspect: Suspect | None) -> Suspect | None:
+        """The suspect if anything stands against it still; None, and no probation, otherwise."""
+        if suspect is None or self._quarantine.stands(suspect):
+            return suspect
+        self._quarantine.clear(suspect)
+        return None
+
     def take(self, suspect: Suspect, candidates: Sequence[Endpoint], pick: Pick) -> Endpoint | None:
         """Where the suspect is tried next; None when it has to wait: for its turn if `suspect.is_waiting`, else for an
         endpoint. Raises `Quarantined` when one of its like was convicted meanwhile.
@@ -64,7 +71,7 @@ class Probation:
         if suspect is None or suspect.place != worker.key:
             return self._quarantine.accuse(suspect, fingerprint(), worker)
         try:
-            has_died = await self._has_died(worker)
+            has_died = await self.has_died(worker)
         except asyncio.CancelledError:
             # Whoever sends poison must not get away with leaving quickly.
             if not worker.is_alive:
@@ -79,7 +86,7 @@ class Probation:
             "suspect on it; requests like it are refused for a while (setting router.quarantine_s)"
         )
 
-    async def _has_died(self, worker: Tracked) -> bool:
+    async def has_died(self, worker: Tracked) -> bool:
         """Whether there is no sign of life within `verdict_s`: a cut connection is not a death."""
         until = self._clock.now() + self._verdict_s
         while not worker.is_abandoned:
