@@ -102,9 +102,9 @@ class RunningWorker:
         if not finished:
             log.warning("worker.hand_over", num_running=self.in_flight.num_calls)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(margin_s):
+                async with asyncio.timeout(margin_s / 2):
                     await self.engine.stop()
-                    await self.in_flight.empty(margin_s)
+            await self.in_flight.empty(margin_s / 2)
         self.in_flight.close()
         return finished
 

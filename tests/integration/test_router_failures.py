@@ -70,6 +70,25 @@ async def test_killed_worker_costs_no_call_that_had_no_answer_yet() -> None:
         cluster.router.pool.check_integrity()
 
 
+async def test_calls_of_a_worker_that_died_need_no_retry_budget() -> None:
+    """It takes only what it had with it; errors of a worker that lives do need it."""
+    none = {"retry_budget_burst": 0.0, "retry_budget_ratio": 0.0, "retry_budget_per_s": 0.0}
+    gate = asyncio.Event()
+    w1, w2 = FakeWorker("w1", script=Script(gate=gate)), FakeWorker("w2", script=Script(gate=gate))
+    async with small_cluster(w1, w2, death_verdict_s=0.1, **none) as cluster:
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(ask_many(cluster, 8))
+            await until(lambda: len(w1.calls) + len(w2.calls) == 8)
+            await w1.kill()
+            gate.set()
+        assert [answer.error for answer in waiting.result()] == [None] * 8
+        w2.script = Script(messages=0, error=Internal("x"))
+        await cluster.add(FakeWorker("w3"))
+        codes = {answer.code for answer in await ask_many(cluster, 8)}
+        assert grpc.StatusCode.INTERNAL in codes
+        await cluster.workers["w3"].stop()
+
+
 async def test_without_migration_a_killed_worker_breaks_the_streams_that_it_had_begun() -> None:
     w1, w2 = FakeWorker("w1", script=Script(messages=1, hang=True)), FakeWorker("w2")
     async with small_cluster(w1, migrations_max=0) as cluster:

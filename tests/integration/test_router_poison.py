@@ -100,6 +100,29 @@ async def test_cut_streams_and_drains_make_nobody_a_suspect() -> None:
         assert cluster.router.dispatcher.num_suspects == 0
 
 
+async def test_cut_connection_of_a_call_on_probation_convicts_nobody() -> None:
+    """Its first worker died; the second one lives, and says so."""
+    gate, again = asyncio.Event(), asyncio.Event()
+    whole = Script(story=TOKENS)
+    first = FakeWorker("w1", script=Script(story=TOKENS, stops_after=3, dies=True, gate=gate))
+    second = FakeWorker("w2", script=whole)
+    second.continued = Script(story=TOKENS, stops_after=1, finished=False, gate=again)
+    async with small_cluster(first) as cluster:
+        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+            call = group.create_task(cluster.ask())
+            await until(lambda: len(first.calls) == 1)
+            await cluster.add(second)
+            gate.set()
+            await until(lambda: len(second.calls) == 1)
+            second.continued = whole
+            again.set()
+        answer = call.result()
+        assert answer.error is None, answer.error
+        Told.of(answer.messages).check(TOKENS)
+        assert Told.of(answer.messages).workers == ["w1", "w2", "w2"]
+        await second.stop()
+
+
 async def test_poison_whose_caller_leaves_early_is_not_forgotten() -> None:
     """Sent again, it is on probation from the start, so that it ends one more worker and not two."""
     gate = asyncio.Event()
