@@ -205,6 +205,7 @@ class Dispatcher:
             self._pool.lost(endpoint.id, endpoint.incarnation)
             if tracked.is_abandoned:
                 journey.declined.add(tracked.key)
+        if error.reason is Reason.WORKER_LOST and (exchange.was_taken or tracked.is_abandoned):
             try:
                 journey.suspect = await self._probation.lost(
                     journey.suspect, exchange.fingerprint, tracked

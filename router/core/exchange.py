@@ -36,6 +36,11 @@ class Exchange(Protocol[T_co]):
         """Whether the worker of the last attempt has sent anything."""
         ...
 
+    @property
+    def was_taken(self) -> bool:
+        """Whether the call has reached the worker of the last attempt, as far as is known."""
+        ...
+
     async def run(self, endpoint: Endpoint, tracked: Tracked, proved: Proved | None) -> T_co:
         """One attempt. Raises the worker's error as `LeptonError`. `proved` is given for calls on probation."""
         ...
@@ -86,6 +91,8 @@ class StreamExchange:
         self._num_before = 0
         """Messages of earlier attempts."""
         self._lost_at: float | None = None
+        self.was_taken = False
+        """See `Exchange.was_taken`."""
 
     @property
     def has_begun(self) -> bool:
@@ -122,6 +129,7 @@ class StreamExchange:
         finally:
             self._route.num_messages = self._transcript.num_messages
             self._route.stream_fault = self._transcript.fault
+            self.was_taken = stream.was_taken
             stream.close()
         return stream.finished
 
@@ -168,6 +176,7 @@ class UnaryExchange:
 
     has_begun = False
     has_answered = False
+    was_taken = True
 
     def __init__(self, method: str, payload: bytes, call: Call, *, worker: WorkerClient) -> None:
         self._method = method

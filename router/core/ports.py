@@ -38,6 +38,11 @@ class WorkerStream(Protocol):
         ...
 
     @property
+    def was_taken(self) -> bool:
+        """Whether the worker has confirmed that the call reached it, known once `read` has returned or raised."""
+        ...
+
+    @property
     def finished(self) -> bytes:
         """The worker's serialised `Finished`; empty until `read` returned None."""
         ...

@@ -21,7 +21,7 @@ import grpc
 
 from common.discovery.api import Instance
 from common.errors import LeptonError, Reason, Unavailable
-from common.rpc.metadata import FINISHED_KEY
+from common.rpc.metadata import FINISHED_KEY, REQUEST_ID_KEY
 from common.rpc.status import DETAILS_KEY, codes_of, details_of
 from lepton.v1 import inference_pb2, types_pb2, worker_pb2, worker_pb2_grpc
 from tests.support.story import finished_of, story_of
@@ -221,6 +221,9 @@ class FakeWorker:
 
     async def _generate(self, payload: bytes, context: Any) -> None:
         with self._seen("Generate", payload, context):
+            metadata = dict(context.invocation_metadata() or ())
+            request_id = metadata.get(REQUEST_ID_KEY, "none")
+            await context.send_initial_metadata(((REQUEST_ID_KEY, request_id),))
             script = self.script
             if self.continued is not None and _request(payload).HasField("continuation"):
                 script = self.continued

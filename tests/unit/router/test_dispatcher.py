@@ -41,6 +41,7 @@ class ScriptedStream:
         self._steps = steps
         self._ended = ended
         self.finished = b""
+        self.was_taken = True
 
     async def read(self) -> bytes | None:
         while self._steps:
