@@ -6,13 +6,13 @@ Every accepted call ends in exactly one of: the worker's `Finished` bytes return
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar, final
 
 from common.clock import Clock
-from common.errors import DeadlineExceeded, LeptonError, NotFound, Overloaded, Reason, Unavailable
+from common.errors import DeadlineExceeded, LeptonError, NotFound, Reason, Unavailable
+from router.core.admission.gate import Admission
 from router.core.call import Call, RoutingView
 from router.core.endpoint import Endpoint
 from router.core.entry import Tracked
@@ -36,8 +36,6 @@ _RETRY_AFTER_S: Final = 1.0
 class DispatchLimits:
     """Bounds of the dispatcher."""
 
-    in_flight_max: int
-    """Calls at once; one more is refused."""
     wait_for_worker_s_max: float
     """Longest wait for a worker of a known model to become ready."""
     retry: RetryLimits
@@ -55,6 +53,7 @@ class Dispatcher:
         self,
         *,
         pool: EndpointPool,
+        admission: Admission,
         policy: Policy,
         worker: WorkerClient,
         observer: RouteObserver,
@@ -62,24 +61,21 @@ class Dispatcher:
         clock: Clock,
     ) -> None:
         self._pool = pool
+        self._admission = admission
         self._policy = policy
         self._worker = worker
         self._observer = observer
         self._limits = limits
         self._clock = clock
         self._budget = RetryBudget(limits.retry, now=clock.now())
-        self._in_flight = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._refusing = False
 
     def __repr__(self) -> str:
-        return f"Dispatcher(in_flight={self._in_flight}{', refusing' if self._refusing else ''})"
+        return f"Dispatcher({self._admission!r})"
 
     @property
     def in_flight(self) -> int:
-        """Calls that are being served."""
-        return self._in_flight
+        """Calls that wait or are being served."""
+        return self._admission.in_flight
 
     async def generate(
         self, payload: bytes, view: RoutingView, call: Call, write: Write, route: Route
@@ -123,18 +119,18 @@ class Dispatcher:
         return await self._serve(view, call, route, ask)
 
     def refuse_new(self) -> None:
-        """From now on every new call is refused with `Unavailable(DRAINING)`; running ones go on."""
-        self._refusing = True
+        """From now on every call that is new or waits is refused with `Unavailable(DRAINING)`; running ones go on."""
+        self._admission.refuse_new()
 
     @property
     def is_refusing(self) -> bool:
         """Whether `refuse_new` was called."""
-        return self._refusing
+        return self._admission.is_refusing
 
     @property
     def idle(self) -> asyncio.Event:
         """Set while no call is in flight."""
-        return self._idle
+        return self._admission.idle
 
     # --- inside -------------------------------------------------------------------------------
 
@@ -145,7 +141,7 @@ class Dispatcher:
         route: Route,
         attempt: Callable[[Endpoint, Tracked], Awaitable[T]],
     ) -> T:
-        with self._admitted():
+        async with self._admission.admitted(view, call, route):
             self._budget.earn(self._clock.now())
             tried: set[tuple[str, str]] = set()
             failure: LeptonError | None = None
@@ -257,26 +253,3 @@ class Dispatcher:
         route.waited_s += waited_s
         if snapshot.stale_since is not None:
             route.snapshot_age_s = self._clock.now() - snapshot.stale_since
-
-    @contextmanager
-    def _admitted(self) -> Iterator[None]:
-        if self._refusing:
-            raise Unavailable(
-                "this router is shutting down; ask another one",
-                reason=Reason.DRAINING,
-                retry_after_s=_RETRY_AFTER_S,
-            )
-        if self._in_flight >= self._limits.in_flight_max:
-            raise Overloaded(
-                f"{self._in_flight} calls are in flight, the most this router takes "
-                "(setting router.in_flight_max)",
-                retry_after_s=_RETRY_AFTER_S,
-            )
-        self._in_flight += 1
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self._in_flight -= 1
-            if self._in_flight == 0:
-                self._idle.set()

@@ -26,6 +26,8 @@ class Route:
     num_retries: int = 0
     waited_s: float = 0.0
     """Time spent waiting for a worker to become ready."""
+    queued_s: float = 0.0
+    """Time spent in the router's queue."""
     is_stale: bool = False
     """The registry was away at the last choice."""
     snapshot_age_s: float = 0.0

@@ -6,7 +6,7 @@ import pytest
 
 from common.discovery.api import InstanceState
 from lepton.v1 import inference_pb2, types_pb2
-from router.core.call import RoutingView
+from router.core.call import Cost, RoutingView
 from router.core.endpoint import EndpointState
 from router.core.pool import PoolSnapshot
 from router.transport.models_of import models_of
@@ -29,15 +29,24 @@ def test_view_holds_what_policies_may_see(priority: types_pb2.Priority, expected
     request = inference_pb2.GenerateRequest(
         model="m", revision="abcdef12", session_key="s", priority=priority, text="secret"
     )
-    view = view_of_generate(request)
+    request.service_level.queue_timeout_ms = 1500
+    cost = Cost(tokens=7, rows=2, num_bytes=30)
+    view = view_of_generate(request, caller="me", cost=cost)
     assert view == RoutingView(
-        model="m", revision="abcdef12", session_key="s", priority=expected, task="generate"
+        model="m",
+        revision="abcdef12",
+        session_key="s",
+        priority=expected,
+        task="generate",
+        caller="me",
+        cost=cost,
+        queue_s_max=1.5,
     )
     assert "secret" not in repr(view)
 
 
-def test_view_of_a_model_asks_for_no_task() -> None:
-    assert view_of_model("m") == RoutingView(model="m", task="")
+def test_view_of_a_model_asks_for_no_task_and_no_row() -> None:
+    assert view_of_model("m") == RoutingView(model="m", task="", cost=Cost(rows=0))
 
 
 def test_models_are_listed_by_name_and_revision_with_what_all_their_workers_can() -> None:
