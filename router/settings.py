@@ -39,9 +39,9 @@ class RouterSettings(Section):
     """Callers that are told apart in the queue of a model; those beyond share one place."""
     queue_ageing_s: float = Field(default=1.0, gt=0, le=3600)
     """A call that has waited so long is treated as of the next higher priority, seconds."""
-    queue_quantum_tokens: int = Field(default=512, ge=1)
+    queue_quantum_tokens: int = Field(default=128, ge=1)
     """Estimated tokens that each caller of the same priority may spend in its turn."""
-    look_ahead: float = Field(default=0.25, ge=0, le=16)
+    look_ahead: float = Field(default=0.125, ge=0, le=16)
     """Calls sent to a worker beyond its rows, as a share of them (one at least), so that no row stays empty between two
     calls."""
     blind_max: int = Field(default=64, ge=1)

@@ -13,7 +13,7 @@ class AdmissionLimits:
 
     in_flight_max: int = 4096
     """Calls at once in this router, waiting or running; one more is refused."""
-    look_ahead: float = 0.25
+    look_ahead: float = 0.125
     """Calls sent beyond a worker's rows, as a share of them (at least one), so that no row stays empty between two."""
     blind_max: int = 64
     """Rows given out while no worker of the model says how loaded it is."""
@@ -31,5 +31,5 @@ class AdmissionLimits:
     """Longest wait while no worker of the model is ready, seconds."""
     ageing_s: float = 1.0
     """After so many seconds a waiting call moves one band up."""
-    quantum: int = 512
+    quantum: int = 128
     """Tokens that each caller in turn may spend."""

@@ -29,6 +29,11 @@ __all__ = ["Line"]
 _LEAST_SHARE: Final = 0.05
 """Of the speed, for bands under a flood of higher ones: what is left is not known to the last percent."""
 
+_CAUTION: Final = 0.8
+"""Of the time that a call may wait, so much may be predicted: what is predicted too short would be refused all the same,
+only later.
+"""
+
 
 @final
 class Line:
@@ -74,7 +79,7 @@ class Line:
             return self._ticket(demand, now)
         wait_s = self.predicted_wait_s(demand, now)
         self._refuse_hopeless(demand, wait_s, now)
-        waiter = self.room.enter(demand, now, drain_s=self._time_for_s(self.room.tokens))
+        waiter = self.room.enter(demand, now, drain_s=self._drain_s())
         waiter.predicted_wait_s = wait_s
         self._inflows[demand.band].add(demand.tokens, now)
         return waiter
@@ -124,20 +129,30 @@ class Line:
 
         The work ahead of it over the speed; a band below others gets what these leave, until ageing lifts the call.
         """
-        tokens = self.room.tokens_before(demand) + self._speed.tokens_mean
-        wait_s = self._time_for_s(tokens)
-        if wait_s is None or demand.band is Band.HIGH:
-            return wait_s
-        speed = tokens / wait_s
-        higher = [band for band in Band if band < demand.band]
-        overtaking = sum(self._inflows[band].tokens_per_s(now) for band in higher)
+        speed = self._tokens_per_s
+        if speed is None:
+            return None
+        next_free = self._speed.tokens_mean  # until the next ticket comes back
+        overtaking = sum(
+            self._inflows[band].tokens_per_s(now) for band in Band if band < demand.band
+        )
         left = max(speed * _LEAST_SHARE, speed - overtaking)
-        return min(tokens / left, len(higher) * self._limits.ageing_s + wait_s)
+        wait_s = (self.room.tokens_before(demand) + next_free) / left
+        if demand.band is Band.HIGH:
+            return wait_s
+        aged = (self.room.tokens_before(demand, aged=True) + next_free) / speed
+        return min(wait_s, demand.band * self._limits.ageing_s + aged)
 
-    def _time_for_s(self, tokens: float) -> float | None:
-        """How long all rows together take for so much work."""
+    @property
+    def _tokens_per_s(self) -> float | None:
+        """Of all rows together; None while unknown."""
         per_row = self._speed.tokens_per_row_s
-        return tokens / (per_row * self.capacity) if per_row and self.capacity > 0 else None
+        return per_row * self.capacity if per_row and self.capacity > 0 else None
+
+    def _drain_s(self) -> float | None:
+        """How long until everybody who waits has gone."""
+        speed = self._tokens_per_s
+        return None if speed is None else self.room.tokens / speed
 
     # --- inside -------------------------------------------------------------------------------
 
@@ -153,7 +168,7 @@ class Line:
     def _refuse_hopeless(self, demand: Demand, wait_s: float | None, now: float) -> None:
         """Raises when the predicted wait is longer than the call may wait."""
         expected_s = wait_s or 0.0
-        allowed_s = min(self._limits.wait_s_max, self._latest_start(demand) - now)
+        allowed_s = _CAUTION * min(self._limits.wait_s_max, self._latest_start(demand) - now)
         patience_s = demand.patience_s
         if patience_s is not None and patience_s <= allowed_s and expected_s >= patience_s:
             raise refusals.out_of_patience(wait_s, patience_s)

@@ -48,11 +48,16 @@ class WaitingRoom:
     def num_in(self, band: Band) -> int:
         return len(self._bands[band])
 
-    def tokens_before(self, demand: Demand) -> int:
-        """Work that would be taken before a call that came now, if nobody came later."""
-        higher = sum(self._bands[band].tokens for band in Band if band < demand.band)
+    def tokens_before(self, demand: Demand, *, aged: bool = False) -> int:
+        """Work that would be taken before a call that came now, if nobody came later. `aged`: if it were in the
+        highest band already, and all others of its band with it.
+        """
         caller = self._name_of(demand.caller)
-        return higher + self._bands[demand.band].tokens_before(caller, demand.tokens)
+        higher = [self._bands[band] for band in Band if band < demand.band]
+        own = self._bands[demand.band].tokens_before(caller, demand.tokens)
+        if aged:
+            return own + sum(band.tokens_before(caller, demand.tokens) for band in higher)
+        return own + sum(band.tokens for band in higher)
 
     def enter(self, demand: Demand, now: float, *, drain_s: float | None) -> Waiter:
         """The last place of its caller in its band. Raises `Overloaded` when there is none, with a hint made of
