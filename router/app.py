@@ -85,6 +85,7 @@ class Router:
     port: int
     metrics_port: int
     pool: EndpointPool
+    admission: Admission
     dispatcher: Dispatcher
     server: RpcServer
     clock: Clock
@@ -242,6 +243,7 @@ async def running(
             port=port,
             metrics_port=metrics_port,
             pool=pool,
+            admission=admission,
             dispatcher=dispatcher,
             server=server,
             clock=clock,

@@ -26,7 +26,7 @@ class RouterSettings(Section):
     """How a worker is chosen: `power_of_two` (the better of two drawn at random), `least_loaded` (the best of all)."""
     in_flight_max: int = Field(default=4096, ge=1)
     """Most calls at once, waiting or running; one more is refused with QUEUE_FULL."""
-    queue_s_max: float = Field(default=5.0, ge=0, le=3600)
+    queue_s_max: float = Field(default=2.0, ge=0, le=3600)
     """Longest that a call waits for a free row of a worker, seconds. One whose wait will probably be longer is refused
     at once with WOULD_BE_LATE. Callers see at most this much on top of what their answer takes."""
     queue_max: int = Field(default=2048, ge=0)
@@ -41,7 +41,7 @@ class RouterSettings(Section):
     """A call that has waited so long is treated as of the next higher priority, seconds."""
     queue_quantum_tokens: int = Field(default=128, ge=1)
     """Estimated tokens that each caller of the same priority may spend in its turn."""
-    look_ahead: float = Field(default=0.125, ge=0, le=16)
+    look_ahead: float = Field(default=0.25, ge=0, le=16)
     """Calls sent to a worker beyond its rows, as a share of them (one at least), so that no row stays empty between two
     calls."""
     blind_max: int = Field(default=64, ge=1)

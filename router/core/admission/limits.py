@@ -13,7 +13,7 @@ class AdmissionLimits:
 
     in_flight_max: int = 4096
     """Calls at once in this router, waiting or running; one more is refused."""
-    look_ahead: float = 0.125
+    look_ahead: float = 0.25
     """Calls sent beyond a worker's rows, as a share of them (at least one), so that no row stays empty between two."""
     blind_max: int = 64
     """Rows given out while no worker of the model says how loaded it is."""
@@ -25,7 +25,7 @@ class AdmissionLimits:
     """Calls of one caller that wait."""
     callers_max: int = 256
     """Callers that are told apart while they wait; those beyond share one place in the order."""
-    wait_s_max: float = 5.0
+    wait_s_max: float = 2.0
     """Longest wait, predicted or real, seconds."""
     no_worker_s_max: float = 5.0
     """Longest wait while no worker of the model is ready, seconds."""

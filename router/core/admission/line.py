@@ -30,8 +30,8 @@ _LEAST_SHARE: Final = 0.05
 """Of the speed, for bands under a flood of higher ones: what is left is not known to the last percent."""
 
 _CAUTION: Final = 0.8
-"""Of the time that a call may wait, so much may be predicted: what is predicted too short would be refused all the same,
-only later.
+"""Of the time that a call may wait, so much may be predicted: a call whose wait was predicted a little too short
+would be refused all the same, only later.
 """
 
 

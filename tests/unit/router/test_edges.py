@@ -5,10 +5,15 @@ from __future__ import annotations
 import pytest
 
 from common.discovery.api import InstanceState
+from common.errors import InvalidRequest, Reason
+from common.limits import Limits
+from common.rpc.metadata import CALLER_KEY
 from lepton.v1 import inference_pb2, types_pb2
 from router.core.call import Cost, RoutingView
 from router.core.endpoint import EndpointState
 from router.core.pool import PoolSnapshot
+from router.transport.caller_of import caller_of
+from router.transport.cost_of import cost_of
 from router.transport.models_of import models_of
 from router.transport.view_of import view_of_generate, view_of_model
 from router.upstream.membership import endpoint_of
@@ -80,3 +85,35 @@ def test_registered_worker_keeps_every_field_on_its_way_into_the_pool() -> None:
         assert getattr(endpoint, name) == getattr(instance, name)
     assert endpoint.state is EndpointState.DRAINING
     assert endpoint.load.rows_max == instance.rows_max
+
+
+class Metadata:
+    def __init__(self, *pairs: tuple[str, str | bytes]) -> None:
+        self._pairs = pairs
+
+    def invocation_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        return self._pairs
+
+
+def test_caller_is_the_first_one_named_or_nobody() -> None:
+    assert caller_of(Metadata()) == ""
+    assert caller_of(Metadata(("other", "x"), (CALLER_KEY, "me"), (CALLER_KEY, "you"))) == "me"
+
+
+@pytest.mark.parametrize("value", ["a b", "\x00", "a\n", "\x7f", "ü", "x" * 129, b"bytes"])
+def test_caller_that_is_no_name_is_refused(value: str | bytes) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        caller_of(Metadata((CALLER_KEY, value)))
+    assert caught.value.reason is Reason.FIELD_MALFORMED
+
+
+def test_cost_is_guessed_from_bytes_ids_answers_and_their_length() -> None:
+    limits = Limits(max_tokens_default=100)
+    request = inference_pb2.GenerateRequest(text="x" * 400)
+    assert cost_of(request, 404, limits) == Cost(tokens=101 + 100, rows=1, num_bytes=404)
+    request.stop.max_tokens = 5
+    request.sampling.n = 3
+    assert cost_of(request, 404, limits) == Cost(tokens=101 + 15, rows=3, num_bytes=404)
+    request = inference_pb2.GenerateRequest(token_ids=types_pb2.TokenIds(ids=[1] * 50))
+    request.stop.max_tokens = 1_000_000
+    assert cost_of(request, 60, limits).tokens == 50 + 1024

@@ -57,7 +57,9 @@ def test_five_times_too_much_costs_neither_goodput_nor_time(knee_s: float) -> No
     refused = [fate for fate in fates if fate.refused_at is not None]
     assert len(refused) > 0.7 * len(arrivals)
     slow = [fate for fate in refused if fate.refused_at != fate.arrival.at]
-    assert len(slow) <= 0.01 * len(refused)  # while the speed under load is learned
+    assert len(slow) <= 0.02 * len(refused)
+    learned = [fate for fate in slow if fate.arrival.at > 8]  # how fast a full cluster is
+    assert len(learned) <= 0.01 * len(refused)
     for fate in refused:
         assert fate.refusal is not None
         assert fate.refusal.retry_after_s is not None
