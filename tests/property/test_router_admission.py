@@ -201,6 +201,7 @@ def waiter_of(caller: str, tokens: int, number: int) -> Waiter:
         arrived_at=0.0,
         band=Band.NORMAL,
         band_since=0.0,
+        until=1e9,
     )
 
 

@@ -15,8 +15,10 @@ from router.core.pool import EndpointPool
 
 __all__ = ["ModelLine"]
 
-_MEASURE_S: Final = 0.02
-"""How old the sum over load reports may be: with a thousand workers it takes half a millisecond."""
+_MEASURE_S: Final = 0.05
+"""How old the sum over load reports may be: it takes a microsecond for each worker, and reports come about
+as often.
+"""
 
 
 @final

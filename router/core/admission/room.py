@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain, count
+from math import inf
 from typing import final
 
 from router.core.admission import refusals
@@ -65,6 +66,7 @@ class WaitingRoom:
         """
         caller = self._name_of(demand.caller)
         self._make_room(demand, caller, drain_s)
+        patience_s = inf if demand.patience_s is None else demand.patience_s
         waiter = Waiter(
             demand=demand,
             number=next(self._numbers),
@@ -72,6 +74,7 @@ class WaitingRoom:
             arrived_at=now,
             band=demand.band,
             band_since=now,
+            until=min(demand.deadline, now + min(patience_s, self._limits.wait_s_max)),
         )
         self._num_of_caller[caller] = self._num_of_caller.get(caller, 0) + 1
         self.num_bytes += demand.num_bytes

@@ -32,6 +32,8 @@ class Waiter:
     band: Band
     """The band that it is in now: that of its demand, or a higher one by ageing."""
     band_since: float
+    until: float
+    """Before that time it need not be asked whether it has waited too long."""
     predicted_wait_s: float | None = None
     """At its arrival; None when nothing was known."""
     outcome: Ticket | LeptonError | None = None

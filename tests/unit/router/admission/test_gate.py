@@ -261,7 +261,7 @@ async def test_rows_that_another_router_holds_are_not_given_out_but_for_the_look
         await turns()
         assert bench.observer.num_admitted == 1
         bench.report(running=2, in_flight_of_router=1)
-        await later(bench, 0.03)
+        await later(bench, 0.06)
         assert bench.observer.num_admitted == 2
         # A report that is old says nothing about the others any more.
         await later(bench, 1.5)
