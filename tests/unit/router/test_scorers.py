@@ -26,7 +26,8 @@ VIEW = RoutingView(model="tiny")
         ({"waiting_tokens": 8 * 512}, 1 / 2),
         ({"in_flight": 8}, 1 / 2),
         ({"in_flight": 8, "running": 8, "in_flight_of_router": 8}, 1 / 2),
-        ({"in_flight": 2, "running": 8, "in_flight_of_router": 8}, 1 / 2),
+        ({"in_flight": 2, "running": 8, "in_flight_of_router": 8}, 4 / 5),  # six have ended since
+        ({"in_flight": 2, "running": 8, "in_flight_of_router": 4}, 4 / 7),
         ({"running": 1, "rows_max": 0}, 1 / 2),
     ],
 )

@@ -18,8 +18,8 @@ _PROMPT_TOKENS_PER_ROW: Final = 512
 class LoadScorer:
     """1 / (1 + work per row): 1 for an idle worker, ½ for a full batch, towards 0 for a long queue.
 
-    Work is what the worker reported (running, waiting, prompt tokens ahead) plus the calls that we sent since, so
-    that a burst between two reports spreads.
+    Work is what the worker reported of others and what we know of our own calls, so that a burst between two reports
+    spreads and a row that came free is seen at once; and the prompt tokens ahead.
     """
 
     name = "load"
@@ -33,6 +33,5 @@ class LoadScorer:
 
 def _score(endpoint: Endpoint) -> float:
     load = endpoint.load
-    sequences = load.running + load.waiting + endpoint.unreported
-    work = sequences + load.waiting_tokens / _PROMPT_TOKENS_PER_ROW
+    work = endpoint.sequences + load.waiting_tokens / _PROMPT_TOKENS_PER_ROW
     return 1.0 / (1.0 + work / max(1, load.rows_max))
