@@ -23,6 +23,7 @@ from common.discovery.settings import DiscoverySettings
 from common.limits import Limits
 from common.logs import get_logger, setup_logs
 from common.process import ProcessSpec, StopRequest
+from common.resume_token import ResumeTokens
 from common.rpc.auth import cluster_token_metadata
 from common.rpc.bind import check_bind
 from common.rpc.channel import open_channel
@@ -35,6 +36,8 @@ from common.telemetry.metrics import MetricsServer
 from common.telemetry.settings import TelemetrySettings
 from common.telemetry.setup import setup_telemetry
 from router.core.dispatcher import Dispatcher, DispatchLimits
+from router.core.idempotency import IdempotencyTable
+from router.core.policy.placed import PlacedPolicy
 from router.core.policy.registry import make_policy
 from router.core.pool import EndpointPool, PoolSnapshot
 from router.core.retry import RetryLimits
@@ -42,6 +45,7 @@ from router.core.waiting import happens_within
 from router.settings import RouterSettings
 from router.telemetry import RouterTelemetry
 from router.transport.grpc_service import SERVICE, InferenceRelay
+from router.transport.rejoin import Rejoin
 from router.upstream.channels import Channels
 from router.upstream.grpc_worker import GrpcWorker
 from router.upstream.load_feed import LoadFeed, LoadFeedLimits
@@ -160,7 +164,7 @@ async def running(
     settings = config.router
     for host in (settings.host, settings.metrics_host):
         check_bind(host, insecure=config.cluster.insecure)
-    policy = make_policy(settings.policy, Random())
+    policy = PlacedPolicy(make_policy(settings.policy, Random()))
     token = cluster_token_metadata(config.cluster.token)
     registry = CollectorRegistry()
     instruments = RouterInstruments(registry)
@@ -183,7 +187,12 @@ async def running(
     instruments.requests_in_flight.set_function(lambda: dispatcher.in_flight)
     server = _server(config, tracer, clock)
     relay = InferenceRelay(
-        dispatcher=dispatcher, pool=pool, limits=config.limits, clock=clock, done=observer.done
+        dispatcher=dispatcher,
+        pool=pool,
+        rejoin=_rejoin(config, pool, clock),
+        limits=config.limits,
+        clock=clock,
+        done=observer.done,
     )
     server.add_service(SERVICE, relay.handlers())
 
@@ -245,6 +254,18 @@ def _channels(settings: RouterSettings, tracer: Tracer) -> Channels:
         )
 
     return Channels(open_to)
+
+
+def _rejoin(config: Config, pool: EndpointPool, clock: Clock) -> Rejoin:
+    return Rejoin(
+        pool=pool,
+        tokens=ResumeTokens(config.cluster.token),
+        keys=IdempotencyTable(
+            clock,
+            keys_max=config.router.idempotency_keys_max,
+            keep_s=config.limits.idempotency_s,
+        ),
+    )
 
 
 def _server(config: Config, tracer: Tracer, clock: Clock) -> RpcServer:

@@ -38,6 +38,8 @@ class RouterSettings(Section):
     """Retries that each second earns."""
     retry_budget_burst: float = Field(default=20.0, ge=0)
     """Most retries saved up."""
+    idempotency_keys_max: int = Field(default=10_000, ge=1)
+    """Most idempotency keys of which this router remembers request and worker; the oldest go first."""
     hold_down_s_max: float = Field(default=60.0, ge=0, le=600)
     """Longest that a worker is kept that vanished from the registry without draining while its load stream
     speaks, seconds."""

@@ -16,6 +16,7 @@ from common.errors import Forbidden, InvalidRequest, LeptonError, Reason, Unsupp
 from common.limits import Limits
 from common.request.constraint import validate_constraint
 from common.request.request_id import is_request_id
+from common.request.resumption import validate_resumption
 from lepton.v1 import inference_pb2, types_pb2
 
 __all__ = ["validate_generate", "validate_tokenize"]
@@ -47,6 +48,7 @@ def validate_generate(
     """
     _refuse_reserved(request, from_router=from_router)
     _names(request)
+    validate_resumption(request, limits)
     _input(request, limits)
     _sampling(request.sampling, limits)
     _stop(request.stop, limits)
@@ -139,11 +141,6 @@ def _refuse_reserved(request: inference_pb2.GenerateRequest, *, from_router: boo
         raise _unsupported("continuation", Reason.CONTINUATION_UNSUPPORTED)
     if request.adapter:
         raise _unsupported("adapter", Reason.ADAPTER_UNSUPPORTED)
-    for field in ("resume", "resumable_ms"):
-        if request.HasField(field):
-            raise _unsupported(field, Reason.RESUME_UNSUPPORTED)
-    if request.idempotency_key:
-        raise _unsupported("idempotency_key", Reason.RESUME_UNSUPPORTED)
 
 
 def _unsupported(field: str, reason: Reason) -> LeptonError:

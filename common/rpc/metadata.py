@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["CLUSTER_TOKEN_KEY", "FINISHED_KEY", "REQUEST_ID_KEY", "ROUTER_ID_KEY", "TRACE_ID_KEY"]
+__all__ = [
+    "CALLER_KEY",
+    "CLUSTER_TOKEN_KEY",
+    "FINISHED_KEY",
+    "REPLAY_KEY",
+    "REQUEST_ID_KEY",
+    "ROUTER_ID_KEY",
+    "TRACE_ID_KEY",
+]
+
+CALLER_KEY: Final = "lepton-caller"
+"""Request metadata: the name of the caller. Believed as it is; routers pass it on to workers."""
 
 CLUSTER_TOKEN_KEY: Final = "lepton-cluster-token"  # noqa: S105 - the key, not the token
 """Request metadata: proves a router to a worker."""
 
 ROUTER_ID_KEY: Final = "lepton-router-id"
 """Request metadata: which router process sent the call, for its share of `in_flight_of_router`."""
+
+REPLAY_KEY: Final = "lepton-replay"
+"""Request metadata, with `resume`: the value "whole" asks for the stream from its beginning, where that is still kept.
+Whoever asks takes out what its own client has."""
 
 REQUEST_ID_KEY: Final = "lepton-request-id"
 """Request and initial response metadata, of a refusal also trailing: the id in logs and traces."""

@@ -30,3 +30,9 @@ class RoutingView:
     session_key: str = ""
     priority: int = 0
     task: str = "generate"
+    holder: str = ""
+    """Id of the endpoint that has the call already: the first choice, whatever its state. "" when none is known."""
+    only_holder: bool = False
+    """Nobody else can answer: the call goes on with what the holder has computed."""
+    join_key: bytes = b""
+    """Calls with the same key meet on the same endpoint, so that they can join. b"" for calls that join none."""

@@ -159,7 +159,7 @@ class Dispatcher:
                 except LeptonError as error:
                     failure = error
                     retry = self._after(error, endpoint, call, route)
-                    if not retry.allowed:
+                    if not retry.allowed or view.only_holder:
                         raise
                 tried.add((endpoint.id, endpoint.incarnation))
                 route.num_retries += 1
