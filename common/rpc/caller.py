@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
+from common.errors import InvalidRequest, Reason
 from common.rpc.metadata import CALLER_KEY
 
-__all__ = ["CALLER_CHARS_MAX", "caller_metadata", "caller_of"]
+__all__ = ["caller_metadata", "caller_of"]
 
-CALLER_CHARS_MAX: Final = 256
-"""Longer names are cut."""
+_CALLER: Final = re.compile(r"[!-~]{0,128}")
 
 
 class _Call(Protocol):
@@ -18,10 +19,19 @@ class _Call(Protocol):
 
 
 def caller_of(context: _Call | Any) -> str:
-    """The first name in the metadata; "" for a caller without one."""
+    """The value of `lepton-caller`, the first one when there are several; "" for a call without it.
+
+    Raises `InvalidRequest(FIELD_MALFORMED)`.
+    """
     for key, value in context.invocation_metadata() or ():
-        if key == CALLER_KEY and isinstance(value, str):
-            return value[:CALLER_CHARS_MAX]
+        if key == CALLER_KEY:
+            if not isinstance(value, str) or not _CALLER.fullmatch(value):
+                raise InvalidRequest(
+                    f"metadata {CALLER_KEY} must be at most 128 printable ASCII characters without spaces",
+                    reason=Reason.FIELD_MALFORMED,
+                    field=CALLER_KEY,
+                )
+            return value
     return ""
 
 
