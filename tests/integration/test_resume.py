@@ -12,6 +12,7 @@ from common.errors import InvalidRequest, NotFound, Reason
 from common.limits import Limits
 from common.resume_token import ResumePoint, ResumeTokens
 from common.rpc.metadata import FINISHED_KEY
+from tests.support.continuation import continued, whole
 from tests.support.processes import until
 from tests.support.resuming import (
     NUM_TOKENS,
@@ -19,6 +20,7 @@ from tests.support.resuming import (
     Tap,
     request,
     resuming_cluster,
+    text_of,
 )
 
 
@@ -274,3 +276,37 @@ async def test_a_drain_waits_for_a_call_that_nobody_listens_to() -> None:
         cluster.pace.free()
         (await resumed.read()).check_rest(first)
         assert await draining == [True]
+
+
+async def test_a_stream_that_moved_can_be_gone_on_with_from_its_new_worker() -> None:
+    """The ring of the new worker begins with `Migrated`, which brings the new token."""
+    async with resuming_cluster() as cluster:
+        asked = request(idempotency_key="k")
+        first = cluster.tap(asked)
+        cluster.pace.allow(5)
+        await first.read(num_chars=5)
+        assert await cluster.abort(first.token) is None  # or it would take the tokens of the other
+        cluster.pace.allow(1)
+        await cluster.until_nothing_is_left()
+        # As after an earlier return: to another worker the old token means nothing.
+        asked.resume.resume_token = first.token
+        other = "w2" if first.worker_id == "w1" else "w1"
+        moved = cluster.tap_worker(other, continued(asked, first.events))
+        cluster.pace.allow(10)
+        await moved.read(num_chars=2)
+        assert moved.worker_id == other, moved.error
+        assert moved.token not in {"", first.token}
+        await moved.leave()
+        cluster.pace.free()
+        asked.resume.resume_token, asked.resume.after_seq = moved.token, moved.seqs[-1]
+        rest = await cluster.tap(asked, router=1).read()
+        assert rest.error is None
+        events = [*first.events, *moved.events, *rest.events]
+        (answer,) = whole(events)["choices"].values()
+        assert answer["text"] == text_of(NUM_TOKENS)
+        asked.resume.after_seq = len(first.events) - 1
+        assert (await cluster.tap(asked).read()).seqs[0] == len(first.events)
+        asked.resume.after_seq -= 1
+        gone = await cluster.tap(asked).read()
+        assert gone.error is not None
+        assert gone.error.reason is Reason.RESUME_EXPIRED

@@ -27,7 +27,7 @@ from common.cluster import ClusterSettings
 from common.discovery.memory import MemoryRegistry
 from common.errors import LeptonError
 from common.limits import Limits
-from common.rpc.metadata import CALLER_KEY, FINISHED_KEY
+from common.rpc.metadata import CALLER_KEY, CLUSTER_TOKEN_KEY, FINISHED_KEY
 from common.rpc.status import from_rpc_error
 from lepton.v1 import inference_pb2
 from router.app import Config, Router, running
@@ -88,6 +88,7 @@ class Tap:
     """One client on one connection."""
 
     call: Any
+    events: list[inference_pb2.Event] = field(default_factory=list)
     seqs: list[int] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     token: str = ""
@@ -114,6 +115,7 @@ class Tap:
 
     def _take(self, response: inference_pb2.GenerateResponse) -> None:
         for event in response.events:
+            self.events.append(event)
             self.seqs.append(event.seq)
             if event.HasField("started"):
                 self.token, self.worker_id = event.started.resume_token, event.started.worker_id
@@ -170,6 +172,11 @@ class ResumingCluster:
                 asked.SerializeToString(), timeout=timeout_s, metadata=metadata
             )
         )
+
+    def tap_worker(self, worker_id: str, asked: inference_pb2.GenerateRequest) -> Tap:
+        """As a router would ask that worker."""
+        metadata = ((CLUSTER_TOKEN_KEY, "sesame"),)
+        return Tap(self.workers[worker_id].call(asked.SerializeToString(), metadata=metadata))
 
     async def abort(self, token: str, *, router: int = 0, caller: str = "") -> LeptonError | None:
         """None when it was accepted."""

@@ -96,9 +96,13 @@ class Sampler:
                 matcher = sequence.grammar.new_matcher(sequence.generated_ids)
                 self._matchers[sequence] = matcher
             drawn = self._draw_row(raw, best, sequence, matcher)
-            if drawn.token_id is None or drawn.token_id in sequence.stop.eos_ids:
+            if drawn.token_id is None:
                 return drawn
-            is_complete = matcher.advance(drawn.token_id)
+            known_id = sequence.next_known_id
+            taken_id = drawn.token_id if known_id is None else known_id
+            if taken_id in sequence.stop.eos_ids:
+                return drawn
+            is_complete = matcher.advance(taken_id)
         except LeptonError as error:
             return Sampled(sequence=sequence, token_id=None, error=error)
         # Complete too early is a dead end: at the next position every end token is banned.
