@@ -155,3 +155,19 @@ async def test_a_call_that_failed_is_not_remembered() -> None:
         assert bad.error.reason is Reason.PROMPT_TOO_LONG
         await until(lambda: cluster.num_kept() == 0, within_s=5, what="forgotten")
         (await cluster.tap(keyed()).read()).check_whole()
+
+
+async def test_a_call_that_failed_in_the_middle_is_computed_again() -> None:
+    async with resuming_cluster() as cluster:
+        late = cluster.tap(keyed(), timeout_s=0.4)
+        cluster.pace.allow(4)
+        await late.read()
+        assert late.text == "abcd"
+        assert late.error is not None
+        assert late.error.reason is Reason.DEADLINE_EXCEEDED
+        cluster.pace.allow(1)  # the running step ends, and with it the call
+        await until(lambda: cluster.num_computing() == 0, within_s=5, what="an idle engine")
+        cluster.pace.free()
+        for router in (0, 1):
+            (await cluster.tap(keyed(), router=router).read()).check_whole()
+        assert NUM_TOKENS + 4 <= cluster.pace.num_tokens <= NUM_TOKENS + 5

@@ -28,7 +28,7 @@ from worker.transport.in_flight import InFlight
 from worker.transport.resumable_calls import Append, ReplayLimits, ResumableCalls
 from worker.transport.running_call import RunningCall
 
-LIMITS = ReplayLimits(calls_max=4, bytes_max=1200, bytes_total_max=3000)
+LIMITS = ReplayLimits(calls_max=4, bytes_max=600, bytes_total_max=1500)
 MESSAGE_MAX = 300
 """A little more than the largest message costs."""
 
@@ -120,17 +120,23 @@ class ResumableCallsMachine(RuleBasedStateMachine):
         generation = self.run(begin())
         return multiple() if generation is None else generation
 
-    @rule(generation=generations, num_events=st.integers(1, 3), length=st.integers(0, 40))
-    def generate(self, generation: Generation, num_events: int, length: int) -> None:
+    @rule(
+        generation=generations,
+        sizes=st.lists(st.integers(1, 3), min_size=1, max_size=8),
+        length=st.integers(0, 40),
+    )
+    def generate(self, generation: Generation, sizes: list[int], length: int) -> None:
+        """Messages of so many events each."""
         if generation.append is None or generation.call.has_ended:
             return
-        first = generation.call.ring.next_seq
-        events = [
-            inference_pb2.Event(seq=first + i, delta=inference_pb2.Delta(text="x" * length))
-            for i in range(num_events)
-        ]
-        data = inference_pb2.GenerateResponse(events=events).SerializeToString()
-        generation.append(data, next_seq=first + num_events)
+        for size in sizes:
+            first = generation.call.ring.next_seq
+            events = [
+                inference_pb2.Event(seq=first + i, delta=inference_pb2.Delta(text="x" * length))
+                for i in range(size)
+            ]
+            data = inference_pb2.GenerateResponse(events=events).SerializeToString()
+            generation.append(data, next_seq=first + size)
 
     @rule(generation=generations, well=st.booleans())
     def end(self, generation: Generation, well: bool) -> None:
@@ -270,4 +276,4 @@ class ResumableCallsMachine(RuleBasedStateMachine):
 
 
 TestResumableCalls = ResumableCallsMachine.TestCase
-TestResumableCalls.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestResumableCalls.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
