@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -17,15 +16,20 @@ from typing import Any
 
 import pytest
 
+from common.errors import InvalidRequest, Reason
 from lepton.v1 import inference_pb2, types_pb2
 from tests.support.continuation import continued, whole
 from tests.support.grammars import grammar_compiler
+from tests.support.paced_runner import PacedRunner
 from tests.support.processes import DEMO_MODEL
-from tests.support.tiny_models import NEEDS_NATIVE, TINY_LLAMA, TINY_LLAMA_INT4, load_tiny
+from tests.support.tiny_models import (
+    NEEDS_NATIVE,
+    TINY_LLAMA,
+    TINY_LLAMA_INT4,
+    TINY_LLAMA_INT4_BLOCK64,
+    load_tiny,
+)
 from tests.support.worker import Answer, LocalWorker, worker_of
-from worker.engine.loop import EngineLoop
-from worker.engine.ports import Batch, CacheLayout, ModelRunner, Sampled
-from worker.engine.sequence import Sequence
 from worker.runtime.grammar.tokens import token_table
 from worker.runtime.session import Kernels
 from worker.tasks.api import ModelFacts
@@ -46,36 +50,6 @@ DEMO = [
 TEXT = "the weight of a train is eight times that of her tent and nine times that of the red one"
 
 
-class PacedRunner:
-    """A step begins when readers have read what came before: then each token is a delta, whatever else is busy."""
-
-    def __init__(self, runner: ModelRunner) -> None:
-        self._runner = runner
-        self._event_loop = asyncio.get_running_loop()
-        self.engine: EngineLoop | None = None
-        """Whose readers; None: nobody is waited for."""
-
-    @property
-    def layout(self) -> CacheLayout:
-        return self._runner.layout
-
-    def rest(self) -> None:
-        self._runner.rest()
-
-    def release(self, sequence: Sequence) -> None:
-        self._runner.release(sequence)
-
-    def run(self, batch: Batch) -> list[Sampled]:
-        for _ in range(10_000 if self.engine else 0):  # readers may have left
-            # What was handed over before has been delivered when this has been called.
-            delivered = threading.Event()
-            self._event_loop.call_soon_threadsafe(delivered.set)
-            delivered.wait(5)
-            if self.engine and not any(stream._steps for stream in self.engine._streams):
-                break
-        return self._runner.run(batch)
-
-
 @dataclass(frozen=True)
 class Pair:
     """Who begins streams, and who goes on with them."""
@@ -92,9 +66,11 @@ class Pair:
         cuts = list(range(2, len(first.events)))
         for cut in {cuts[0], cuts[len(cuts) // 2], cuts[-1]}:
             assert whole(await self.resumed(request, first.events[:cut])) == expected, f"cut {cut}"
+        beside = [asyncio.ensure_future(self.other.ask(other)) for other in NEIGHBOURS]
         together = await asyncio.gather(
             *(self.resumed(request, first.events[:cut]) for cut in cuts)
         )
+        await asyncio.gather(*beside)
         for cut, events in zip(cuts, together, strict=True):
             assert whole(events) == expected, f"cut {cut} in company"
             if cut % 3:
@@ -173,6 +149,11 @@ def asking(text: str = TEXT, **fields: Any) -> Request:
     return Request(text=text, **fields)
 
 
+NEIGHBOURS = [
+    asking(sampling={"temperature": 1.0}, stop={"max_tokens": 30}),
+    asking("Something else, and some more of it.", stop={"max_tokens": 5}),
+]
+
 KINDS: dict[str, Request] = {
     "greedy": asking(output={}),
     "greedy, long prompt": asking(TEXT * 2, stop={"max_tokens": 40}),
@@ -237,6 +218,29 @@ async def test_every_kind_of_request_goes_on_where_it_was_cut(
             inside_characters += sum(len(delta.token_ids) > 1 for delta in first.deltas)
             assert cuts
         assert inside_characters, "some characters took several tokens"
+
+
+@pytest.mark.parametrize(
+    ("folder", "kernels", "options"),
+    [
+        pytest.param(TINY_LLAMA_INT4, "portable", {"prefill_int8": True}, id="prompts-in-int8"),
+        pytest.param(
+            TINY_LLAMA_INT4_BLOCK64, "portable", {"prefill_int8": True}, id="large-blocks"
+        ),
+        pytest.param(
+            TINY_LLAMA_INT4, "native", {"kv_precision": "int8"}, id="int8-keys", marks=NEEDS_NATIVE
+        ),
+        pytest.param(
+            TINY_LLAMA, "native", {"kv_precision": "fp16"}, id="fp16-keys", marks=NEEDS_NATIVE
+        ),
+    ],
+)
+async def test_other_forms_of_weights_and_keys_go_on_as_well(
+    folder: Path, kernels: Kernels, options: dict[str, Any]
+) -> None:
+    async with pair_of(folder, kernels, **options) as pair:
+        for name in ("greedy, long prompt", "several choices"):
+            await pair.cut(KINDS[name])
 
 
 @pytest.mark.parametrize(("folder", "kernels"), TINY[1:3])
@@ -338,6 +342,35 @@ async def test_ids_that_nobody_asked_for_are_not_told(folder: Path, kernels: Ker
         assert rest.finished is not None
         assert first.finished is not None
         assert rest.finished.usage == first.finished.usage
+
+
+@pytest.mark.parametrize(("folder", "kernels"), TINY[1:3])
+async def test_known_tokens_that_do_not_follow_the_constraint_are_refused(
+    folder: Path, kernels: Kernels
+) -> None:
+    """Others than it allows, and more than it allows; a call beside it notices nothing."""
+    request = asking(constraint={"literals": {"texts": ["abc", "abd"]}})
+    async with pair_of(folder, kernels) as pair:
+        first = await pair.one.ask(request)
+        for ids in ([first.ids()[0] ^ 1], [*first.ids(), 9]):
+            sent = continued(request, first.events[:2])
+            sent.continuation.choices[0].token_ids[:] = ids
+            bad, good = await asyncio.gather(pair.other.ask(sent), pair.other.ask(request))
+            assert isinstance(bad.error, InvalidRequest), bad
+            assert bad.error.reason is Reason.GRAMMAR_UNSATISFIABLE
+            assert whole(good.events)["choices"] == whole(first.events)["choices"]
+
+
+async def test_in_fast_mode_the_stream_goes_on_all_the_same() -> None:
+    """Which of the tokens behind the cut are others than before is not promised; how many there are is."""
+    request = asking(stop={"max_tokens": 30, "ignore_eos": True}, sampling={"n": 2})
+    async with pair_of(TINY_LLAMA_INT4, "portable", mode="fast", prefill_int8=True) as pair:
+        first = await pair.one.ask(request)
+        answer = await pair.other.ask(continued(request, first.events[:21]))
+        assert first.finished is not None
+        assert answer.finished is not None
+        assert answer.finished.usage == first.finished.usage
+        assert answer.finished.choices == first.finished.choices
 
 
 def ids_behind(events: list[Event], answer: Answer) -> list[int]:

@@ -50,7 +50,7 @@ def sequences_of(
             priority=request.priority,
             deadline=request.deadline,
             # Choices wait in order: while the first of them waits none has begun.
-            start_by=request.start_by if choice == 0 else None,
+            start_by=None if choice or request.is_continued else request.start_by,
             arrived_at=now,
             is_continued=request.is_continued,
             known_ids=known_ids.get(choice, ()),

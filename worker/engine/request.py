@@ -34,7 +34,7 @@ class EngineRequest:
     """On the same clock: refused when none of its choices has a slot by then; None waits until the deadline."""
     known_ids: Mapping[int, tuple[int, ...]] | None = None
     """Of a request that another worker began: choice → how its completion begins there; choices that ended are left
-    out. Never refused for a full queue. None: nobody began it."""
+    out. Refused neither for a full queue nor for `start_by`. None: nobody began it."""
 
     @property
     def is_continued(self) -> bool:

@@ -99,10 +99,12 @@ class Sampler:
             if drawn.token_id is None:
                 return drawn
             known_id = sequence.next_known_id
-            taken_id = drawn.token_id if known_id is None else known_id
-            if taken_id in sequence.stop.eos_ids:
+            if known_id is not None:
+                _follow(matcher, known_id, sequence)
                 return drawn
-            is_complete = matcher.advance(taken_id)
+            if drawn.token_id in sequence.stop.eos_ids:
+                return drawn
+            is_complete = matcher.advance(drawn.token_id)
         except LeptonError as error:
             return Sampled(sequence=sequence, token_id=None, error=error)
         # Complete too early is a dead end: at the next position every end token is banned.
@@ -160,6 +162,18 @@ class Sampler:
         elif never and len(set(never)) < len(logits):
             logits[never] = -np.inf
         return logits
+
+
+def _follow(matcher: Matcher, known_id: int, sequence: Sequence) -> None:
+    """Goes on by the token that another worker drew, whatever was drawn here."""
+    if not matcher.allows(known_id):
+        raise InvalidRequest(
+            f"token {known_id} at position {len(sequence.generated_ids)} of what another worker generated does not "
+            "follow the constraint",
+            reason=Reason.GRAMMAR_UNSATISFIABLE,
+            field="constraint",
+        )
+    matcher.advance(known_id)
 
 
 def _dead_end(sequence: Sequence) -> InvalidRequest:

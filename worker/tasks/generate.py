@@ -151,7 +151,7 @@ class GenerateTask:
             salt=request.salt,
             priority=request.priority,
             deadline=request.deadline,
-            start_by=request.start_by if continuation is None else None,
+            start_by=request.start_by,
             known_ids=None if continuation is None else known_ids_of(continuation),
         )
 

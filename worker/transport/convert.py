@@ -193,7 +193,14 @@ def _continuation(request: inference_pb2.GenerateRequest, model: ModelFacts) -> 
         return None
     sent = request.continuation
     for index, choice in enumerate(sent.choices):
-        _check_ids(choice.token_ids, model, f"continuation.choices[{index}].token_ids")
+        field = f"continuation.choices[{index}].token_ids"
+        if len(choice.token_ids) >= model.context_length:  # before anything is done per id
+            raise InvalidRequest(
+                f"the choice has {len(choice.token_ids)} tokens; the context of the model holds {model.context_length}",
+                reason=Reason.FIELD_OUT_OF_RANGE,
+                field=field,
+            )
+        _check_ids(choice.token_ids, model, field)
     return Continuation(
         choices=tuple(
             ContinuedChoice(
