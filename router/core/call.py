@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 __all__ = ["Call", "RoutingView"]
 
@@ -17,6 +17,8 @@ class Call:
     """On the router's clock, seconds. Every call has one (`limits.deadline_s_max` if the caller has none)."""
     metadata: tuple[tuple[str, str], ...] = field(default=())
     """What goes to the worker beside the payload."""
+    hides_token_ids: bool = False
+    """The client asked for no token ids. The router needs them all the same, and takes them out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,3 +38,7 @@ class RoutingView:
     """Nobody else can answer: the call goes on with what the holder has computed."""
     join_key: bytes = b""
     """Calls with the same key meet on the same endpoint, so that they can join. b"" for calls that join none."""
+
+    def without_holder(self) -> RoutingView:
+        """After the holder has failed: whoever is best."""
+        return replace(self, holder="", only_holder=False) if self.holder else self

@@ -61,7 +61,8 @@ class Rejoin:
             return await _from_the_beginning(request, call, view, write, send)
         if request.idempotency_key:
             key = _key_of(caller, request.idempotency_key)
-            with self._keys.using(key, fingerprint_of(request), route) as holder:
+            same = fingerprint_of(request) + request.revision.encode()
+            with self._keys.using(key, same, route) as holder:
                 view = replace(view, holder=holder, join_key=key)
                 if request.HasField("resume"):
                     return await _from_the_beginning(request, call, view, write, send)

@@ -310,3 +310,57 @@ async def test_a_stream_that_moved_can_be_gone_on_with_from_its_new_worker() -> 
         gone = await cluster.tap(asked).read()
         assert gone.error is not None
         assert gone.error.reason is Reason.RESUME_EXPIRED
+
+
+async def test_a_resumed_stream_moves_when_its_worker_dies_and_can_be_resumed_again() -> None:
+    async with resuming_cluster() as cluster:
+        first = await begun(cluster)
+        second = cluster.tap(back(first), router=1)
+        cluster.pace.allow(2)
+        await second.read(num_chars=2)
+        await cluster.kill(first.worker_id)
+        cluster.pace.allow(10)  # those that are known are drawn again
+        await second.read(num_chars=4)
+        assert second.worker_id not in {"", first.worker_id}
+        await second.leave()
+        second.events[:0] = first.events
+        cluster.pace.free()
+        third = await cluster.tap(back(second)).read()
+        third.check_moved(second)
+        old = await cluster.tap(back(first), timeout_s=5).read()
+        assert old.error is not None, "the old token leads to a dead worker"
+
+
+async def test_a_resumed_stream_whose_beginning_is_not_kept_ends_with_its_worker() -> None:
+    """The negative control: what the router has not seen, it cannot move."""
+    async with resuming_cluster(replay_bytes_max=1024) as cluster:
+        first = cluster.tap(request())
+        for num_chars in range(1, 11):  # one by one, so that each has a message of its own
+            cluster.pace.allow(1)
+            await first.read(num_chars=num_chars)
+        await first.leave()
+        rest = cluster.tap(back(first), router=1)
+        cluster.pace.allow(2)
+        await rest.read(num_chars=2)
+        await cluster.kill(first.worker_id)
+        cluster.pace.free()
+        await rest.read()
+        assert rest.error is not None
+        assert rest.error.reason is Reason.WORKER_LOST
+        assert first.text + rest.text == text_of(NUM_TOKENS)[:12]
+
+
+async def test_a_client_that_stays_through_a_death_gets_a_token_of_the_new_worker() -> None:
+    async with resuming_cluster() as cluster:
+        tap = cluster.tap(request())
+        cluster.pace.allow(3)
+        await tap.read(num_chars=3)
+        token, dead = tap.token, tap.worker_id
+        await cluster.kill(dead)
+        cluster.pace.free()
+        await tap.read()
+        tap.check_moved()
+        assert tap.token not in {"", token}
+        last = tap.seqs[-1]
+        rest = await cluster.tap(back(tap, last - 1), router=1).read()
+        assert rest.seqs == [last]

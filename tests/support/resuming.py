@@ -33,6 +33,7 @@ from lepton.v1 import inference_pb2
 from router.app import Config, Router, running
 from router.core.endpoint import EndpointState
 from router.settings import RouterSettings
+from tests.support.continuation import whole
 from tests.support.fake_runner import FakeRunner
 from tests.support.processes import until
 from tests.support.worker import GENERATE, LocalWorker, worker_of
@@ -131,6 +132,14 @@ class Tap:
         self._check_end(0)
         assert self.text == text_of(num_tokens)
 
+    def check_moved(self, before: Tap | None = None) -> None:
+        """Together with `before` it got the whole answer, and its stream moved once."""
+        assert self.error is None, self.error
+        events = [*(before.events if before else []), *self.events]
+        assert sum(event.HasField("migrated") for event in events) == 1
+        (answer,) = whole(events)["choices"].values()
+        assert answer["text"] == text_of(NUM_TOKENS)
+
     def check_rest(self, before: Tap, after_seq: int | None = None) -> None:
         """It got what `before` did not have, or what comes after `after_seq`, likewise."""
         after_seq = before.seqs[-1] if after_seq is None else after_seq
@@ -188,6 +197,13 @@ class ResumingCluster:
         except grpc.aio.AioRpcError as error:
             return from_rpc_error(error)
         return None
+
+    async def kill(self, worker_id: str) -> None:
+        """As `kill -9` looks from outside: every connection breaks, and nothing is computed any more."""
+        running = self.workers[worker_id].running
+        await running._server.stop(0)
+        for held in list(running.calls._calls.values()):
+            running.calls.abort(held.call)
 
     async def until_ready(self, num_workers: int) -> None:
         """Every router takes so many workers."""

@@ -33,7 +33,7 @@ class PlacedPolicy:
         self, view: RoutingView, endpoints: Sequence[Endpoint], tried: Tried = ()
     ) -> Endpoint | None:
         """See `Policy`."""
-        if view.holder and not any(endpoint_id == view.holder for endpoint_id, _ in tried):
+        if view.holder:
             holder = next((e for e in endpoints if e.id == view.holder), None)
             if holder is not None or view.only_holder:
                 return holder
