@@ -381,10 +381,7 @@ WORKER_METRICS: Final = (
         help="Calls that may outlive their connection, ended ones that are still kept included.",
     ),
     MetricSpec(
-        name="lepton_replay_bytes",
-        kind="gauge",
-        unit="bytes",
-        help="Memory that keeps their last events.",
+        name="lepton_replay_bytes", kind="gauge", unit="bytes", help="Memory for their last events."
     ),
     MetricSpec(
         name="lepton_joins_total",

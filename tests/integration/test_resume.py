@@ -364,3 +364,28 @@ async def test_a_client_that_stays_through_a_death_gets_a_token_of_the_new_worke
         last = tap.seqs[-1]
         rest = await cluster.tap(back(tap, last - 1), router=1).read()
         assert rest.seqs == [last]
+
+
+@pytest.mark.parametrize("caller", ["a b", "x" * 129])
+async def test_a_caller_without_a_proper_name_is_refused(caller: str) -> None:
+    async with resuming_cluster() as cluster:
+        tap = await cluster.tap(request(), caller=caller).read()
+        assert isinstance(tap.error, InvalidRequest)
+        assert tap.error.reason is Reason.FIELD_MALFORMED
+        assert cluster.num_kept() == 0
+
+
+async def test_a_client_that_wants_no_token_ids_gets_none_however_often_it_comes_back() -> None:
+    """The router needs them to move the stream, and takes them out."""
+    async with resuming_cluster() as cluster:
+        asked = request(output={"token_ids": False})
+        first = cluster.tap(asked)
+        cluster.pace.allow(5)
+        await first.read(num_chars=5)
+        await first.leave()
+        cluster.pace.free()
+        asked.resume.resume_token, asked.resume.after_seq = first.token, first.seqs[-1]
+        rest = await cluster.tap(asked, router=1).read()
+        rest.check_rest(first)
+        events = first.events + rest.events
+        assert not any(event.delta.token_ids for event in events)
