@@ -9,7 +9,6 @@ import pytest
 from pydantic import SecretStr
 
 from common.errors import InvalidRequest, NotFound, Reason
-from common.limits import Limits
 from common.resume_token import ResumePoint, ResumeTokens
 from common.rpc.metadata import FINISHED_KEY
 from tests.support.continuation import continued, whole
@@ -98,14 +97,14 @@ async def test_a_call_to_which_nobody_comes_back_stops_and_is_forgotten() -> Non
 
 async def test_the_deadline_of_the_first_call_holds_for_all_that_follow() -> None:
     async with resuming_cluster() as cluster:
-        tap = cluster.tap(request(), timeout_s=1.0)
+        tap = cluster.tap(request(), timeout_s=1.5)
         cluster.pace.allow(2)
         await tap.read(num_chars=2)
         await tap.leave()
         resumed = cluster.tap(back(tap), timeout_s=20)
         async with asyncio.TaskGroup() as group:
             group.create_task(resumed.read())
-            await asyncio.sleep(1.1)  # noqa: TID251 - a deadline of gRPC has no other clock
+            await asyncio.sleep(1.6)  # noqa: TID251 - a deadline of gRPC has no other clock
             cluster.pace.allow(1)  # the running step ends
         assert resumed.error is not None
         assert resumed.error.reason is Reason.DEADLINE_EXCEEDED
@@ -218,33 +217,29 @@ async def test_several_clients_follow_one_call_each_at_its_own_pace() -> None:
 
 
 async def test_a_client_that_does_not_read_holds_up_nobody() -> None:
-    """Flow control fills up behind it; the call ends all the same, and the client gets the rest or is told."""
+    """Flow control fills up behind it; the call ends all the same, and the client gets the rest from the ring."""
     num_tokens = 12_000
-    async with resuming_cluster(replay_bytes_max=64 << 10) as cluster:
-        slow = cluster.tap(request(num_tokens=num_tokens))
+    async with resuming_cluster(replay_bytes_max=16 << 20) as cluster:
+        asked = request(num_tokens=num_tokens)
+        slow = cluster.tap(asked)
         cluster.pace.allow(1)
         await slow.read(num_chars=1)
-        quick = cluster.tap(
-            request(num_tokens=num_tokens, resume={"resume_token": slow.token}), router=1
-        )
+        asked.resume.resume_token = slow.token
+        quick = cluster.tap(asked, router=1)
         await asyncio.to_thread(cluster.pace.free)
-        cluster.pace.allow(num_tokens)
         await quick.read()
         quick.check_whole(num_tokens)
-        assert cluster.num_bytes() <= 64 << 10
+        assert cluster.num_computing() == 0
         await slow.read()
-        assert slow.error is None or slow.error.reason is Reason.SLOW_READER
-        assert slow.seqs == list(range(len(slow.seqs)))
+        slow.check_whole(num_tokens)
 
 
 async def test_a_hundred_clients_come_back_at_once_and_nothing_is_left() -> None:
-    limits = Limits(idempotency_s=0.2)
-    async with resuming_cluster(limits=limits, num_slots=16) as cluster:
-        asked = [request(f"question {i}", resumable_ms=1500) for i in range(100)]
+    async with resuming_cluster(num_slots=16) as cluster:
+        asked = [request(f"question {i}") for i in range(100)]
         taps = [cluster.tap(one, router=i % 2) for i, one in enumerate(asked)]
         reading = [tap.read(num_chars=2) for tap in taps]
         await asyncio.to_thread(cluster.pace.free)
-        cluster.pace.allow(100 * NUM_TOKENS)
         await asyncio.gather(*reading)
         for tap in taps:
             await tap.leave()
@@ -255,6 +250,10 @@ async def test_a_hundred_clients_come_back_at_once_and_nothing_is_left() -> None
         for tap, rest in zip(taps, again, strict=True):
             rest.check_rest(tap)
         assert cluster.pace.num_tokens == 100 * NUM_TOKENS
+        assert cluster.num_kept() == 100
+        assert cluster.num_bytes() > 0
+        for tap in taps:
+            assert await cluster.abort(tap.token) is None
         await cluster.until_nothing_is_left()
 
 
