@@ -45,7 +45,7 @@ class RouterSettings(Section):
     hand_overs_max: int = Field(default=16, ge=0, le=1000)
     """Most times that such a stream goes on with another worker because one drains."""
     transcript_bytes_max: int = Field(default=64 << 10, ge=0)
-    """Raw bytes of an answer that are kept per stream before they are reduced to token ids."""
+    """Memory for an answer as it came, per stream, bytes; when it is full the answer is reduced to token ids."""
     quarantine_s: float = Field(default=600.0, ge=0)
     """A request that has ended two workers is refused for that long, seconds; 0: nothing is suspected or refused."""
     quarantine_entries_max: int = Field(default=1024, ge=1)

@@ -54,7 +54,7 @@ class DispatchLimits:
     migration: MigrationLimits
     quarantine: QuarantineLimits
     transcript_bytes_max: int = 64 << 10
-    """Raw bytes kept per stream before they are folded."""
+    """Memory for unread messages, per stream."""
     death_verdict_s: float = 1.0
     """Longest wait for a sign of life before a worker's loss is called its death, where somebody is convicted of it."""
 

@@ -73,13 +73,19 @@ class Migration:
 
 def break_of(error: LeptonError, *, asked_to_go_on: bool) -> Break:
     """What `error` means for the stream. `asked_to_go_on`: the worker got a continuation and has sent nothing yet."""
-    if asked_to_go_on and (error.reason in _NOT_THE_ONE or isinstance(error, Overloaded)):
+    if asked_to_go_on and _declines(error):
         return Break.REFUSAL
     if not error.retryable or error.reason in _SAME_EVERYWHERE:
         return Break.FINAL
     if isinstance(error, Unavailable) and error.reason is not Reason.WORKER_LOST:
         return Break.REFUSAL if asked_to_go_on else Break.HAND_OVER
     return Break.LOSS
+
+
+def _declines(error: LeptonError) -> bool:
+    if error.field is not None and error.field.startswith("continuation"):
+        return True  # our addition to the request is what it does not like
+    return error.reason in _NOT_THE_ONE or isinstance(error, Overloaded)
 
 
 def decide_migration(

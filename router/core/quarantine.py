@@ -112,6 +112,7 @@ class Quarantine:
     @property
     def is_watching(self) -> bool:
         """Whether `admit` has anything to compare with."""
+        self._forget()
         return bool(self._suspects or self._convicted or self._open)
 
     @property
@@ -136,11 +137,7 @@ class Quarantine:
     def check(self, fingerprint: bytes) -> None:
         """Raises `Quarantined` for the like of a convicted request."""
         until = self._convicted.get(fingerprint)
-        if until is None:
-            return
-        left_s = until - self._clock.now()
-        if left_s <= 0:
-            del self._convicted[fingerprint]
+        if until is None or (left_s := until - self._clock.now()) <= 0:
             return
         raise Quarantined(
             "workers died while they computed this very request; it is refused for another "
@@ -245,6 +242,14 @@ class Quarantine:
         self._waiting.pop(suspect, None)
         suspect.is_waiting = False
         suspect.turn.set()
+
+    def _forget(self) -> None:
+        """All are remembered for the same time, so the oldest come first."""
+        now = self._clock.now()
+        while self._convicted and next(iter(self._convicted.values())) <= now:
+            self._convicted.popitem(last=False)
+        while self._open and next(iter(self._open.values()))[1] <= now:
+            self._open.popitem(last=False)
 
     def _add(self, suspect: Suspect) -> Suspect:
         self._suspects[suspect] = None

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 from common.errors import Internal
 from router.core.ports import StreamFault, StreamRecord
 
 __all__ = ["Transcript"]
 
+_MESSAGE_BYTES: Final = 48
+"""What Python adds to each: the object's head, and its place in the list."""
+
 
 @final
 class Transcript:
-    """Keeps messages as they came; beyond `bytes_max` bytes they are folded into `record`, which keeps little more than
-    the token ids.
+    """Keeps messages as they came; beyond `bytes_max` bytes of memory they are folded into `record`, which keeps little
+    more than the token ids.
 
     Owned by one call. `add` is all that a message costs.
     """
@@ -31,7 +34,7 @@ class Transcript:
 
     def __repr__(self) -> str:
         kept = self._bytes_max - self._room
-        return f"Transcript({self.num_messages} messages, {kept} bytes raw{', ' + self.fault if self.fault else ''})"
+        return f"Transcript({self.num_messages} messages, {kept} bytes unread{', ' + self.fault if self.fault else ''})"
 
     @property
     def num_messages(self) -> int:
@@ -41,7 +44,7 @@ class Transcript:
     def add(self, message: bytes) -> None:
         """Notes a message for the client. Raises `Internal` once the worker is seen to have broken the rules."""
         self._messages.append(message)
-        self._room -= len(message)
+        self._room -= len(message) + _MESSAGE_BYTES
         if self._room < 0:
             self._fold()
 

@@ -35,6 +35,7 @@ LIMITS = MigrationLimits(migrations_max=2, hand_overs_max=5, refusals_max=1)
         (Unsupported("x", reason=Reason.CONTINUATION_UNSUPPORTED), Break.FINAL, Break.REFUSAL),
         (NotFound("x", reason=Reason.REVISION_NOT_FOUND), Break.FINAL, Break.REFUSAL),
         (InvalidRequest("x", reason=Reason.GRAMMAR_TOO_LARGE), Break.FINAL, Break.FINAL),
+        (InvalidRequest("x", field="continuation.choices[0]"), Break.FINAL, Break.REFUSAL),
         (DeadlineExceeded("x"), Break.FINAL, Break.FINAL),
         (Cancelled("x"), Break.FINAL, Break.FINAL),
         (Quarantined("x"), Break.FINAL, Break.FINAL),
