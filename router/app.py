@@ -24,6 +24,7 @@ from common.discovery.settings import DiscoverySettings
 from common.limits import Limits
 from common.logs import get_logger, setup_logs
 from common.process import ProcessSpec, StopRequest
+from common.resume_token import ResumeTokens
 from common.rpc.auth import cluster_token_metadata
 from common.rpc.bind import check_bind
 from common.rpc.channel import open_channel
@@ -39,7 +40,9 @@ from router.core.admission.demand import Band
 from router.core.admission.gate import Admission
 from router.core.admission.limits import AdmissionLimits
 from router.core.dispatcher import Dispatcher, DispatchLimits
+from router.core.idempotency import IdempotencyTable
 from router.core.migration import MigrationLimits
+from router.core.policy.placed import PlacedPolicy
 from router.core.policy.registry import make_policy
 from router.core.pool import EndpointPool, PoolSnapshot
 from router.core.quarantine import QuarantineLimits
@@ -49,6 +52,7 @@ from router.settings import RouterSettings
 from router.telemetry import RouterTelemetry
 from router.transport.generate_codec import ProtoGenerateCodec
 from router.transport.grpc_service import SERVICE, InferenceRelay
+from router.transport.rejoin import Rejoin
 from router.upstream.channels import Channels
 from router.upstream.grpc_worker import GrpcWorker
 from router.upstream.load_feed import LoadFeed, LoadFeedLimits
@@ -174,7 +178,7 @@ async def running(
     settings = config.router
     for host in (settings.host, settings.metrics_host):
         check_bind(host, insecure=config.cluster.insecure)
-    policy = make_policy(settings.policy, Random())
+    policy = PlacedPolicy(make_policy(settings.policy, Random()))
     token = cluster_token_metadata(config.cluster.token)
     registry = CollectorRegistry()
     instruments = RouterInstruments(registry)
@@ -207,7 +211,12 @@ async def running(
         )
     server = _server(config, tracer, clock)
     relay = InferenceRelay(
-        dispatcher=dispatcher, pool=pool, limits=config.limits, clock=clock, done=observer.done
+        dispatcher=dispatcher,
+        pool=pool,
+        rejoin=_rejoin(config, pool, clock),
+        limits=config.limits,
+        clock=clock,
+        done=observer.done,
     )
     server.add_service(SERVICE, relay.handlers())
 
@@ -271,6 +280,18 @@ def _channels(settings: RouterSettings, tracer: Tracer) -> Channels:
         )
 
     return Channels(open_to)
+
+
+def _rejoin(config: Config, pool: EndpointPool, clock: Clock) -> Rejoin:
+    return Rejoin(
+        pool=pool,
+        tokens=ResumeTokens(config.cluster.token),
+        keys=IdempotencyTable(
+            clock,
+            keys_max=config.router.idempotency_keys_max,
+            keep_s=config.limits.idempotency_s,
+        ),
+    )
 
 
 def _server(config: Config, tracer: Tracer, clock: Clock) -> RpcServer:

@@ -58,6 +58,8 @@ class RouterSettings(Section):
     """Retries that each second earns."""
     retry_budget_burst: float = Field(default=20.0, ge=0)
     """Most retries saved up."""
+    idempotency_keys_max: int = Field(default=10_000, ge=1)
+    """Most idempotency keys of which this router remembers request and worker; the oldest go first."""
     migrations_max: int = Field(default=2, ge=0, le=10)
     """Most times that a stream which has begun goes on with another worker because one was lost; 0: never."""
     hand_overs_max: int = Field(default=16, ge=0, le=1000)

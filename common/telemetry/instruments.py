@@ -99,6 +99,9 @@ class WorkerInstruments:
         self.num_requests_running = _take(made, "lepton_num_requests_running", Gauge)
         self.num_requests_waiting = _take(made, "lepton_num_requests_waiting", Gauge)
         self.kv_cache_usage_ratio = _take(made, "lepton_kv_cache_usage_ratio", Gauge)
+        self.resumable_calls = _take(made, "lepton_resumable_calls", Gauge)
+        self.replay_bytes = _take(made, "lepton_replay_bytes", Gauge)
+        self.joins_total = _take(made, "lepton_joins_total", Counter)
         self.errors_total = _take(made, "lepton_errors_total", Counter)
         _none_left(made)
 

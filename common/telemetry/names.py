@@ -28,6 +28,7 @@ QUEUE_SPAN: Final = "lepton.queue"
 TOKENIZE_SPAN: Final = "lepton.tokenize"
 PREFILL_SPAN: Final = "lepton.prefill"
 DECODE_SPAN: Final = "lepton.decode"
+DETACHED_SPAN: Final = "lepton.detached"
 
 SPANS: Final[dict[str, str]] = {
     "<package>.<Service>/<Method>": "One RPC. SERVER in the process that answers, CLIENT in the one that asks.",
@@ -37,6 +38,7 @@ SPANS: Final[dict[str, str]] = {
     QUEUE_SPAN: "Worker: from the engine's queue to the first model run of the request.",
     PREFILL_SPAN: "Worker: from the first model run to the first token.",
     DECODE_SPAN: "Worker: from the first token to the last.",
+    DETACHED_SPAN: "Worker: the generation of a call that may outlive its connection; it holds the four above.",
 }
 """Span name → what it covers."""
 
@@ -406,6 +408,22 @@ WORKER_METRICS: Final = (
         kind="gauge",
         unit="1",
         help="Share of the KV cache in use, 0 to 1.",
+    ),
+    MetricSpec(
+        name="lepton_resumable_calls",
+        kind="gauge",
+        unit="1",
+        help="Calls that may outlive their connection, ended ones that are still kept included.",
+    ),
+    MetricSpec(
+        name="lepton_replay_bytes", kind="gauge", unit="bytes", help="Memory for their last events."
+    ),
+    MetricSpec(
+        name="lepton_joins_total",
+        kind="counter",
+        unit="1",
+        labels=("by",),
+        help='Connections that went on with a call that was there: `by` is "token" (resumed) or "key" (repeated).',
     ),
     MetricSpec(
         name="lepton_errors_total",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 __all__ = ["Call", "Cost", "RoutingView"]
 
@@ -49,3 +49,13 @@ class RoutingView:
     cost: Cost = field(default=Cost())
     queue_s_max: float | None = None
     """Longest that the caller lets it wait for a row, seconds."""
+    holder: str = ""
+    """Id of the endpoint that has the call already: the first choice, whatever its state. "" when none is known."""
+    only_holder: bool = False
+    """Nobody else can answer: the call goes on with what the holder has computed."""
+    join_key: bytes = b""
+    """Calls with the same key meet on the same endpoint, so that they can join. b"" for calls that join none."""
+
+    def without_holder(self) -> RoutingView:
+        """After the holder has failed: whoever is best."""
+        return replace(self, holder="", only_holder=False) if self.holder else self

@@ -174,10 +174,13 @@ class Dispatcher:
                     return await exchange.run(endpoint, tracked, self._proved(journey))
             except LeptonError as error:
                 await self._note_failure(error, endpoint, tracked, route, journey, exchange)
+                if view.only_holder and not exchange.has_begun:
+                    raise
                 if not exchange.has_begun:
                     await self._retry(error, tracked, call, route, journey)
                 elif (result := self._migrate(error, call, route, journey, exchange)) is not None:
                     return result
+                view = view.without_holder()
 
     async def _note_failure(
         self,
