@@ -34,14 +34,18 @@ from common.telemetry.interceptors import TracingServerInterceptor, tracing_clie
 from common.telemetry.metrics import MetricsServer
 from common.telemetry.settings import TelemetrySettings
 from common.telemetry.setup import setup_telemetry
+from router.core.alias import Aliases
 from router.core.dispatcher import Dispatcher, DispatchLimits
+from router.core.policy.prefix_table import PrefixTable
 from router.core.policy.registry import make_policy
+from router.core.policy.scorers.prefix import PrefixScorer
 from router.core.pool import EndpointPool, PoolSnapshot
 from router.core.retry import RetryLimits
 from router.core.waiting import happens_within
 from router.settings import RouterSettings
 from router.telemetry import RouterTelemetry
 from router.transport.grpc_service import SERVICE, InferenceRelay
+from router.transport.router_service import ROUTER_SERVICE, RouteExplainer
 from router.upstream.channels import Channels
 from router.upstream.grpc_worker import GrpcWorker
 from router.upstream.load_feed import LoadFeed, LoadFeedLimits
@@ -160,7 +164,8 @@ async def running(
     settings = config.router
     for host in (settings.host, settings.metrics_host):
         check_bind(host, insecure=config.cluster.insecure)
-    policy = make_policy(settings.policy, Random())
+    aliases = Aliases(settings.aliases, Random())
+    policy = make_policy(settings.policy, Random(), _prefix_scorer(settings, clock))
     token = cluster_token_metadata(config.cluster.token)
     registry = CollectorRegistry()
     instruments = RouterInstruments(registry)
@@ -179,18 +184,36 @@ async def running(
         observer=observer,
         limits=_dispatch_limits(settings),
         clock=clock,
+        aliases=aliases.targets.keys(),
     )
     instruments.requests_in_flight.set_function(lambda: dispatcher.in_flight)
     server = _server(config, tracer, clock)
     relay = InferenceRelay(
-        dispatcher=dispatcher, pool=pool, limits=config.limits, clock=clock, done=observer.done
+        dispatcher=dispatcher,
+        pool=pool,
+        aliases=aliases,
+        limits=config.limits,
+        prefix_hashes_max=settings.prefix_hashes_max,
+        clock=clock,
+        done=observer.done,
     )
     server.add_service(SERVICE, relay.handlers())
+    explainer = RouteExplainer(
+        pool=pool,
+        policy=policy,
+        aliases=aliases,
+        limits=config.limits,
+        prefix_hashes_max=settings.prefix_hashes_max,
+        cluster=config.cluster,
+        clock=clock,
+    )
+    server.add_service(ROUTER_SERVICE, explainer.handlers())
 
     leaving = asyncio.Event()
 
     def tick(snapshot: PoolSnapshot) -> None:
         observer.tick(snapshot)
+        policy.retain([e for endpoints in snapshot.models.values() for e in endpoints])
         server.set_serving(pool.has_heard and not leaving.is_set())
 
     membership = Membership(
@@ -234,6 +257,13 @@ async def running(
             clock=clock,
             leaving=leaving,
         )
+
+
+def _prefix_scorer(settings: RouterSettings, clock: Clock) -> PrefixScorer | None:
+    if not settings.prefix_hashes_max:
+        return None
+    table = PrefixTable(bytes_max=settings.prefix_table_bytes_max, ttl_s=settings.prefix_ttl_s)
+    return PrefixScorer(table, clock)
 
 
 def _channels(settings: RouterSettings, tracer: Tracer) -> Channels:

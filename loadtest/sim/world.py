@@ -12,13 +12,16 @@ from typing import Final, final
 from common.errors import DeadlineExceeded, LeptonError
 from loadtest.sim.faults import Fault, FaultKind
 from loadtest.sim.ledger import Answer
-from loadtest.sim.trace import Ask
+from loadtest.sim.trace import BLOCK_TOKENS, Ask
 from loadtest.sim.virtual_time import VirtualClock
 from loadtest.sim.worker import Pace, SimCall, SimWorker, WorkerHealth
-from router.core.call import Call, RoutingView
+from router.core.call import Call, PromptPrefix, RoutingView
 from router.core.dispatcher import Dispatcher, DispatchLimits
 from router.core.endpoint import Endpoint, EndpointState, Load
+from router.core.policy.api import Policy
+from router.core.policy.prefix_table import PrefixTable
 from router.core.policy.registry import make_policy
+from router.core.policy.scorers.prefix import PrefixScorer
 from router.core.pool import EndpointPool
 from router.core.ports import WorkerReply
 from router.core.retry import RetryLimits
@@ -33,6 +36,9 @@ _BREAK_S: Final = 0.002
 """A dead process resets its connections at once; the router knows a moment later."""
 _LEASE_S: Final = 5.0
 _SWEEP_S: Final = 0.25
+_TOKEN_BYTES: Final = 4
+_PREFIX_TABLE_BYTES: Final = 32 << 20
+_PREFIX_TTL_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +48,8 @@ class WorldShape:
     workers: int
     policy: str
     pace: Pace = field(default_factory=Pace)
+    affinity: bool = True
+    """Whether prompts that begin alike prefer the same worker."""
 
 
 @final
@@ -65,7 +73,7 @@ class World:
         self.pool = EndpointPool(self.clock, hold_down_s_max=60.0, abandon_s=1.0, remember_s=300.0)
         self.dispatcher = Dispatcher(
             pool=self.pool,
-            policy=make_policy(shape.policy, random),
+            policy=self._policy(shape, random),
             worker=self,
             observer=_Nobody(),
             limits=DispatchLimits(
@@ -125,9 +133,20 @@ class World:
         except AssertionError as error:
             yield f"the pool contradicts itself: {error}"
 
+    def _policy(self, shape: WorldShape, random: Random) -> Policy:
+        if not shape.affinity:
+            return make_policy(shape.policy, random)
+        table = PrefixTable(bytes_max=_PREFIX_TABLE_BYTES, ttl_s=_PREFIX_TTL_S)
+        return make_policy(shape.policy, random, PrefixScorer(table, self.clock))
+
     async def _call(self, answer: Answer) -> None:
         ask = answer.ask
-        view = RoutingView(model=MODEL, session_key=str(ask.session), priority=ask.priority)
+        view = RoutingView(
+            model=MODEL,
+            session_key=str(ask.session),
+            priority=ask.priority,
+            prefix=_prefix_of(ask),
+        )
         call = Call(request_id=str(ask.index), deadline=self.clock.now() + ask.deadline_s)
 
         async def write(message: bytes) -> None:
@@ -267,6 +286,15 @@ class _Nobody:
     @contextmanager
     def choosing(self, route: Route) -> Iterator[None]:
         yield
+
+
+def _prefix_of(ask: Ask) -> PromptPrefix:
+    blocks = range(1, len(ask.prefix) + 1)
+    return PromptPrefix(
+        hashes=(*ask.prefix, hash((ask.session, ask.prompt_tokens))),
+        ends=(*(BLOCK_TOKENS * _TOKEN_BYTES * n for n in blocks), ask.prompt_tokens * _TOKEN_BYTES),
+        is_whole=True,
+    )
 
 
 def _endpoint(worker: SimWorker) -> Endpoint:

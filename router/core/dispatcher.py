@@ -6,7 +6,7 @@ Every accepted call ends in exactly one of: the worker's `Finished` bytes return
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeVar, final
@@ -16,7 +16,7 @@ from common.errors import DeadlineExceeded, LeptonError, NotFound, Overloaded, R
 from router.core.call import Call, RoutingView
 from router.core.endpoint import Endpoint
 from router.core.entry import Tracked
-from router.core.policy.api import Policy
+from router.core.policy.api import Choice, Policy
 from router.core.pool import EndpointPool, PoolSnapshot
 from router.core.ports import RouteObserver, WorkerClient, Write
 from router.core.resolve import resolve
@@ -60,7 +60,10 @@ class Dispatcher:
         observer: RouteObserver,
         limits: DispatchLimits,
         clock: Clock,
+        aliases: Collection[str] = (),
     ) -> None:
+        self._aliases = aliases
+        """Names that callers may use beside those of models, for what errors list."""
         self._pool = pool
         self._policy = policy
         self._worker = worker
@@ -198,13 +201,13 @@ class Dispatcher:
             changed = self._pool.changed()
             snapshot = self._pool.snapshot()
             candidates = self._candidates(view, snapshot)
-            endpoint = self._policy.pick(view, candidates, tried)
+            choice = self._policy.choose(view, candidates, tried)
             now = self._clock.now()
             if now >= call.deadline:
                 raise failure or DeadlineExceeded("the deadline passed before a worker was found")
-            if endpoint is not None:
-                self._note(route, snapshot, candidates, endpoint, now - began)
-                return endpoint
+            if choice is not None:
+                self._note(route, snapshot, candidates, choice, now - began)
+                return choice.endpoint
             if failure is not None and retry is not None and not retry.may_wait:
                 raise failure
             if not await happens_within(changed, until - now, self._clock):
@@ -214,7 +217,7 @@ class Dispatcher:
     def _candidates(self, view: RoutingView, snapshot: PoolSnapshot) -> Sequence[Endpoint]:
         """Endpoints of the model; () when there is reason to wait for some."""
         try:
-            return resolve(view, snapshot)
+            return resolve(view, snapshot, self._aliases)
         except NotFound as error:
             may_come = not self._pool.has_heard or (
                 error.reason is Reason.MODEL_NOT_FOUND and self._is_expected(view, snapshot)
@@ -247,11 +250,12 @@ class Dispatcher:
         route: Route,
         snapshot: PoolSnapshot,
         candidates: Sequence[Endpoint],
-        endpoint: Endpoint,
+        choice: Choice,
         waited_s: float,
     ) -> None:
-        route.endpoint = endpoint
-        route.model = endpoint.model
+        route.endpoint = choice.endpoint
+        route.model = choice.endpoint.model
+        route.choice = choice
         route.num_candidates = len(candidates)
         route.is_stale = snapshot.stale
         route.waited_s += waited_s

@@ -15,11 +15,13 @@ from common.request.parse import parse_message
 from common.request.validate import validate_generate, validate_tokenize
 from common.rpc.metadata import FINISHED_KEY, REQUEST_ID_KEY
 from lepton.v1 import inference_pb2
-from router.core.call import Call
+from router.core.alias import Aliases
+from router.core.call import Call, RoutingView
 from router.core.dispatcher import Dispatcher
 from router.core.pool import EndpointPool
 from router.core.route import Route
 from router.transport.models_of import models_of
+from router.transport.rename import NamedRequest, renamed
 from router.transport.view_of import view_of_generate, view_of_model
 
 __all__ = ["SERVICE", "InferenceRelay"]
@@ -46,13 +48,17 @@ class InferenceRelay:
         *,
         dispatcher: Dispatcher,
         pool: EndpointPool,
+        aliases: Aliases,
         limits: Limits,
+        prefix_hashes_max: int,
         clock: Clock,
         done: Done,
     ) -> None:
         self._dispatcher = dispatcher
         self._pool = pool
+        self._aliases = aliases
         self._limits = limits
+        self._prefix_hashes_max = prefix_hashes_max
         self._clock = clock
         self._done = done
 
@@ -71,8 +77,10 @@ class InferenceRelay:
         with self._watched() as route:
             request = parse_message(inference_pb2.GenerateRequest, payload)
             validate_generate(request, self._limits, from_router=False)
-            view = view_of_generate(request)
+            view = view_of_generate(request, prefix_hashes_max=self._prefix_hashes_max)
             call = self._call(context, request.request_id, view.model, route)
+            route.prompt_bytes = view.prefix.num_bytes
+            payload, view = self._meant(payload, view, inference_pb2.GenerateRequest)
             await context.send_initial_metadata(call.metadata)
             finished = await self._dispatcher.generate(payload, view, call, context.write, route)
             context.set_trailing_metadata(((FINISHED_KEY, finished),))
@@ -88,7 +96,7 @@ class InferenceRelay:
     async def list_models(self, payload: bytes, context: Any) -> bytes:
         """Answers from the pool."""
         parse_message(inference_pb2.ListModelsRequest, payload)
-        return models_of(self._pool.snapshot()).SerializeToString()
+        return models_of(self._pool.snapshot(), self._aliases.targets).SerializeToString()
 
     async def _ask(
         self, method: str, cls: type[PromptRequest], payload: bytes, context: Any
@@ -97,8 +105,13 @@ class InferenceRelay:
             request = parse_message(cls, payload)
             validate_tokenize(request, self._limits)
             call = self._call(context, "", request.model, route)
-            view = view_of_model(request.model)
+            payload, view = self._meant(payload, view_of_model(request.model), cls)
             return await self._dispatcher.unary(method, payload, view, call, route)
+
+    def _meant(
+        self, payload: bytes, view: RoutingView, message: type[NamedRequest]
+    ) -> tuple[bytes, RoutingView]:
+        return renamed(payload, view, self._aliases, self._pool.snapshot(), message)
 
     @contextmanager
     def _watched(self) -> Iterator[Route]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lepton.v1 import inference_pb2, types_pb2
 from router.core.call import RoutingView
+from router.transport.prefix_of import prefix_of
 
 __all__ = ["view_of_generate", "view_of_model"]
 
@@ -13,14 +14,17 @@ _PRIORITY = {
 }
 
 
-def view_of_generate(request: inference_pb2.GenerateRequest) -> RoutingView:
-    """Of a valid Generate request."""
+def view_of_generate(
+    request: inference_pb2.GenerateRequest, *, prefix_hashes_max: int = 0
+) -> RoutingView:
+    """Of a valid Generate request; `prefix_hashes_max` as in `prefix_of`."""
     return RoutingView(
         model=request.model,
         revision=request.revision,
         session_key=request.session_key,
         priority=_PRIORITY.get(request.priority, 0),
         task="generate",
+        prefix=prefix_of(request, prefix_hashes_max),
     )
 
 
