@@ -80,6 +80,7 @@ class Candidates(_Endpoints):
         ready: Mapping[str, ReadyEndpoints],
         revisions: Mapping[str, Candidates] | None = None,
     ) -> None:
+        """`revisions` is empty while there is one only."""
         super().__init__(items)
         self._ready = ready
         self._revisions = revisions
@@ -91,7 +92,7 @@ class Candidates(_Endpoints):
     @property
     def revisions(self) -> Mapping[str, Candidates]:
         """The same by model revision."""
-        if self._revisions is not None:
+        if self._revisions:
             return self._revisions
         return {self._items[0].revision: self} if self._items else {}
 

@@ -46,13 +46,13 @@ class EndpointIndex:
 
 
 class _Model:
-    """All of a model, and once more by revision."""
+    """All of a model, and once more by revision while there are several."""
 
-    __slots__ = ("_frozen", "everyone", "revisions")
+    __slots__ = ("_frozen", "_revisions", "everyone")
 
     def __init__(self) -> None:
         self.everyone = _Group()
-        self.revisions: dict[str, _Group] = {}
+        self._revisions: dict[str, _Group] = {}
         self._frozen: Candidates | None = None
 
     def put(self, endpoint: Endpoint) -> None:
@@ -60,10 +60,10 @@ class _Model:
         if before is not None and before.revision != endpoint.revision:
             self._leave(before)
         self.everyone.put(endpoint)
-        group = self.revisions.get(endpoint.revision)
-        if group is None:
-            group = self.revisions[endpoint.revision] = _Group()
-        group.put(endpoint)
+        if self._revisions:
+            self._revisions.setdefault(endpoint.revision, _Group()).put(endpoint)
+        elif endpoint.revision != next(iter(self.everyone.by_id.values())).revision:
+            self._split()
         self._frozen = None
 
     def remove(self, endpoint_id: str) -> None:
@@ -71,19 +71,25 @@ class _Model:
         self.everyone.remove(endpoint_id)
         self._frozen = None
 
-    def _leave(self, endpoint: Endpoint) -> None:
-        group = self.revisions[endpoint.revision]
-        group.remove(endpoint.id)
-        if not group.by_id:
-            del self.revisions[endpoint.revision]
-
     def freeze(self) -> Candidates:
         if self._frozen is None:
-            by_revision = None
-            if len(self.revisions) > 1:
-                by_revision = {name: group.freeze() for name, group in self.revisions.items()}
-            self._frozen = self.everyone.freeze(by_revision)
+            revisions = {name: group.freeze() for name, group in self._revisions.items()}
+            self._frozen = self.everyone.freeze(revisions)
         return self._frozen
+
+    def _split(self) -> None:
+        for endpoint in self.everyone.by_id.values():
+            self._revisions.setdefault(endpoint.revision, _Group()).put(endpoint)
+
+    def _leave(self, endpoint: Endpoint) -> None:
+        if not self._revisions:
+            return
+        group = self._revisions[endpoint.revision]
+        group.remove(endpoint.id)
+        if not group.by_id:
+            del self._revisions[endpoint.revision]
+            if len(self._revisions) == 1:
+                self._revisions.clear()
 
 
 class _Group:

@@ -11,10 +11,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
-__all__ = ["ENTRY_BYTES", "Home", "Match", "PrefixTable"]
+__all__ = ["ENTRY_BYTES", "HOME_BYTES", "NO_MATCH", "Home", "Match", "PrefixTable"]
 
-ENTRY_BYTES: Final = 512
-"""What one hash may cost, with as many homes as it may have; measured in the tests, not reached there."""
+ENTRY_BYTES: Final = 256
+HOME_BYTES: Final = 96
+"""What a hash costs, and each worker that it is remembered for; a little more than what the tests measure."""
 _HOMES_MAX: Final = 8
 """Workers remembered per beginning: one that is so popular is nearly everywhere."""
 
@@ -45,9 +46,11 @@ class PrefixTable:
     """One per router process. Times are seconds on the caller's clock."""
 
     def __init__(self, *, bytes_max: int, ttl_s: float) -> None:
-        self._entries_max = max(1, bytes_max // ENTRY_BYTES)
+        self._bytes_max = bytes_max
         self._ttl_s = ttl_s
         self._entries: OrderedDict[int, _Entry] = OrderedDict()
+        self._num_homes = 0
+        """Over all entries."""
         self._homes: dict[Home, Home] = {}
         """One object per worker, however many entries name it."""
 
@@ -55,7 +58,14 @@ class PrefixTable:
         return len(self._entries)
 
     def __repr__(self) -> str:
-        return f"PrefixTable({len(self._entries)} of {self._entries_max}, {len(self._homes)} homes)"
+        return (
+            f"PrefixTable({len(self)} beginnings, {self.num_bytes} bytes, {len(self._homes)} homes)"
+        )
+
+    @property
+    def num_bytes(self) -> int:
+        """What it holds, about."""
+        return len(self._entries) * ENTRY_BYTES + self._num_homes * HOME_BYTES
 
     def match(self, hashes: Sequence[int], now: float) -> Match:
         """Looks up one prompt. Changes nothing."""
@@ -85,12 +95,16 @@ class PrefixTable:
             before = self._entries.pop(key, None)
             if before is None:
                 self._entries[key] = (is_end, (added,))
+                self._num_homes += 1
                 continue
             was_end, homes = before
             kept = [h for h in homes if h[0] != home and h[1] > now and h[0] in self._homes]
-            self._entries[key] = (was_end or is_end, (added, *kept[: _HOMES_MAX - 1]))
-        while len(self._entries) > self._entries_max:
-            self._entries.popitem(last=False)
+            after = (added, *kept[: _HOMES_MAX - 1])
+            self._entries[key] = (was_end or is_end, after)
+            self._num_homes += len(after) - len(homes)
+        while self.num_bytes > self._bytes_max and self._entries:
+            _, (_, homes) = self._entries.popitem(last=False)
+            self._num_homes -= len(homes)
 
     def retain(self, alive: Collection[Home]) -> None:
         """Forgets every worker that is not among them."""

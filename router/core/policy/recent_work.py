@@ -6,6 +6,7 @@ them. The past fades with each choice, not with time, so that it means the same 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final, final
 
 from router.core.policy.prefix_table import Home
@@ -14,7 +15,6 @@ __all__ = ["RecentWork"]
 
 _KEPT_PER_CHOICE: Final = 0.97
 """About the last thirty choices count."""
-_HOMES_MAX: Final = 4096
 
 
 @final
@@ -38,9 +38,7 @@ class RecentWork:
         """One choice: that worker gets so many bytes to compute."""
         self._choices += 1
         self._work[home] = (self.of(home) + num_bytes, self._choices)
-        if len(self._work) > _HOMES_MAX:
-            self._work.pop(next(iter(self._work)))
 
-    def forget(self, home: Home) -> None:
-        """The worker is gone."""
-        self._work.pop(home, None)
+    def retain(self, alive: Collection[Home]) -> None:
+        """Forgets every worker that is not among them."""
+        self._work = {home: known for home, known in self._work.items() if home in alive}

@@ -17,9 +17,10 @@ __all__ = ["PrefixScorer"]
 
 _BYTES_WORTH_MIN: Final = 1024
 """Shorter prompts are computed in a moment anywhere; they are scored as if they had so many bytes."""
-_RECENT_WEIGHT: Final = 0.25
-"""A byte computed lately counts a quarter of a byte to compute now: siblings of a burst stay together, while those
-that share less than about nine tenths of their prompt spread in the long run."""
+_RECENT_WEIGHT: Final = 0.5
+"""In an idle cluster a byte computed lately counts half a byte to compute now: siblings of a burst that share nearly
+everything stay together, while those that share less than about nine tenths of their prompt spread in the long run. The
+more the workers have to do, the less it counts: then load says where there is room."""
 _OVERLOAD_FACTOR: Final = 1.25
 """A home with more work per row than that, times the mean, has lost its right to what it knows."""
 _OVERLOAD_FREE: Final = 0.5
@@ -48,21 +49,25 @@ class PrefixScorer(Scorer):
     def score(self, view: RoutingView, endpoints: Sequence[Endpoint]) -> Sequence[float]:
         if not view.prefix.hashes:
             return [0.0] * len(endpoints)
-        return [self._score(view, endpoint) for endpoint in endpoints]
+        return self._scores(view, endpoints)
 
     def nominate(self, view: RoutingView, endpoints: Sequence[Endpoint]) -> Endpoint | None:
         if not view.prefix.hashes:
             return None
         self._mean = _mean_work(endpoints)
         self._last = (view, self._table.match(view.prefix.hashes, self._clock.now()))
-        best, best_score = None, 0.0
-        for endpoint_id, incarnation in self._last[1].counts:
-            endpoint = find(endpoints, endpoint_id)
-            if endpoint is not None and endpoint.incarnation == incarnation:
-                score = self._score(view, endpoint) - 1e-3 * _work_per_row(endpoint)
-                if best is None or score > best_score:
-                    best, best_score = endpoint, score
-        return best
+        homes = [
+            endpoint
+            for endpoint_id, incarnation in self._last[1].counts
+            if (endpoint := find(endpoints, endpoint_id)) is not None
+            and endpoint.incarnation == incarnation
+        ]
+        if len(homes) < 2:
+            return homes[0] if homes else None
+        scores = self._scores(view, homes)
+        # Between homes that know the same, the one with less to do.
+        rank = [(score, -_work_per_row(e)) for score, e in zip(scores, homes, strict=True)]
+        return homes[rank.index(max(rank))]
 
     def detail(self, view: RoutingView, endpoint: Endpoint) -> str:
         prefix = view.prefix
@@ -72,7 +77,7 @@ class PrefixScorer(Scorer):
         words = [f"{known} of {prefix.num_bytes} bytes of the prompt were sent there"]
         if known and self._is_overloaded(endpoint):
             words.append("which does not count, it is overloaded")
-        recent = round(self._recent_work(view, endpoint))
+        recent = round(self._recent_work(endpoint))
         if recent and not self._match(view).is_continuation:
             words.append(f"{recent} bytes to compute lately")
         return ", ".join(words)
@@ -90,26 +95,34 @@ class PrefixScorer(Scorer):
         return known
 
     def retain(self, endpoints: Collection[Endpoint]) -> None:
-        self._table.retain({_home(endpoint) for endpoint in endpoints})
+        alive = {_home(endpoint) for endpoint in endpoints}
         models = {endpoint.model for endpoint in endpoints}
+        self._table.retain(alive)
         self._recent = {model: work for model, work in self._recent.items() if model in models}
+        for work in self._recent.values():
+            work.retain(alive)
         self._last = (None, NO_MATCH)
 
     # --- inside -------------------------------------------------------------------------------
 
-    def _score(self, view: RoutingView, endpoint: Endpoint) -> float:
-        num_bytes = view.prefix.num_bytes
-        known = 0 if self._is_overloaded(endpoint) else self._known(view, endpoint)
-        cost = float(num_bytes - known)
-        if not self._match(view).is_continuation:
-            cost += _RECENT_WEIGHT * self._recent_work(view, endpoint)
-        return 1.0 - cost / (2 * max(num_bytes, _BYTES_WORTH_MIN))
+    def _scores(self, view: RoutingView, endpoints: Sequence[Endpoint]) -> list[float]:
+        num_bytes, ends = view.prefix.num_bytes, view.prefix.ends
+        match = self._match(view)
+        scale = 2 * max(num_bytes, _BYTES_WORTH_MIN)
+        recent_weight = 0.0 if match.is_continuation else _RECENT_WEIGHT / (1.0 + 2.0 * self._mean)
+        scores = []
+        for endpoint in endpoints:
+            count = match.counts.get(_home(endpoint), 0)
+            known = ends[count - 1] if count and not self._is_overloaded(endpoint) else 0
+            cost = num_bytes - known + recent_weight * self._recent_work(endpoint)
+            scores.append(1.0 - cost / scale)
+        return scores
 
     def _known(self, view: RoutingView, endpoint: Endpoint) -> int:
         count = self._match(view).counts.get(_home(endpoint), 0)
         return view.prefix.ends[count - 1] if count else 0
 
-    def _recent_work(self, view: RoutingView, endpoint: Endpoint) -> float:
+    def _recent_work(self, endpoint: Endpoint) -> float:
         recent = self._recent.get(endpoint.model)
         return recent.of(_home(endpoint)) if recent is not None else 0.0
 
