@@ -58,18 +58,24 @@ class _Model:
     def put(self, endpoint: Endpoint) -> None:
         before = self.everyone.by_id.get(endpoint.id)
         if before is not None and before.revision != endpoint.revision:
-            self._leave(before)
-        self.everyone.put(endpoint)
+            self.remove(endpoint.id)
+        if not self._revisions and endpoint.revision != self._only_revision():
+            self._split()
         if self._revisions:
             self._revisions.setdefault(endpoint.revision, _Group()).put(endpoint)
-        elif endpoint.revision != next(iter(self.everyone.by_id.values())).revision:
-            self._split()
+        self.everyone.put(endpoint)
         self._frozen = None
 
     def remove(self, endpoint_id: str) -> None:
-        self._leave(self.everyone.by_id[endpoint_id])
+        revision = self.everyone.by_id[endpoint_id].revision
         self.everyone.remove(endpoint_id)
         self._frozen = None
+        if group := self._revisions.get(revision):
+            group.remove(endpoint_id)
+            if not group.by_id:
+                del self._revisions[revision]
+            if len(self._revisions) == 1:
+                self._revisions.clear()
 
     def freeze(self) -> Candidates:
         if self._frozen is None:
@@ -77,19 +83,12 @@ class _Model:
             self._frozen = self.everyone.freeze(revisions)
         return self._frozen
 
+    def _only_revision(self) -> str | None:
+        return next((endpoint.revision for endpoint in self.everyone.by_id.values()), None)
+
     def _split(self) -> None:
         for endpoint in self.everyone.by_id.values():
             self._revisions.setdefault(endpoint.revision, _Group()).put(endpoint)
-
-    def _leave(self, endpoint: Endpoint) -> None:
-        if not self._revisions:
-            return
-        group = self._revisions[endpoint.revision]
-        group.remove(endpoint.id)
-        if not group.by_id:
-            del self._revisions[endpoint.revision]
-            if len(self._revisions) == 1:
-                self._revisions.clear()
 
 
 class _Group:
