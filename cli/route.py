@@ -81,9 +81,9 @@ def explanation_view(told: router_pb2.ExplainRouteResponse) -> RenderableType:
     for title in ("", "worker", "revision", "state"):
         table.add_column(title, no_wrap=True)
     for name, weight in weights.items():
-        table.add_column(f"{name} ×{weight:g}", justify="right", no_wrap=True)
+        table.add_column(f"{name}\n×{weight:g}", justify="right", no_wrap=True)
     table.add_column("total", justify="right", no_wrap=True)
-    table.add_column("ruled out by", no_wrap=True)
+
     words = Text()
     for one in told.candidates:
         is_best = one.worker_id == told.best_worker_id
@@ -94,8 +94,7 @@ def explanation_view(told: router_pb2.ExplainRouteResponse) -> RenderableType:
             cell(one.revision[:8]),
             cell(one.state),
             *(scores.get(name, "") for name in weights),
-            "" if one.filtered_by else f"{one.total:.3f}",
-            cell(one.filtered_by, "yellow"),
+            cell(one.filtered_by, "yellow") if one.filtered_by else f"{one.total:.3f}",
         )
         for score in one.scores:
             if score.detail:
