@@ -6,7 +6,7 @@ there, is kept up to date by `router.core.index` with each change of one endpoin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, final, overload
 
 from router.core.endpoint import Endpoint
@@ -28,6 +28,9 @@ class _Endpoints(Sequence[Endpoint]):
     def __getitem__(self, index: slice) -> Sequence[Endpoint]: ...
     def __getitem__(self, index: int | slice) -> Endpoint | Sequence[Endpoint]:
         return self._items[index]
+
+    def __iter__(self) -> Iterator[Endpoint]:
+        return iter(self._items)
 
     def __len__(self) -> int:
         return len(self._items)
