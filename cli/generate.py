@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -168,7 +167,7 @@ def generate(
     The answer streams to stdout; counts, speed and trace id go to stderr.
     """
     with reported(as_json=as_json):
-        from cli.request import GenerateOptions, build_request, chat_message, parse_biases
+        from cli.request import GenerateOptions, build_request, parse_biases, prompt_of
         from cli.target import find_target
         from common.errors import InvalidRequest, Reason
 
@@ -178,7 +177,6 @@ def generate(
                 reason=Reason.FIELD_MALFORMED,
                 field="priority",
             )
-        text = _read_stdin() if prompt == "-" else prompt
         options = GenerateOptions(
             model=model,
             revision=revision,
@@ -207,9 +205,7 @@ def generate(
             lark=_read(lark),
             literals=choice or [],
         )
-        messages = [chat_message("system", system)] if system is not None else []
-        messages.append(chat_message("user", text))
-        request = build_request(text if raw else messages, options)
+        request = build_request(prompt_of(prompt, system=system, raw=raw), options)
         if routers and resumable is None:
             raise InvalidRequest(
                 "--router names where to come back: give --resumable as well, or --address alone",
@@ -220,16 +216,14 @@ def generate(
         asyncio.run(_run(where, request, timeout_s=timeout, resumable_s=resumable, as_json=as_json))
 
 
-def _read_stdin() -> str:
-    return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
-
-
 def _read(path: Path | None) -> str | None:
     """The text of a file; what is not UTF-8 fails later, with our own words."""
     if path is None:
         return None
     if str(path) == "-":
-        return _read_stdin()
+        from cli.request import read_stdin
+
+        return read_stdin()
     from common.errors import InvalidRequest, Reason
 
     try:

@@ -39,11 +39,14 @@ from common.telemetry.setup import setup_telemetry
 from router.core.admission.demand import Band
 from router.core.admission.gate import Admission
 from router.core.admission.limits import AdmissionLimits
+from router.core.alias import Aliases
 from router.core.dispatcher import Dispatcher, DispatchLimits
 from router.core.idempotency import IdempotencyTable
 from router.core.migration import MigrationLimits
 from router.core.policy.placed import PlacedPolicy
+from router.core.policy.prefix_table import PrefixTable
 from router.core.policy.registry import make_policy
+from router.core.policy.scorers.prefix import PrefixScorer
 from router.core.pool import EndpointPool, PoolSnapshot
 from router.core.quarantine import QuarantineLimits
 from router.core.retry import RetryLimits
@@ -53,6 +56,7 @@ from router.telemetry import RouterTelemetry
 from router.transport.generate_codec import ProtoGenerateCodec
 from router.transport.grpc_service import SERVICE, InferenceRelay
 from router.transport.rejoin import Rejoin
+from router.transport.router_service import ROUTER_SERVICE, RouteExplainer
 from router.upstream.channels import Channels
 from router.upstream.grpc_worker import GrpcWorker
 from router.upstream.load_feed import LoadFeed, LoadFeedLimits
@@ -178,7 +182,8 @@ async def running(
     settings = config.router
     for host in (settings.host, settings.metrics_host):
         check_bind(host, insecure=config.cluster.insecure)
-    policy = PlacedPolicy(make_policy(settings.policy, Random()))
+    aliases = Aliases(settings.aliases, Random())
+    policy = PlacedPolicy(make_policy(settings.policy, Random(), _prefix_scorer(settings, clock)))
     token = cluster_token_metadata(config.cluster.token)
     registry = CollectorRegistry()
     instruments = RouterInstruments(registry)
@@ -202,6 +207,7 @@ async def running(
         observer=observer,
         limits=_dispatch_limits(settings),
         clock=clock,
+        aliases=aliases.targets.keys(),
     )
     instruments.requests_in_flight.set_function(lambda: dispatcher.in_flight)
     instruments.suspects.set_function(lambda: dispatcher.num_suspects)
@@ -214,16 +220,29 @@ async def running(
         dispatcher=dispatcher,
         pool=pool,
         rejoin=_rejoin(config, pool, clock),
+        aliases=aliases,
         limits=config.limits,
+        prefix_hashes_max=settings.prefix_hashes_max,
         clock=clock,
         done=observer.done,
     )
     server.add_service(SERVICE, relay.handlers())
+    explainer = RouteExplainer(
+        pool=pool,
+        policy=policy,
+        aliases=aliases,
+        limits=config.limits,
+        prefix_hashes_max=settings.prefix_hashes_max,
+        cluster=config.cluster,
+        clock=clock,
+    )
+    server.add_service(ROUTER_SERVICE, explainer.handlers())
 
     leaving = asyncio.Event()
 
     def tick(snapshot: PoolSnapshot) -> None:
         observer.tick(snapshot)
+        policy.retain([e for endpoints in snapshot.models.values() for e in endpoints])
         server.set_serving(pool.has_heard and not leaving.is_set())
 
     membership = Membership(
@@ -269,6 +288,13 @@ async def running(
             clock=clock,
             leaving=leaving,
         )
+
+
+def _prefix_scorer(settings: RouterSettings, clock: Clock) -> PrefixScorer | None:
+    if not settings.prefix_hashes_max:
+        return None
+    table = PrefixTable(bytes_max=settings.prefix_table_bytes_max, ttl_s=settings.prefix_ttl_s)
+    return PrefixScorer(table, clock)
 
 
 def _channels(settings: RouterSettings, tracer: Tracer) -> Channels:

@@ -58,6 +58,9 @@ class RouterInstruments:
             made, "lepton_time_to_first_message_seconds", Histogram
         )
         self.route_seconds = _take(made, "lepton_route_seconds", Histogram)
+        self.affinity_hits_total = _take(made, "lepton_affinity_hits_total", Counter)
+        self.routed_prompt_bytes_total = _take(made, "lepton_routed_prompt_bytes_total", Counter)
+        self.routed_known_bytes_total = _take(made, "lepton_routed_known_bytes_total", Counter)
         self.retries_total = _take(made, "lepton_retries_total", Counter)
         self.migrations_total = _take(made, "lepton_migrations_total", Counter)
         self.migration_gap_seconds = _take(made, "lepton_migration_gap_seconds", Histogram)

@@ -1,7 +1,7 @@
 """The live endpoints: what the registry says, what their load streams say, what we sent.
 
     registry snapshot ──> apply() ──────┐
-    load stream ──> report(), lost() ───┼──> entries ──> snapshot(): immutable, cached until something changes
+    load stream ──> report(), lost() ───┼──> entries ──> index ──> snapshot(): immutable, the same until a change
     dispatcher ──> track() ─────────────┘
 
 Who stays when the registry changes its mind:
@@ -19,7 +19,7 @@ All methods are called on the event loop and none blocks.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -28,6 +28,7 @@ from typing import Final, final
 from common.clock import Clock
 from router.core.endpoint import Endpoint, EndpointState, Load
 from router.core.entry import Entry, Tracked
+from router.core.index import EndpointIndex
 
 __all__ = ["EndpointPool", "PoolSnapshot"]
 
@@ -38,8 +39,8 @@ _REMEMBERED_MODELS_MAX: Final = 1024
 class PoolSnapshot:
     """All endpoints at one moment; policies and reports read it and nothing else."""
 
-    models: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
-    """By model name: every endpoint, in every state, in order of arrival."""
+    models: Mapping[str, Sequence[Endpoint]] = field(default_factory=dict)
+    """By model name: every endpoint, in every state, in order of arrival. The pool's own are `Candidates`."""
     stale_since: float | None = None
     """Since when the registry is away (router's clock, seconds) and membership is what it said last; None while it is
     there.
@@ -70,7 +71,7 @@ class EndpointPool:
         self._leaving: set[Entry] = set()
         """Removed while lost, with calls that may still hang there."""
         self._remembered: dict[str, float] = {}
-        self._by_model: dict[str, tuple[Endpoint, ...]] = {}
+        self._index = EndpointIndex()
         self._cached: PoolSnapshot | None = None
         self._heard = False
         self._stale_since: float | None = None
@@ -198,14 +199,8 @@ class EndpointPool:
     def snapshot(self) -> PoolSnapshot:
         """Immutable; the same object until something changes."""
         if self._cached is None:
-            for model, entries in self._models.items():
-                if model not in self._by_model:
-                    self._by_model[model] = tuple(
-                        [e.picture or e.endpoint() for e in entries.values()]
-                    )
             self._cached = PoolSnapshot(
-                models=MappingProxyType(dict(self._by_model)),
-                stale_since=self._stale_since,
+                models=MappingProxyType(self._index.freeze()), stale_since=self._stale_since
             )
         return self._cached
 
@@ -236,12 +231,13 @@ class EndpointPool:
                 entry.missing_since is None or entry.is_alive,
                 f"{endpoint_id} is held down without a load stream",
             )
-        cached = self.snapshot()
-        self._cached = None
-        self._by_model.clear()
-        for entry in self._entries.values():
-            entry.forget_picture()
-        _must(self.snapshot() == cached, "the cached snapshot was out of date")
+        fresh = EndpointIndex()
+        for entries in self._models.values():
+            for entry in entries.values():
+                entry.forget_picture()
+                fresh.put(entry.endpoint())
+        _must(self._index.freeze() == fresh.freeze(), "the index was out of date")
+        _must(self.snapshot().models == fresh.freeze(), "the cached snapshot was out of date")
 
     # --- inside -------------------------------------------------------------------------------
 
@@ -260,7 +256,8 @@ class EndpointPool:
         model = entry.about.model
         del self._entries[entry.about.id]
         del self._models[model][entry.about.id]
-        self._touch(entry)
+        self._index.remove(entry.about)
+        self._cached = None
         if not self._models[model]:
             del self._models[model]
             if len(self._remembered) < _REMEMBERED_MODELS_MAX:
@@ -270,8 +267,9 @@ class EndpointPool:
 
     def _touch(self, entry: Entry) -> None:
         entry.forget_picture()
-        self._by_model.pop(entry.about.model, None)
-        self._cached = None
+        if self._entries.get(entry.about.id) is entry:
+            self._index.put(entry.endpoint())
+            self._cached = None
 
     def _announce(self) -> None:
         self._change.set()

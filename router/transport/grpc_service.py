@@ -17,13 +17,15 @@ from common.request.validate import validate_generate, validate_tokenize
 from common.rpc.caller import caller_metadata, caller_of
 from common.rpc.metadata import FINISHED_KEY, REQUEST_ID_KEY
 from lepton.v1 import inference_pb2
-from router.core.call import Call
+from router.core.alias import Aliases
+from router.core.call import Call, RoutingView
 from router.core.dispatcher import Dispatcher
 from router.core.pool import EndpointPool
 from router.core.route import Route
 from router.transport.cost_of import cost_of
 from router.transport.models_of import models_of
 from router.transport.rejoin import Rejoin
+from router.transport.rename import NamedRequest, renamed
 from router.transport.view_of import view_of_generate, view_of_model
 
 __all__ = ["SERVICE", "InferenceRelay"]
@@ -52,14 +54,18 @@ class InferenceRelay:
         dispatcher: Dispatcher,
         pool: EndpointPool,
         rejoin: Rejoin,
+        aliases: Aliases,
         limits: Limits,
+        prefix_hashes_max: int,
         clock: Clock,
         done: Done,
     ) -> None:
         self._dispatcher = dispatcher
         self._pool = pool
         self._rejoin = rejoin
+        self._aliases = aliases
         self._limits = limits
+        self._prefix_hashes_max = prefix_hashes_max
         self._clock = clock
         self._done = done
 
@@ -83,6 +89,7 @@ class InferenceRelay:
                 request,
                 caller=caller_of(context),
                 cost=cost_of(request, len(payload), self._limits),
+                prefix_hashes_max=self._prefix_hashes_max,
             )
             call = self._call(
                 context,
@@ -92,6 +99,8 @@ class InferenceRelay:
                 hides_token_ids=request.output.HasField("token_ids")
                 and not request.output.token_ids,
             )
+            route.prompt_bytes = view.prefix.num_bytes
+            payload, view = self._meant(payload, view, inference_pb2.GenerateRequest)
             await context.send_initial_metadata(((REQUEST_ID_KEY, route.request_id),))
             if outlives_connection(request):
                 finished = await self._rejoin.generate(
@@ -132,7 +141,7 @@ class InferenceRelay:
     async def list_models(self, payload: bytes, context: Any) -> bytes:
         """Answers from the pool."""
         parse_message(inference_pb2.ListModelsRequest, payload)
-        return models_of(self._pool.snapshot()).SerializeToString()
+        return models_of(self._pool.snapshot(), self._aliases.targets).SerializeToString()
 
     async def _ask(
         self, method: str, cls: type[PromptRequest], payload: bytes, context: Any
@@ -141,8 +150,13 @@ class InferenceRelay:
             request = parse_message(cls, payload)
             validate_tokenize(request, self._limits)
             call = self._call(context, "", request.model, route)
-            view = view_of_model(request.model)
+            payload, view = self._meant(payload, view_of_model(request.model), cls)
             return await self._dispatcher.unary(method, payload, view, call, route)
+
+    def _meant(
+        self, payload: bytes, view: RoutingView, message: type[NamedRequest]
+    ) -> tuple[bytes, RoutingView]:
+        return renamed(payload, view, self._aliases, self._pool.snapshot(), message)
 
     @contextmanager
     def _watched(self) -> Iterator[Route]:

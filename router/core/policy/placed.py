@@ -8,13 +8,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from hashlib import blake2b
 from typing import final
 
 from router.core.call import RoutingView
 from router.core.endpoint import Endpoint
-from router.core.policy.api import Explanation, Policy, Tried
+from router.core.policy.api import Choice, Explanation, Policy, Tried
 
 __all__ = ["PlacedPolicy"]
 
@@ -29,17 +29,19 @@ class PlacedPolicy:
     def __repr__(self) -> str:
         return f"PlacedPolicy({self._inner!r})"
 
-    def pick(
+    def choose(
         self, view: RoutingView, endpoints: Sequence[Endpoint], tried: Tried = ()
-    ) -> Endpoint | None:
+    ) -> Choice | None:
         """See `Policy`."""
         if view.holder:
             holder = next((e for e in endpoints if e.id == view.holder), None)
-            if holder is not None or view.only_holder:
-                return holder
+            if holder is not None:
+                return Choice(endpoint=holder)
+            if view.only_holder:
+                return None
         if view.join_key:
             return self._meeting_place(view, endpoints, tried)
-        return self._inner.pick(view, endpoints, tried)
+        return self._inner.choose(view, endpoints, tried)
 
     def explain(
         self, view: RoutingView, endpoints: Sequence[Endpoint], tried: Tried = ()
@@ -47,15 +49,19 @@ class PlacedPolicy:
         """See `Policy`. It tells what the inner policy thinks."""
         return self._inner.explain(view, endpoints, tried)
 
+    def retain(self, endpoints: Collection[Endpoint]) -> None:
+        """See `Policy`."""
+        self._inner.retain(endpoints)
+
     def _meeting_place(
         self, view: RoutingView, endpoints: Sequence[Endpoint], tried: Tried
-    ) -> Endpoint | None:
+    ) -> Choice | None:
         keyed = blake2b(view.join_key, digest_size=8)
         left = list(endpoints)
         while left:
             best = max(left, key=lambda endpoint: _affinity(keyed, endpoint))
-            if self._inner.pick(view, (best,), tried) is not None:
-                return best
+            if (choice := self._inner.choose(view, (best,), tried)) is not None:
+                return choice
             left.remove(best)
         return None
 

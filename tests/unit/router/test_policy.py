@@ -11,6 +11,7 @@ import pytest
 from common.errors import Conflict, Reason
 from router.core.call import RoutingView
 from router.core.endpoint import Endpoint, EndpointState
+from router.core.policy.api import Scorer
 from router.core.policy.filters import NotTried, Ready, ServesTask
 from router.core.policy.pickers import Best, PowerOfTwo
 from router.core.policy.pipeline import Pipeline
@@ -21,7 +22,7 @@ VIEW = RoutingView(model="tiny")
 IDLE, BUSY = make_endpoint("idle"), make_endpoint("busy", running=8)
 
 
-class Fixed:
+class Fixed(Scorer):
     """Gives out numbers by id."""
 
     name = "fixed"

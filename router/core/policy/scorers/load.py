@@ -7,6 +7,7 @@ from typing import Final, final
 
 from router.core.call import RoutingView
 from router.core.endpoint import Endpoint
+from router.core.policy.api import Scorer
 
 __all__ = ["LoadScorer"]
 
@@ -15,7 +16,7 @@ _PROMPT_TOKENS_PER_ROW: Final = 512
 
 
 @final
-class LoadScorer:
+class LoadScorer(Scorer):
     """1 / (1 + work per row): 1 for an idle worker, ½ for a full batch, towards 0 for a long queue.
 
     Work is what the worker reported of others and what we know of our own calls, so that a burst between two reports
@@ -27,8 +28,12 @@ class LoadScorer:
     def score(self, view: RoutingView, endpoints: Sequence[Endpoint]) -> Sequence[float]:
         return [_score(endpoint) for endpoint in endpoints]
 
-    def nominate(self, view: RoutingView, endpoints: Sequence[Endpoint]) -> Endpoint | None:
-        return None
+    def detail(self, view: RoutingView, endpoint: Endpoint) -> str:
+        load = endpoint.load
+        return (
+            f"{load.running} running, {load.waiting} waiting, {endpoint.unreported} sent since, "
+            f"{load.rows_max} rows"
+        )
 
 
 def _score(endpoint: Endpoint) -> float:
