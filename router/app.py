@@ -42,6 +42,7 @@ from router.core.waiting import happens_within
 from router.settings import RouterSettings
 from router.telemetry import RouterTelemetry
 from router.transport.grpc_service import SERVICE, InferenceRelay
+from router.transport.outlet import OutletLimits, Outlets
 from router.upstream.channels import Channels
 from router.upstream.grpc_worker import GrpcWorker
 from router.upstream.load_feed import LoadFeed, LoadFeedLimits
@@ -82,6 +83,7 @@ class Router:
     metrics_port: int
     pool: EndpointPool
     dispatcher: Dispatcher
+    outlets: Outlets
     server: RpcServer
     clock: Clock
     leaving: asyncio.Event
@@ -100,8 +102,12 @@ class Router:
         await self.clock.sleep(settings.drain_delay_s)
         self.dispatcher.refuse_new()
         grace_s = settings.drain_s_max if grace_s is None else grace_s
-        if not await happens_within(self.dispatcher.idle, grace_s, self.clock):
-            log.warning("router.drain_cut", in_flight=self.dispatcher.in_flight)
+        until = self.clock.now() + grace_s
+        # First those that are being served, then those whose client has yet to take the rest.
+        for idle in (self.dispatcher.idle, self.outlets.idle):
+            if not await happens_within(idle, until - self.clock.now(), self.clock):
+                log.warning("router.drain_cut", in_flight=self.dispatcher.in_flight)
+                return
 
 
 async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
@@ -182,8 +188,15 @@ async def running(
     )
     instruments.requests_in_flight.set_function(lambda: dispatcher.in_flight)
     server = _server(config, tracer, clock)
+    outlets = Outlets(_outlet_limits(settings), clock, on_cut=instruments.slow_readers_total.inc)
+    instruments.waiting_bytes.set_function(lambda: outlets.waiting_bytes)
     relay = InferenceRelay(
-        dispatcher=dispatcher, pool=pool, limits=config.limits, clock=clock, done=observer.done
+        dispatcher=dispatcher,
+        pool=pool,
+        outlets=outlets,
+        limits=config.limits,
+        clock=clock,
+        done=observer.done,
     )
     server.add_service(SERVICE, relay.handlers())
 
@@ -224,12 +237,14 @@ async def running(
         stack.push_async_callback(server.stop, 0)
         group = await stack.enter_async_context(asyncio.TaskGroup())
         stack.callback(group.create_task(membership.run(), name="membership").cancel)
+        stack.callback(group.create_task(outlets.run(), name="outlets").cancel)
         yield Router(
             config=config,
             port=port,
             metrics_port=metrics_port,
             pool=pool,
             dispatcher=dispatcher,
+            outlets=outlets,
             server=server,
             clock=clock,
             leaving=leaving,
@@ -257,6 +272,8 @@ def _server(config: Config, tracer: Tracer, clock: Clock) -> RpcServer:
             ErrorInterceptor(),
         ),
         message_bytes_max=config.limits.transport_bytes_max,
+        connections_max=config.router.connections_max,
+        calls_per_connection_max=config.router.calls_per_connection_max,
     )
 
 
@@ -270,6 +287,14 @@ def _dispatch_limits(settings: RouterSettings) -> DispatchLimits:
             budget_per_s=settings.retry_budget_per_s,
             budget_burst=settings.retry_budget_burst,
         ),
+    )
+
+
+def _outlet_limits(settings: RouterSettings) -> OutletLimits:
+    return OutletLimits(
+        stream_bytes_max=settings.outlet_bytes_max,
+        total_bytes_max=settings.outlets_bytes_max,
+        silence_s_max=settings.slow_reader_s,
     )
 
 

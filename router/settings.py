@@ -56,6 +56,18 @@ class RouterSettings(Section):
     """How often hold-downs and lost workers are looked at, seconds."""
     worker_message_bytes_max: int = Field(default=64 << 20, ge=1024)
     """Largest message that a worker may answer with, bytes."""
+    connections_max: int = Field(default=10_000, ge=1)
+    """Most client connections at once; further ones are closed."""
+    calls_per_connection_max: int = Field(default=1024, ge=1)
+    """Most calls at once on one client connection; a client waits by itself before it opens more."""
+    outlet_bytes_max: int = Field(default=32 << 10, ge=1)
+    """Most bytes of one stream that wait for a client that reads slowly; they leave as one message. Then the worker has
+    to wait. Bytes."""
+    outlets_bytes_max: int = Field(default=64 << 20, ge=0)
+    """The same of all streams together; beyond it each has one message waiting. Bytes."""
+    slow_reader_s: float = Field(default=30.0, gt=0, le=3600)
+    """A client that takes nothing for that long, although something waits for it, is cut off with SLOW_READER,
+    seconds."""
     drain_delay_s: float = Field(default=0.5, ge=0, le=600)
     """After SIGTERM new calls are taken for that long while health already says NOT_SERVING, so that load balancers
     notice first, seconds."""

@@ -59,6 +59,8 @@ class RouterInstruments:
         )
         self.route_seconds = _take(made, "lepton_route_seconds", Histogram)
         self.retries_total = _take(made, "lepton_retries_total", Counter)
+        self.waiting_bytes = _take(made, "lepton_waiting_bytes", Gauge)
+        self.slow_readers_total = _take(made, "lepton_slow_readers_total", Counter)
         self.endpoints = _take(made, "lepton_endpoints", Gauge)
         self.snapshot_age_seconds = _take(made, "lepton_snapshot_age_seconds", Gauge)
         self.snapshot_stale = _take(made, "lepton_snapshot_stale", Gauge)

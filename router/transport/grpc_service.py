@@ -20,6 +20,7 @@ from router.core.dispatcher import Dispatcher
 from router.core.pool import EndpointPool
 from router.core.route import Route
 from router.transport.models_of import models_of
+from router.transport.outlet import Outlets
 from router.transport.view_of import view_of_generate, view_of_model
 
 __all__ = ["SERVICE", "InferenceRelay"]
@@ -46,12 +47,14 @@ class InferenceRelay:
         *,
         dispatcher: Dispatcher,
         pool: EndpointPool,
+        outlets: Outlets,
         limits: Limits,
         clock: Clock,
         done: Done,
     ) -> None:
         self._dispatcher = dispatcher
         self._pool = pool
+        self._outlets = outlets
         self._limits = limits
         self._clock = clock
         self._done = done
@@ -74,7 +77,8 @@ class InferenceRelay:
             view = view_of_generate(request)
             call = self._call(context, request.request_id, view.model, route)
             await context.send_initial_metadata(call.metadata)
-            finished = await self._dispatcher.generate(payload, view, call, context.write, route)
+            async with self._outlets.open(context.write) as outlet:
+                finished = await self._dispatcher.generate(payload, view, call, outlet.write, route)
             context.set_trailing_metadata(((FINISHED_KEY, finished),))
 
     async def tokenize(self, payload: bytes, context: Any) -> bytes:
