@@ -39,6 +39,7 @@ from router.core.policy.registry import make_policy
 from router.core.pool import EndpointPool, PoolSnapshot
 from router.core.retry import RetryLimits
 from router.core.waiting import happens_within
+from router.fleet.parent import OnReady, serve_fleet
 from router.settings import RouterSettings
 from router.telemetry import RouterTelemetry
 from router.transport.grpc_service import SERVICE, InferenceRelay
@@ -48,7 +49,7 @@ from router.upstream.grpc_worker import GrpcWorker
 from router.upstream.load_feed import LoadFeed, LoadFeedLimits
 from router.upstream.membership import Membership
 
-__all__ = ["PROCESS", "Config", "Router", "running", "serve"]
+__all__ = ["PROCESS", "Config", "Router", "running", "serve", "serve_one"]
 
 SERVICE_NAME: Final = "lepton-router"
 
@@ -111,11 +112,38 @@ class Router:
 
 
 async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
-    """Runs a router process from its settings to its end."""
+    """Runs a router from its settings to its end: in this process, or as the parent of several."""
     config = Config(**sections).with_id()
+    setup_logs(config.telemetry, service=SERVICE_NAME, instance_id=config.router.id)
+
+    def say_ready(port: int, metrics_port: int) -> None:
+        log.info(
+            "process.ready",
+            address=_address(config.router.host, port),
+            metrics_address=_address(config.router.metrics_host, metrics_port),
+            router_id=config.router.id,
+        )
+
+    if config.router.processes == 1:
+        await serve_one(config, stop, on_ready=say_ready)
+        return
+    for host in (config.router.host, config.router.metrics_host):
+        check_bind(host, insecure=config.cluster.insecure)
+    await serve_fleet(
+        {name: getattr(config, name) for name in sections},
+        stop,
+        on_ready=say_ready,
+        clock=SystemClock(),
+        random=Random(),
+    )
+
+
+async def serve_one(
+    config: Config, stop: StopRequest, *, on_ready: OnReady, shares_port: bool = False
+) -> None:
+    """Runs one router in this process; `shares_port` lets others of the same user listen on its port as well."""
     settings = config.router
     clock = SystemClock()
-    setup_logs(config.telemetry, service=SERVICE_NAME, instance_id=settings.id)
     watcher = open_watcher(config.discovery, clock)
     telemetry = setup_telemetry(
         config.telemetry,
@@ -127,14 +155,15 @@ async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.to_thread, telemetry.shutdown)
         router = await stack.enter_async_context(
-            running(config, watcher=watcher, tracer=telemetry.tracer, clock=clock)
+            running(
+                config,
+                watcher=watcher,
+                tracer=telemetry.tracer,
+                clock=clock,
+                shares_port=shares_port,
+            )
         )
-        log.info(
-            "process.ready",
-            address=_address(settings.host, router.port),
-            metrics_address=_address(settings.metrics_host, router.metrics_port),
-            router_id=settings.id,
-        )
+        on_ready(router.port, router.metrics_port)
         await stop.requested.wait()
         await router.drain(stop.grace_s)
 
@@ -156,7 +185,12 @@ PROCESS: Final = ProcessSpec(
 
 @asynccontextmanager
 async def running(
-    config: Config, *, watcher: Watcher, tracer: Tracer, clock: Clock
+    config: Config,
+    *,
+    watcher: Watcher,
+    tracer: Tracer,
+    clock: Clock,
+    shares_port: bool = False,
 ) -> AsyncIterator[Router]:
     """A serving router for the length of the block.
 
@@ -187,7 +221,7 @@ async def running(
         clock=clock,
     )
     instruments.requests_in_flight.set_function(lambda: dispatcher.in_flight)
-    server = _server(config, tracer, clock)
+    server = _server(config, tracer, clock, shares_port=shares_port)
     outlets = Outlets(_outlet_limits(settings), clock, on_cut=instruments.slow_readers_total.inc)
     instruments.waiting_bytes.set_function(lambda: outlets.waiting_bytes)
     relay = InferenceRelay(
@@ -262,7 +296,7 @@ def _channels(settings: RouterSettings, tracer: Tracer) -> Channels:
     return Channels(open_to)
 
 
-def _server(config: Config, tracer: Tracer, clock: Clock) -> RpcServer:
+def _server(config: Config, tracer: Tracer, clock: Clock, *, shares_port: bool) -> RpcServer:
     return RpcServer(
         host=config.router.host,
         port=config.router.port,
@@ -272,6 +306,7 @@ def _server(config: Config, tracer: Tracer, clock: Clock) -> RpcServer:
             ErrorInterceptor(),
         ),
         message_bytes_max=config.limits.transport_bytes_max,
+        so_reuseport=shares_port,
         connections_max=config.router.connections_max,
         calls_per_connection_max=config.router.calls_per_connection_max,
     )

@@ -22,6 +22,13 @@ class RouterSettings(Section):
     """Address of `/metrics`, `/livez` and `/readyz`. Anything but loopback needs `cluster.insecure`."""
     metrics_port: int = Field(default=8080, ge=0, le=65535)
     """Port of `/metrics`, `/livez` and `/readyz`; 0 takes a free one."""
+    processes: int = Field(default=1, ge=1, le=64)
+    """Router processes that share the port, for more messages per second than one processor core relays. Every bound of
+    this section holds for each of them; `/metrics` shows all, by the label `process`."""
+    restart_s_min: float = Field(default=0.1, gt=0, le=60)
+    """First wait before one of several processes that ended is started again, seconds; doubles, with jitter."""
+    restart_s_max: float = Field(default=5.0, gt=0, le=600)
+    """Longest such wait, seconds; a process that lived for longer is started again after the first."""
     policy: str = "power_of_two"
     """How a worker is chosen: `power_of_two` (the better of two drawn at random), `least_loaded` (the best of all)."""
     in_flight_max: int = Field(default=4096, ge=1)

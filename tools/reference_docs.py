@@ -128,7 +128,11 @@ def _telemetry() -> Iterator[str]:
     yield ""
     yield "| name | process | type | labels | meaning |"
     yield "|---|---|---|---|---|"
-    for process, specs in (("router", names.ROUTER_METRICS), ("worker", names.WORKER_METRICS)):
+    for process, specs in (
+        ("router", names.ROUTER_METRICS),
+        ("router", names.FLEET_METRICS),
+        ("worker", names.WORKER_METRICS),
+    ):
         for spec in specs:
             labels = ", ".join(f"`{label}`" for label in spec.labels) or "–"
             yield f"| `{spec.name}` | {process} | {spec.kind} | {labels} | {spec.help} |"

@@ -17,7 +17,7 @@ from common.rpc.health import SERVICE_NAME as HEALTH_SERVICE
 from common.rpc.health import Health
 from common.rpc.reflection import add_reflection
 
-__all__ = ["RpcServer", "raw_unary_stream", "raw_unary_unary", "server_options"]
+__all__ = ["RpcServer", "check_free", "raw_unary_stream", "raw_unary_unary", "server_options"]
 
 CALLS_MAX: Final = 10_000
 """Calls at once, over all connections and per connection (a router sends all its calls over one). Admission bounds
@@ -116,7 +116,7 @@ class RpcServer:
         """
         host = "127.0.0.1" if self._host == "localhost" else self._host.strip("[]")
         if not self._so_reuseport:
-            _probe(host, self._port)
+            check_free(host, self._port)
         server = grpc.aio.server(
             interceptors=self._interceptors,
             options=self._options,
@@ -158,8 +158,10 @@ class RpcServer:
             await server.stop(grace_s)
 
 
-def _probe(host: str, port: int) -> None:
+def check_free(host: str, port: int) -> None:
     """Binds and lets go, for an error that says what is wrong (gRPC's own does not).
+
+    Raises as `RpcServer.start`.
 
     A name may stand for several addresses: one that is taken is an error, one that is not ours is not while
     another is.

@@ -17,9 +17,20 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from common.telemetry.names import ROUTER_METRICS, WORKER_METRICS, MetricSpec
+from common.telemetry.names import (
+    FLEET_METRICS,
+    ROUTER_METRICS,
+    WORKER_METRICS,
+    MetricSpec,
+)
 
-__all__ = ["UNKNOWN_MODEL", "ModelLabels", "RouterInstruments", "WorkerInstruments"]
+__all__ = [
+    "UNKNOWN_MODEL",
+    "FleetInstruments",
+    "ModelLabels",
+    "RouterInstruments",
+    "WorkerInstruments",
+]
 
 UNKNOWN_MODEL: Final = "unknown"
 """Label of every model that is not served."""
@@ -64,6 +75,19 @@ class RouterInstruments:
         self.endpoints = _take(made, "lepton_endpoints", Gauge)
         self.snapshot_age_seconds = _take(made, "lepton_snapshot_age_seconds", Gauge)
         self.snapshot_stale = _take(made, "lepton_snapshot_stale", Gauge)
+        _none_left(made)
+
+
+@final
+class FleetInstruments:
+    """What the parent of several router processes counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        made = _build(FLEET_METRICS, registry)
+        self.router_processes = _take(made, "lepton_router_processes", Gauge)
+        self.router_process_restarts_total = _take(
+            made, "lepton_router_process_restarts_total", Counter
+        )
         _none_left(made)
 
 
