@@ -72,7 +72,10 @@ class _Connection(http2.Http2):
         elif kind == http2.RST_STREAM:
             sys.exit(f"a stream was reset after {self._streams[stream][0]} tokens")
         if flags & http2.END_STREAM and kind in (http2.DATA, http2.HEADERS):
-            self._on_end(self._streams.pop(stream)[0])
+            tokens, _ = self._streams.pop(stream)
+            if not tokens:
+                sys.exit(f"a stream ended without a token: {payload!r}")
+            self._on_end(tokens)
 
     def on_read(self) -> None:
         if self._unacknowledged > _ACK_BYTES:

@@ -118,7 +118,7 @@ class _Connection(http2.Http2):
     def on_read(self) -> None:
         """Sends round and round what the windows allow."""
         blocked: list[int] = []
-        while self._ready and not self._paused:
+        while self._ready and not self._paused and not self.transport.is_closing():
             number = self._ready.popleft()
             stream = self._streams.get(number)
             if stream is None:
@@ -153,15 +153,20 @@ class _Connection(http2.Http2):
         self.on_read()
 
     def report(self) -> None:
-        """Tells every watcher the load."""
+        """Tells every watcher the load, if there is room for it now; the next report will come."""
         load = worker_pb2.WatchLoadResponse(
             state=worker_pb2.WORKER_STATE_SERVING,
             step=1,
             rows_max=100_000,
             incarnation=INCARNATION,
         ).SerializeToString()
-        for stream in self._watching:
-            self.transport.write(http2.frame(http2.DATA, 0, stream, http2.message(load)))
+        report = http2.message(load)
+        for number in self._watching & self._streams.keys():
+            stream = self._streams[number]
+            if len(report) <= min(self._window, stream.window):
+                stream.window -= len(report)
+                self._window -= len(report)
+                self.transport.write(http2.frame(http2.DATA, 0, number, report))
 
     def _widen(self, number: int, more: int) -> None:
         if not number:
