@@ -20,7 +20,7 @@ from lepton.v1 import inference_pb2, types_pb2
 from loadtest.router import http2
 from loadtest.router.upstream import FLOOD, HOLD, MODEL, STEPS, TOKEN
 
-__all__ = ["main"]
+__all__ = ["ask_first", "ask_rate", "count_tokens", "main"]
 
 _HEADERS: Final = b"\x83\x86" + http2.header_block(
     [
@@ -36,9 +36,11 @@ _START_S_MAX: Final = 60.0
 
 @final
 class _Connection(http2.Http2):
-    """`on_first(stream)` is called at the first message of a stream, `on_end(tokens)` at its end."""
+    """`on_first` is called at the first message of a stream, `on_end` with its tokens at its end."""
 
-    def __init__(self, on_first: Callable[[], None], on_end: Callable[[int], None]) -> None:
+    def __init__(
+        self, on_first: Callable[[], None], on_end: Callable[[_Connection, int], None]
+    ) -> None:
         super().__init__()
         self._on_first = on_first
         self._on_end = on_end
@@ -66,6 +68,11 @@ class _Connection(http2.Http2):
             + http2.frame(http2.DATA, http2.END_STREAM, number, http2.message(request))
         )
 
+    def close(self) -> None:
+        """Breaks off what runs."""
+        self._streams.clear()
+        self.transport.abort()
+
     def on_frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if kind == http2.DATA:
             self._count(stream, payload)
@@ -75,7 +82,7 @@ class _Connection(http2.Http2):
             tokens, _ = self._streams.pop(stream)
             if not tokens:
                 sys.exit(f"a stream ended without a token: {payload!r}")
-            self._on_end(tokens)
+            self._on_end(self, tokens)
 
     def on_read(self) -> None:
         if self._unacknowledged > _ACK_BYTES:
@@ -84,19 +91,26 @@ class _Connection(http2.Http2):
 
     def _count(self, stream: int, payload: bytes) -> None:
         self._unacknowledged += len(payload)
-        tokens, rest = self._streams[stream]
-        before, data, at = tokens, rest + payload, 0
-        while len(data) - at >= 5:
-            end = at + 5 + int.from_bytes(data[at + 1 : at + 5])
-            if end > len(data):
-                break
-            tokens += (end - at - 5) // len(TOKEN)  # messages may have been merged
-            self.messages += 1
-            at = end
-        self.tokens += tokens - before
-        self._streams[stream] = (tokens, data[at:])
-        if not before and tokens:
+        before, rest = self._streams[stream]
+        tokens, messages, rest = count_tokens(rest + payload)
+        self.tokens += tokens
+        self.messages += messages
+        self._streams[stream] = (before + tokens, rest)
+        if tokens and not before:
             self._on_first()
+
+
+def count_tokens(data: bytes) -> tuple[int, int, bytes]:
+    """Tokens, messages, and the begin of the next message. Messages may have been merged on their way."""
+    tokens, messages, at = 0, 0, 0
+    while len(data) - at >= 5:
+        end = at + 5 + int.from_bytes(data[at + 1 : at + 5])
+        if end > len(data):
+            break
+        tokens += (end - at - 5) // len(TOKEN)
+        messages += 1
+        at = end
+    return tokens, messages, data[at:]
 
 
 def _request(tokens: int, prompt: str = FLOOD) -> bytes:
@@ -106,7 +120,7 @@ def _request(tokens: int, prompt: str = FLOOD) -> bytes:
 
 
 async def _connect(
-    address: str, on_first: Callable[[], None], on_end: Callable[[int], None]
+    address: str, on_first: Callable[[], None], on_end: Callable[[_Connection, int], None]
 ) -> _Connection:
     host, _, port = address.rpartition(":")
     loop = asyncio.get_running_loop()
@@ -114,28 +128,24 @@ async def _connect(
     return made
 
 
-async def _rate(
+async def ask_rate(
     address: str, prompt: str, *, connections: int, streams: int, tokens: int, seconds: float
 ) -> dict[str, float]:
-    request, stop = _request(tokens, prompt), False
+    """As many streams at a time on each connection, for so long; a stream that ends is followed by another."""
+    request = _request(tokens, prompt)
 
-    def on_end(connection: list[_Connection], got: int) -> None:
+    def on_end(connection: _Connection, got: int) -> None:
         if got != tokens:
             sys.exit(f"a stream ended after {got} of {tokens} tokens")
-        if not stop:
-            connection[0].ask(request)
+        connection.ask(request)
 
-    every = []
-    for _ in range(connections):
-        mine: list[_Connection] = []
-        mine.append(await _connect(address, lambda: None, lambda got, mine=mine: on_end(mine, got)))
-        every += mine
+    every = [await _connect(address, lambda: None, on_end) for _ in range(connections)]
     began = time.perf_counter()
     for connection in every:
         for _ in range(streams):
             connection.ask(request)
     await asyncio.sleep(seconds)  # noqa: TID251 - a measurement takes its time
-    took, stop = time.perf_counter() - began, True
+    took = time.perf_counter() - began
     result = {
         "seconds": took,
         "tokens": sum(one.tokens for one in every),
@@ -143,14 +153,14 @@ async def _rate(
         "cpu_s": time.process_time(),
     }
     for connection in every:
-        connection._streams.clear()  # noqa: SLF001
-        connection.transport.abort()
+        connection.close()
     return result
 
 
-async def _first(address: str, *, requests: int, gap_s: float) -> dict[str, list[float]]:
+async def ask_first(address: str, *, requests: int, gap_s: float) -> dict[str, list[float]]:
+    """One stream after the other, with a pause; seconds until the first message of each."""
     first, end = asyncio.Event(), asyncio.Event()
-    connection = await _connect(address, first.set, lambda _: end.set())
+    connection = await _connect(address, first.set, lambda _, __: end.set())
     times, request = [], _request(2)
     for _ in range(requests):
         first.clear()
@@ -161,6 +171,7 @@ async def _first(address: str, *, requests: int, gap_s: float) -> dict[str, list
         times.append(time.perf_counter() - began)
         await end.wait()
         await asyncio.sleep(gap_s)  # noqa: TID251 - low load is what is asked for
+    connection.close()
     return {"first_s": times}
 
 
@@ -174,7 +185,7 @@ async def _idle(address: str, *, connections: int, streams: int) -> None:
             every.set()
 
     for _ in range(connections):
-        connection = await _connect(address, on_first, lambda _: sys.exit("a stream ended"))
+        connection = await _connect(address, on_first, lambda _, __: sys.exit("a stream ended"))
         for _ in range(streams):
             connection.ask(_request(1, HOLD))
     async with asyncio.timeout(_START_S_MAX):
@@ -199,10 +210,10 @@ def main() -> None:
         asyncio.run(_idle(wish.address, connections=wish.connections, streams=wish.streams))
         return
     if wish.way == "first":
-        result = asyncio.run(_first(wish.address, requests=wish.requests, gap_s=0.005))
+        result = asyncio.run(ask_first(wish.address, requests=wish.requests, gap_s=0.005))
     else:
         result = asyncio.run(
-            _rate(
+            ask_rate(
                 wish.address,
                 STEPS if wish.way == "steps" else FLOOD,
                 connections=wish.connections,

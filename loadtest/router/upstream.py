@@ -18,6 +18,7 @@ import os
 import struct
 import sys
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
@@ -29,7 +30,7 @@ from common.rpc.metadata import FINISHED_KEY
 from lepton.v1 import inference_pb2, types_pb2, worker_pb2
 from loadtest.router import http2
 
-__all__ = ["FLOOD", "HOLD", "MODEL", "STEPS", "STEP_S", "TOKEN", "main"]
+__all__ = ["FLOOD", "HOLD", "MODEL", "STEPS", "STEP_S", "TOKEN", "main", "serve"]
 
 MODEL: Final = "bench"
 FLOOD: Final = "lepton-bench: flood"
@@ -214,8 +215,8 @@ def _trailers(tokens: int) -> bytes:
     )
 
 
-async def serve(folder: Path) -> None:
-    """Until cancelled. Prints its address when it is registered."""
+async def serve(folder: Path, tell: Callable[[str], None]) -> None:
+    """Until cancelled. Calls `tell` with the address when it is registered in `folder`."""
     clock = SystemClock()
     connections: set[_Connection] = set()
     server = await asyncio.get_running_loop().create_server(
@@ -237,7 +238,7 @@ async def serve(folder: Path) -> None:
             version="0",
         )
     )
-    print(address, flush=True)
+    tell(address)
     began, steps = clock.now(), 0
     try:
         while True:
@@ -249,11 +250,14 @@ async def serve(folder: Path) -> None:
                     connection.report()
     finally:
         await registration.close()
+        server.close()
+        for connection in tuple(connections):
+            connection.transport.abort()
 
 
 def main() -> None:
     """Serves until it is ended."""
-    asyncio.run(serve(Path(sys.argv[1])))
+    asyncio.run(serve(Path(sys.argv[1]), lambda address: print(address, flush=True)))
 
 
 if __name__ == "__main__":

@@ -35,8 +35,10 @@ async def serve_child(sections: Mapping[str, Any], stop: StopRequest) -> None:
     config = Config(**sections).with_id()
     setup_logs(config.telemetry, service=SERVICE_NAME, instance_id=config.router.id)
     loop = asyncio.get_running_loop()
-    # Ctrl-C reaches every process of a terminal; the parent makes one SIGTERM of it.
+    # A terminal's Ctrl-C, and a service manager's SIGTERM, reach every process; then comes the parent's SIGTERM.
+    # However often they come, a child drains: to cut it short is for the parent to decide.
     loop.add_signal_handler(signal.SIGINT, lambda: None)
+    loop.add_signal_handler(signal.SIGTERM, stop.request)
     await loop.connect_read_pipe(_Lifeline, sys.stdin)
 
     def tell_parent(port: int, metrics_port: int) -> None:

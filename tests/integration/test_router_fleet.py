@@ -119,12 +119,15 @@ async def test_processes_share_the_port_and_the_loss_of_one(tmp_path: Path) -> N
 
 
 async def test_sigterm_drains_every_process(tmp_path: Path) -> None:
+    """Also when it comes to the children themselves first, as from a service manager."""
     gate = asyncio.Event()
     worker = FakeWorker(script=Script(gate=gate))
     async with cluster(tmp_path, worker, processes=2) as (router, _):
         async with connections(router.address) as channels, asyncio.TaskGroup() as group:
             asking = [group.create_task(ask(channel, REQUEST)) for channel in channels]
             await until(lambda: len(worker.calls) == CONNECTIONS, within_s=10, what="all run")
+            for pid in children_of(router.pid):
+                os.kill(pid, signal.SIGTERM)
             router.terminate()
             await until(
                 lambda: sum("router.draining" in line for line in router.lines) == 2,
