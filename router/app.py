@@ -40,6 +40,7 @@ from router.core.pool import EndpointPool, PoolSnapshot
 from router.core.retry import RetryLimits
 from router.core.waiting import happens_within
 from router.fleet.parent import OnReady, serve_fleet
+from router.open_files import connections_within
 from router.settings import RouterSettings
 from router.telemetry import RouterTelemetry
 from router.transport.grpc_service import SERVICE, InferenceRelay
@@ -307,7 +308,7 @@ def _server(config: Config, tracer: Tracer, clock: Clock, *, shares_port: bool) 
         ),
         message_bytes_max=config.limits.transport_bytes_max,
         so_reuseport=shares_port,
-        connections_max=config.router.connections_max,
+        connections_max=connections_within(config.router.connections_max),
         calls_per_connection_max=config.router.calls_per_connection_max,
     )
 

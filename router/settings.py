@@ -64,7 +64,8 @@ class RouterSettings(Section):
     worker_message_bytes_max: int = Field(default=64 << 20, ge=1024)
     """Largest message that a worker may answer with, bytes."""
     connections_max: int = Field(default=10_000, ge=1)
-    """Most client connections at once; further ones are closed."""
+    """Most client connections at once, or fewer where the limit on open files does not allow that many; further ones
+    are closed."""
     calls_per_connection_max: int = Field(default=1024, ge=1)
     """Most calls at once on one client connection; a client waits by itself before it opens more."""
     outlet_bytes_max: int = Field(default=32 << 10, ge=1)

@@ -160,3 +160,29 @@ async def test_drain_waits_for_what_a_client_has_yet_to_take() -> None:
             got = [message async for message in call]
         assert b"".join(got) == b"".join(messages)
         assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_connections_beyond_the_most_are_closed() -> None:
+    """Those that are there go on; when one leaves, the next may come."""
+    worker = FakeWorker()
+    async with small_cluster(worker, connections_max=2) as cluster_:
+        assert (await cluster_.ask()).error is None  # the first connection
+        address = f"127.0.0.1:{cluster_.router.port}"
+        second = await SilentClient.connect(address)
+        second.open(REQUEST.SerializeToString(), 1)
+        await until(lambda: second.answered == 1)
+        third = await SilentClient.connect(address)
+        await until(third.transport.is_closing)
+        assert (await cluster_.ask()).error is None
+        second.transport.abort()
+
+        async def is_answered() -> bool:
+            client = await SilentClient.connect(address)
+            client.open(REQUEST.SerializeToString(), 1)
+            try:
+                await until(lambda: client.answered == 1 or client.transport.is_closing())
+                return client.answered == 1
+            finally:
+                client.transport.abort()
+
+        await processes.until(is_answered, within_s=5, what="there is room again")
