@@ -35,14 +35,17 @@ from common.telemetry.metrics import MetricsServer
 from common.telemetry.settings import TelemetrySettings
 from common.telemetry.setup import setup_telemetry
 from router.core.dispatcher import Dispatcher, DispatchLimits
+from router.core.migration import MigrationLimits
 from router.core.policy.registry import make_policy
 from router.core.pool import EndpointPool, PoolSnapshot
+from router.core.quarantine import QuarantineLimits
 from router.core.retry import RetryLimits
 from router.core.waiting import happens_within
 from router.fleet.parent import OnReady, serve_fleet
 from router.open_files import connections_within
 from router.settings import RouterSettings
 from router.telemetry import RouterTelemetry
+from router.transport.generate_codec import ProtoGenerateCodec
 from router.transport.grpc_service import SERVICE, InferenceRelay
 from router.transport.outlet import OutletLimits, Outlets
 from router.upstream.channels import Channels
@@ -53,6 +56,9 @@ from router.upstream.membership import Membership
 __all__ = ["PROCESS", "Config", "Router", "running", "serve", "serve_one"]
 
 SERVICE_NAME: Final = "lepton-router"
+
+_LAST_MESSAGES_S_MAX: Final = 2.0
+"""Longest that the server waits for statuses to leave once every call was ended, seconds."""
 
 log = get_logger(__name__)
 
@@ -93,7 +99,7 @@ class Router:
 
     async def drain(self, grace_s: float | None = None) -> None:
         """Health says no, a moment later new calls are refused, running ones finish within `grace_s` seconds (default:
-        `drain_s_max`).
+        `drain_s_max`), and what still runs then ends with `Unavailable(DRAINING)`.
 
         Cancellation: safe; leaving `running` then ends what still runs.
         """
@@ -105,11 +111,13 @@ class Router:
         self.dispatcher.refuse_new()
         grace_s = settings.drain_s_max if grace_s is None else grace_s
         until = self.clock.now() + grace_s
-        # First those that are being served, then those whose client has yet to take the rest.
-        for idle in (self.dispatcher.idle, self.outlets.idle):
-            if not await happens_within(idle, until - self.clock.now(), self.clock):
-                log.warning("router.drain_cut", in_flight=self.dispatcher.in_flight)
-                return
+        if not await happens_within(self.dispatcher.idle, grace_s, self.clock):
+            log.warning("router.drain_cut", in_flight=self.dispatcher.in_flight)
+            self.dispatcher.cut()
+            # Returns as soon as every status has left.
+            await self.server.stop(_LAST_MESSAGES_S_MAX)
+        elif not await happens_within(self.outlets.idle, until - self.clock.now(), self.clock):
+            log.warning("router.drain_cut", slow_readers=len(self.outlets))
 
 
 async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
@@ -217,11 +225,13 @@ async def running(
         pool=pool,
         policy=policy,
         worker=GrpcWorker(channels, metadata=(*token, (ROUTER_ID_KEY, settings.id)), clock=clock),
+        codec=ProtoGenerateCodec(),
         observer=observer,
         limits=_dispatch_limits(settings),
         clock=clock,
     )
     instruments.requests_in_flight.set_function(lambda: dispatcher.in_flight)
+    instruments.suspects.set_function(lambda: dispatcher.num_suspects)
     server = _server(config, tracer, clock, shares_port=shares_port)
     outlets = Outlets(_outlet_limits(settings), clock, on_cut=instruments.slow_readers_total.inc)
     instruments.waiting_bytes.set_function(lambda: outlets.waiting_bytes)
@@ -323,6 +333,16 @@ def _dispatch_limits(settings: RouterSettings) -> DispatchLimits:
             budget_per_s=settings.retry_budget_per_s,
             budget_burst=settings.retry_budget_burst,
         ),
+        migration=MigrationLimits(
+            migrations_max=settings.migrations_max,
+            hand_overs_max=settings.hand_overs_max,
+            refusals_max=settings.retries_max,
+        ),
+        quarantine=QuarantineLimits(
+            quarantine_s=settings.quarantine_s, entries_max=settings.quarantine_entries_max
+        ),
+        transcript_bytes_max=settings.transcript_bytes_max,
+        death_verdict_s=settings.death_verdict_s,
     )
 
 

@@ -60,6 +60,10 @@ class Outlets:
     def __repr__(self) -> str:
         return f"Outlets({len(self._open)} open, {self.waiting_bytes} bytes waiting)"
 
+    def __len__(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
     def open(self, send: Send) -> Outlet:
         """An outlet for one stream; to be entered with `async with`."""
         return Outlet(self, send)

@@ -22,11 +22,21 @@ from tests.support.silent_client import SilentClient
 from tests.support.small_cluster import GENERATE, ask, small_cluster, until
 
 REQUEST = inference_pb2.GenerateRequest(model="tiny", text="x")
-LARGE = inference_pb2.GenerateResponse(
-    events=[inference_pb2.Event(seq=1, delta=inference_pb2.Delta(text="x" * 8192))]
-).SerializeToString()
 WAITING_BYTES_MAX = 8 << 20
 KIB = 1024
+
+
+def messages_of(count: int, size: int) -> list[bytes]:
+    """A stream of so many events, each with a text of `size` bytes."""
+    return [
+        inference_pb2.GenerateResponse(
+            events=[inference_pb2.Event(seq=seq, delta=inference_pb2.Delta(text="x" * size))]
+        ).SerializeToString()
+        for seq in range(count)
+    ]
+
+
+LARGE = messages_of(40, 8 * KIB)
 
 
 async def metric(address: str, name: str) -> float:
@@ -47,7 +57,7 @@ async def metric_becomes(address: str, name: str, value: float) -> None:
 async def test_two_thousand_silent_streams_hurt_nobody(tmp_path: Path) -> None:
     """While they are open and after they were cut off others get their answers, and memory stays bounded."""
     connections, streams = 4, 500  # gRPC itself refuses some of a thousand that come at once
-    worker = FakeWorker(script=Script(messages=[LARGE] * 40))
+    worker = FakeWorker(script=Script(messages=LARGE))
     async with cluster(tmp_path, worker, slow_reader_s=4, outlets_bytes_max=WAITING_BYTES_MAX) as (
         router,
         channel,
@@ -64,7 +74,7 @@ async def test_two_thousand_silent_streams_hurt_nobody(tmp_path: Path) -> None:
             answers += [await ask(channel, REQUEST) for _ in range(5)]
             await until(lambda client=client: client.answered == streams, within_s=30)
         waiting = await metric(metrics, "lepton_waiting_bytes")
-        assert 0 < waiting <= WAITING_BYTES_MAX + connections * streams * len(LARGE)
+        assert 0 < waiting <= WAITING_BYTES_MAX + connections * streams * len(LARGE[-1])
         answers += [await ask(channel, REQUEST) for _ in range(20)]
         await until(
             lambda: len(worker.calls) > connections * streams and worker.num_running == 0,
@@ -77,7 +87,7 @@ async def test_two_thousand_silent_streams_hurt_nobody(tmp_path: Path) -> None:
         answers += [await ask(channel, REQUEST) for _ in range(20)]
         for answer in answers:
             assert answer.error is None
-            assert b"".join(answer.messages) == LARGE * 40
+            assert b"".join(answer.messages) == b"".join(LARGE)
         per_stream = (rss_bytes(router.pid) - before) / (connections * streams)
         assert per_stream < 160 * KIB
         assert all(client.bytes == 0 for client in silent)
@@ -85,7 +95,7 @@ async def test_two_thousand_silent_streams_hurt_nobody(tmp_path: Path) -> None:
 
 async def test_silent_stream_is_kept_while_it_may() -> None:
     """The control: without the cut-off the worker would go on waiting for that client."""
-    worker = FakeWorker(script=Script(messages=[LARGE] * 40))
+    worker = FakeWorker(script=Script(messages=LARGE))
     async with small_cluster(worker, slow_reader_s=3600) as cluster_:
         client = await SilentClient.connect(f"127.0.0.1:{cluster_.router.port}")
         client.open(REQUEST.SerializeToString(), 1)
@@ -99,12 +109,7 @@ async def test_silent_stream_is_kept_while_it_may() -> None:
 
 async def test_client_that_reads_late_gets_all_of_it_in_fewer_messages() -> None:
     """Small messages that piled up were merged; nothing is missing, nothing twice."""
-    messages = [
-        inference_pb2.GenerateResponse(
-            events=[inference_pb2.Event(seq=seq, delta=inference_pb2.Delta(text="x" * 100))]
-        ).SerializeToString()
-        for seq in range(2000)
-    ]
+    messages = messages_of(2000, 100)
     worker = FakeWorker(script=Script(messages=messages))
     async with small_cluster(worker) as cluster_:
         answer = await cluster_.ask()
@@ -113,7 +118,7 @@ async def test_client_that_reads_late_gets_all_of_it_in_fewer_messages() -> None
 
 
 async def test_client_that_reads_again_after_the_cut_is_told_why() -> None:
-    messages = [LARGE] * 1000  # more than a client's own window
+    messages = messages_of(1000, 8 * KIB)  # more than a client's own window
     worker = FakeWorker(script=Script(messages=messages))
     async with small_cluster(worker, slow_reader_s=0.2) as cluster_:
         call: Any = cluster_.channel.unary_stream(GENERATE)(REQUEST.SerializeToString(), timeout=20)
@@ -148,7 +153,9 @@ async def test_more_calls_than_a_connection_may_have_wait_at_the_client() -> Non
 
 async def test_drain_waits_for_what_a_client_has_yet_to_take() -> None:
     """The worker is done long before its client; the client still gets everything."""
-    messages = [LARGE] * 520  # more than the window of a client, so that some of it waits here
+    messages = messages_of(
+        520, 8 * KIB
+    )  # more than the window of a client, so that some of it waits here
     worker = FakeWorker(script=Script(messages=messages))
     async with small_cluster(worker) as cluster_:
         call: Any = cluster_.channel.unary_stream(GENERATE)(REQUEST.SerializeToString(), timeout=20)
