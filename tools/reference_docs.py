@@ -19,6 +19,7 @@ from common.discovery.settings import DiscoverySettings
 from common.limits import Limits
 from common.settings import Section
 from common.telemetry import names
+from common.telemetry.fleet_metrics import FLEET_METRICS
 from common.telemetry.settings import TelemetrySettings
 from convert.settings import ConvertSettings
 from router.settings import RouterSettings
@@ -130,7 +131,7 @@ def _telemetry() -> Iterator[str]:
     yield "|---|---|---|---|---|"
     for process, specs in (
         ("router", names.ROUTER_METRICS),
-        ("router", names.FLEET_METRICS),
+        ("router", FLEET_METRICS),
         ("worker", names.WORKER_METRICS),
     ):
         for spec in specs:

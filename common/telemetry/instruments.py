@@ -17,8 +17,8 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
+from common.telemetry.fleet_metrics import FLEET_METRICS
 from common.telemetry.names import (
-    FLEET_METRICS,
     ROUTER_METRICS,
     WORKER_METRICS,
     MetricSpec,

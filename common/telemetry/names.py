@@ -1,8 +1,8 @@
 """Every name of a span, attribute or metric. docs/telemetry.md is generated from this file.
 
 Attributes follow the OpenTelemetry conventions for RPC (release candidate of 1.44) and for generative AI (development);
-`lepton.*` are our own. Metric objects are built from `ROUTER_METRICS`, `FLEET_METRICS` and
-`WORKER_METRICS` by `common.telemetry.instruments`.
+`lepton.*` are our own. Metric objects are built from `ROUTER_METRICS` and `WORKER_METRICS` by
+`common.telemetry.instruments`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Final, Literal
 
 __all__ = [
     "ATTRIBUTES",
-    "FLEET_METRICS",
     "ROUTER_METRICS",
     "SPANS",
     "UNTRACED_METHODS",
@@ -290,23 +289,6 @@ ROUTER_METRICS: Final = (
         help="1 while the registry cannot be reached and the last list is used, else 0.",
     ),
 )
-
-FLEET_METRICS: Final = (
-    MetricSpec(
-        name="lepton_router_processes",
-        kind="gauge",
-        unit="1",
-        help="Router processes behind this port that serve (`router.processes` above 1).",
-    ),
-    MetricSpec(
-        name="lepton_router_process_restarts_total",
-        kind="counter",
-        unit="1",
-        labels=("process",),
-        help="Router processes that ended by themselves and were started again.",
-    ),
-)
-"""Beside them stand the metrics of every process, each with a label `process`."""
 
 WORKER_METRICS: Final = (
     REQUESTS,
