@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, ValidationError
 
 from common.errors import Conflict, Reason
 
-__all__ = ["SECTIONS", "Section", "StrTuple", "load", "parse_flags"]
+__all__ = ["ENV_PREFIX", "SECTIONS", "Section", "StrTuple", "load", "parse_flags", "to_env"]
 
 ENV_PREFIX: Final = "LEPTON_"
 
@@ -113,6 +113,26 @@ def parse_flags(arguments: Sequence[str], *, own: str) -> dict[tuple[str, str], 
             )
         flags[section, key.replace("-", "_")] = text
     return flags
+
+
+def to_env(sections: Mapping[str, Section]) -> dict[str, str]:
+    """The environment from which `load` makes the same sections again, secrets included. For processes of our own."""
+    return {
+        f"{ENV_PREFIX}{name.upper()}_{key.upper()}": text
+        for name, section in sections.items()
+        for key, value in section.model_dump().items()
+        if (text := _to_text(value)) is not None
+    }
+
+
+def _to_text(value: Any) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, tuple):
+        return ",".join(str(part) for part in value)
+    return str(value)
 
 
 def _read_file(file: Path | None, found: dict[str, dict[str, _Found]]) -> None:

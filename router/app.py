@@ -51,10 +51,13 @@ from router.core.pool import EndpointPool, PoolSnapshot
 from router.core.quarantine import QuarantineLimits
 from router.core.retry import RetryLimits
 from router.core.waiting import happens_within
+from router.fleet.parent import OnReady, serve_fleet
+from router.open_files import connections_within
 from router.settings import RouterSettings
 from router.telemetry import RouterTelemetry
 from router.transport.generate_codec import ProtoGenerateCodec
 from router.transport.grpc_service import SERVICE, InferenceRelay
+from router.transport.outlet import OutletLimits, Outlets
 from router.transport.rejoin import Rejoin
 from router.transport.router_service import ROUTER_SERVICE, RouteExplainer
 from router.upstream.channels import Channels
@@ -62,7 +65,7 @@ from router.upstream.grpc_worker import GrpcWorker
 from router.upstream.load_feed import LoadFeed, LoadFeedLimits
 from router.upstream.membership import Membership
 
-__all__ = ["PROCESS", "Config", "Router", "running", "serve"]
+__all__ = ["PROCESS", "Config", "Router", "running", "serve", "serve_one"]
 
 SERVICE_NAME: Final = "lepton-router"
 
@@ -101,6 +104,7 @@ class Router:
     pool: EndpointPool
     admission: Admission
     dispatcher: Dispatcher
+    outlets: Outlets
     server: RpcServer
     clock: Clock
     leaving: asyncio.Event
@@ -119,19 +123,49 @@ class Router:
         await self.clock.sleep(settings.drain_delay_s)
         self.dispatcher.refuse_new()
         grace_s = settings.drain_s_max if grace_s is None else grace_s
+        until = self.clock.now() + grace_s
         if not await happens_within(self.dispatcher.idle, grace_s, self.clock):
             log.warning("router.drain_cut", in_flight=self.dispatcher.in_flight)
             self.dispatcher.cut()
             # Returns as soon as every status has left.
             await self.server.stop(_LAST_MESSAGES_S_MAX)
+        elif not await happens_within(self.outlets.idle, until - self.clock.now(), self.clock):
+            log.warning("router.drain_cut", slow_readers=len(self.outlets))
 
 
 async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
-    """Runs a router process from its settings to its end."""
+    """Runs a router from its settings to its end: in this process, or as the parent of several."""
     config = Config(**sections).with_id()
+    setup_logs(config.telemetry, service=SERVICE_NAME, instance_id=config.router.id)
+
+    def say_ready(port: int, metrics_port: int) -> None:
+        log.info(
+            "process.ready",
+            address=_address(config.router.host, port),
+            metrics_address=_address(config.router.metrics_host, metrics_port),
+            router_id=config.router.id,
+        )
+
+    if config.router.processes == 1:
+        await serve_one(config, stop, on_ready=say_ready)
+        return
+    for host in (config.router.host, config.router.metrics_host):
+        check_bind(host, insecure=config.cluster.insecure)
+    await serve_fleet(
+        {name: getattr(config, name) for name in sections},
+        stop,
+        on_ready=say_ready,
+        clock=SystemClock(),
+        random=Random(),
+    )
+
+
+async def serve_one(
+    config: Config, stop: StopRequest, *, on_ready: OnReady, shares_port: bool = False
+) -> None:
+    """Runs one router in this process; `shares_port` lets others of the same user listen on its port as well."""
     settings = config.router
     clock = SystemClock()
-    setup_logs(config.telemetry, service=SERVICE_NAME, instance_id=settings.id)
     watcher = open_watcher(config.discovery, clock)
     telemetry = setup_telemetry(
         config.telemetry,
@@ -143,14 +177,15 @@ async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(asyncio.to_thread, telemetry.shutdown)
         router = await stack.enter_async_context(
-            running(config, watcher=watcher, tracer=telemetry.tracer, clock=clock)
+            running(
+                config,
+                watcher=watcher,
+                tracer=telemetry.tracer,
+                clock=clock,
+                shares_port=shares_port,
+            )
         )
-        log.info(
-            "process.ready",
-            address=_address(settings.host, router.port),
-            metrics_address=_address(settings.metrics_host, router.metrics_port),
-            router_id=settings.id,
-        )
+        on_ready(router.port, router.metrics_port)
         await stop.requested.wait()
         await router.drain(stop.grace_s)
 
@@ -172,7 +207,12 @@ PROCESS: Final = ProcessSpec(
 
 @asynccontextmanager
 async def running(
-    config: Config, *, watcher: Watcher, tracer: Tracer, clock: Clock
+    config: Config,
+    *,
+    watcher: Watcher,
+    tracer: Tracer,
+    clock: Clock,
+    shares_port: bool = False,
 ) -> AsyncIterator[Router]:
     """A serving router for the length of the block.
 
@@ -215,10 +255,13 @@ async def running(
         instruments.queue_waiting.labels(band=band.name.lower()).set_function(
             partial(admission.num_waiting, band)
         )
-    server = _server(config, tracer, clock)
+    server = _server(config, tracer, clock, shares_port=shares_port)
+    outlets = Outlets(_outlet_limits(settings), clock, on_cut=instruments.slow_readers_total.inc)
+    instruments.waiting_bytes.set_function(lambda: outlets.waiting_bytes)
     relay = InferenceRelay(
         dispatcher=dispatcher,
         pool=pool,
+        outlets=outlets,
         rejoin=_rejoin(config, pool, clock),
         aliases=aliases,
         limits=config.limits,
@@ -277,6 +320,7 @@ async def running(
         group = await stack.enter_async_context(asyncio.TaskGroup())
         stack.callback(group.create_task(membership.run(), name="membership").cancel)
         stack.callback(group.create_task(admission.run(), name="admission").cancel)
+        stack.callback(group.create_task(outlets.run(), name="outlets").cancel)
         yield Router(
             config=config,
             port=port,
@@ -284,6 +328,7 @@ async def running(
             pool=pool,
             admission=admission,
             dispatcher=dispatcher,
+            outlets=outlets,
             server=server,
             clock=clock,
             leaving=leaving,
@@ -320,7 +365,7 @@ def _rejoin(config: Config, pool: EndpointPool, clock: Clock) -> Rejoin:
     )
 
 
-def _server(config: Config, tracer: Tracer, clock: Clock) -> RpcServer:
+def _server(config: Config, tracer: Tracer, clock: Clock, *, shares_port: bool) -> RpcServer:
     return RpcServer(
         host=config.router.host,
         port=config.router.port,
@@ -330,6 +375,9 @@ def _server(config: Config, tracer: Tracer, clock: Clock) -> RpcServer:
             ErrorInterceptor(),
         ),
         message_bytes_max=config.limits.transport_bytes_max,
+        so_reuseport=shares_port,
+        connections_max=connections_within(config.router.connections_max),
+        calls_per_connection_max=config.router.calls_per_connection_max,
     )
 
 
@@ -368,6 +416,14 @@ def _admission_limits(settings: RouterSettings) -> AdmissionLimits:
         no_worker_s_max=settings.wait_for_worker_s_max,
         ageing_s=settings.queue_ageing_s,
         quantum=settings.queue_quantum_tokens,
+    )
+
+
+def _outlet_limits(settings: RouterSettings) -> OutletLimits:
+    return OutletLimits(
+        stream_bytes_max=settings.outlet_bytes_max,
+        total_bytes_max=settings.outlets_bytes_max,
+        silence_s_max=settings.slow_reader_s,
     )
 
 

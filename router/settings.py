@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PlainSerializer
 
 from common.settings import Section
-from router.core.alias import AliasTarget, parse_aliases
+from router.core.alias import AliasTarget, format_aliases, parse_aliases
 
 __all__ = ["RouterSettings"]
 
-AliasTable = Annotated[dict[str, tuple[AliasTarget, ...]], BeforeValidator(parse_aliases)]
+AliasTable = Annotated[
+    dict[str, tuple[AliasTarget, ...]],
+    BeforeValidator(parse_aliases),
+    PlainSerializer(format_aliases, return_type=str),
+]
 
 
 class RouterSettings(Section):
@@ -27,6 +31,13 @@ class RouterSettings(Section):
     """Address of `/metrics`, `/livez` and `/readyz`. Anything but loopback needs `cluster.insecure`."""
     metrics_port: int = Field(default=8080, ge=0, le=65535)
     """Port of `/metrics`, `/livez` and `/readyz`; 0 takes a free one."""
+    processes: int = Field(default=1, ge=1, le=64)
+    """Router processes that share the port, for more messages per second than one processor core relays. Every bound of
+    this section holds for each of them; `/metrics` shows all, by the label `process`."""
+    restart_s_min: float = Field(default=0.1, gt=0, le=60)
+    """First wait before one of several processes that ended is started again, seconds; doubles, with jitter."""
+    restart_s_max: float = Field(default=5.0, gt=0, le=600)
+    """Longest such wait, seconds; a process that lived for longer is started again after the first."""
     policy: str = "power_of_two"
     """How a worker is chosen: `power_of_two` (the better of two drawn at random), `least_loaded` (the best of all)."""
     aliases: AliasTable = Field(default={})
@@ -106,6 +117,19 @@ class RouterSettings(Section):
     """How often hold-downs and lost workers are looked at, seconds."""
     worker_message_bytes_max: int = Field(default=64 << 20, ge=1024)
     """Largest message that a worker may answer with, bytes."""
+    connections_max: int = Field(default=10_000, ge=1)
+    """Most client connections at once, or fewer where the limit on open files does not allow that many; further ones
+    are closed."""
+    calls_per_connection_max: int = Field(default=1024, ge=1)
+    """Most calls at once on one client connection; a client waits by itself before it opens more."""
+    outlet_bytes_max: int = Field(default=32 << 10, ge=1)
+    """Most bytes of one stream that wait for a client that reads slowly; they leave as one message. Then the worker has
+    to wait. Bytes."""
+    outlets_bytes_max: int = Field(default=64 << 20, ge=0)
+    """The same of all streams together; beyond it each has one message waiting. Bytes."""
+    slow_reader_s: float = Field(default=30.0, gt=0, le=3600)
+    """A client that takes nothing for that long, although something waits for it, is cut off with SLOW_READER,
+    seconds."""
     drain_delay_s: float = Field(default=0.5, ge=0, le=600)
     """After SIGTERM new calls are taken for that long while health already says NOT_SERVING, so that load balancers
     notice first, seconds."""

@@ -19,6 +19,7 @@ from common.discovery.settings import DiscoverySettings
 from common.limits import Limits
 from common.settings import Section
 from common.telemetry import names
+from common.telemetry.fleet_metrics import FLEET_METRICS
 from common.telemetry.settings import TelemetrySettings
 from convert.settings import ConvertSettings
 from router.settings import RouterSettings
@@ -130,7 +131,11 @@ def _telemetry() -> Iterator[str]:
     yield ""
     yield "| name | process | type | labels | meaning |"
     yield "|---|---|---|---|---|"
-    for process, specs in (("router", names.ROUTER_METRICS), ("worker", names.WORKER_METRICS)):
+    for process, specs in (
+        ("router", names.ROUTER_METRICS),
+        ("router", FLEET_METRICS),
+        ("worker", names.WORKER_METRICS),
+    ):
         for spec in specs:
             labels = ", ".join(f"`{label}`" for label in spec.labels) or "–"
             yield f"| `{spec.name}` | {process} | {spec.kind} | {labels} | {spec.help} |"

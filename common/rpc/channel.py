@@ -12,6 +12,9 @@ __all__ = ["KEEPALIVE_MS", "channel_options", "open_channel"]
 KEEPALIVE_MS: Final = 10_000
 """Between pings on an idle or silent connection. Servers must allow half of it (see `common.rpc.server`)."""
 
+STREAM_WINDOW_BYTES: Final = 32 << 10
+"""Bytes that a peer may send on one stream before somebody has read them (HTTP/2's window)."""
+
 CONNECT_MS_MAX: Final = 5_000
 """Longest try to connect, milliseconds. Who does not want to wait that long has a deadline of its own."""
 
@@ -19,6 +22,10 @@ CONNECT_MS_MAX: Final = 5_000
 def channel_options(*, message_bytes_max: int) -> list[tuple[str, int]]:
     """Options of a channel inside the cluster."""
     return [
+        # What a stream that nobody reads may hold here. gRPC's own estimate lets it grow to megabytes, for links far
+        # longer than a cluster's, and tokens are small.
+        ("grpc.http2.lookahead_bytes", STREAM_WINDOW_BYTES),
+        ("grpc.http2.bdp_probe", 0),
         ("grpc.max_receive_message_length", message_bytes_max),
         # The receiver refuses what is too large, with a status that says so; we would only guess.
         ("grpc.max_send_message_length", -1),

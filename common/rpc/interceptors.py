@@ -27,6 +27,9 @@ __all__ = ["CallLogInterceptor", "ErrorInterceptor", "annotate", "code_of_cancel
 MESSAGE_BYTES_MAX: Final = 1024
 """Longest error message on the wire. It travels three times in one header block, and peers refuse blocks over 8 KB."""
 
+ABORT_S_MAX: Final = 2.0
+"""Longest that a failed call waits for its client to take the status, seconds; then gRPC alone waits."""
+
 _DEADLINE_SLACK_S: Final = 0.05
 """A client resets the stream at its deadline, which reaches us a little before our own timer."""
 
@@ -182,7 +185,12 @@ async def _abort(context: Any, error: LeptonError) -> Never:
     annotate(reason=error.reason.value, error=short.message)
     get_current_span().set_attribute(LEPTON_REASON, error.reason.value)
     trailing = (*(context.trailing_metadata() or ()), *_ids(), (DETAILS_KEY, details_of(short)))
-    await context.abort(codes_of(short).grpc, short.message, trailing)
+    try:
+        async with asyncio.timeout(ABORT_S_MAX):
+            await context.abort(codes_of(short).grpc, short.message, trailing)
+    except TimeoutError:
+        # It waits behind messages that the client does not take, and goes on waiting without us.
+        raise asyncio.CancelledError from None
     raise AssertionError("abort returns by raising")
 
 

@@ -17,21 +17,33 @@ from common.rpc.health import SERVICE_NAME as HEALTH_SERVICE
 from common.rpc.health import Health
 from common.rpc.reflection import add_reflection
 
-__all__ = ["RpcServer", "raw_unary_stream", "raw_unary_unary", "server_options"]
+__all__ = ["RpcServer", "check_free", "raw_unary_stream", "raw_unary_unary", "server_options"]
 
 CALLS_MAX: Final = 10_000
 """Calls at once, over all connections and per connection (a router sends all its calls over one). Admission bounds
 the work long before; this bounds the memory of a server that is flooded."""
 
 
-def server_options(*, message_bytes_max: int, so_reuseport: bool) -> list[tuple[str, int]]:
+def server_options(
+    *,
+    message_bytes_max: int,
+    so_reuseport: bool = False,
+    connections_max: int | None = None,
+    calls_per_connection_max: int = CALLS_MAX,
+) -> list[tuple[str, int]]:
     """Options of every server, each with its why."""
+    connections = (
+        []
+        if connections_max is None
+        else [("grpc.max_allowed_incoming_connections", connections_max)]
+    )
     return [
+        *connections,
         # grpcio binds a used port silently by default, and the kernel then deals calls to both processes.
         ("grpc.so_reuseport", int(so_reuseport)),
         ("grpc.max_receive_message_length", message_bytes_max),
         ("grpc.max_send_message_length", -1),
-        ("grpc.max_concurrent_streams", CALLS_MAX),
+        ("grpc.max_concurrent_streams", calls_per_connection_max),
         # Peers of ours ping every 10 s, also between calls; below half of that a client is called abusive.
         ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
         ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
@@ -61,12 +73,17 @@ class RpcServer:
         interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
         message_bytes_max: int,
         so_reuseport: bool = False,
+        connections_max: int | None = None,
+        calls_per_connection_max: int = CALLS_MAX,
     ) -> None:
         self._host = host
         self._port = port
         self._interceptors = tuple(interceptors)
         self._options = server_options(
-            message_bytes_max=message_bytes_max, so_reuseport=so_reuseport
+            message_bytes_max=message_bytes_max,
+            so_reuseport=so_reuseport,
+            connections_max=connections_max,
+            calls_per_connection_max=calls_per_connection_max,
         )
         self._so_reuseport = so_reuseport
         self._services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}
@@ -99,7 +116,7 @@ class RpcServer:
         """
         host = "127.0.0.1" if self._host == "localhost" else self._host.strip("[]")
         if not self._so_reuseport:
-            _probe(host, self._port)
+            check_free(host, self._port)
         server = grpc.aio.server(
             interceptors=self._interceptors,
             options=self._options,
@@ -141,8 +158,10 @@ class RpcServer:
             await server.stop(grace_s)
 
 
-def _probe(host: str, port: int) -> None:
+def check_free(host: str, port: int) -> None:
     """Binds and lets go, for an error that says what is wrong (gRPC's own does not).
+
+    Raises as `RpcServer.start`.
 
     A name may stand for several addresses: one that is taken is an error, one that is not ours is not while
     another is.

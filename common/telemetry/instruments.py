@@ -17,9 +17,20 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from common.telemetry.names import ROUTER_METRICS, WORKER_METRICS, MetricSpec
+from common.telemetry.fleet_metrics import FLEET_METRICS
+from common.telemetry.names import (
+    ROUTER_METRICS,
+    WORKER_METRICS,
+    MetricSpec,
+)
 
-__all__ = ["UNKNOWN_MODEL", "ModelLabels", "RouterInstruments", "WorkerInstruments"]
+__all__ = [
+    "UNKNOWN_MODEL",
+    "FleetInstruments",
+    "ModelLabels",
+    "RouterInstruments",
+    "WorkerInstruments",
+]
 
 UNKNOWN_MODEL: Final = "unknown"
 """Label of every model that is not served."""
@@ -62,6 +73,8 @@ class RouterInstruments:
         self.routed_prompt_bytes_total = _take(made, "lepton_routed_prompt_bytes_total", Counter)
         self.routed_known_bytes_total = _take(made, "lepton_routed_known_bytes_total", Counter)
         self.retries_total = _take(made, "lepton_retries_total", Counter)
+        self.waiting_bytes = _take(made, "lepton_waiting_bytes", Gauge)
+        self.slow_readers_total = _take(made, "lepton_slow_readers_total", Counter)
         self.migrations_total = _take(made, "lepton_migrations_total", Counter)
         self.migration_gap_seconds = _take(made, "lepton_migration_gap_seconds", Histogram)
         self.stream_faults_total = _take(made, "lepton_stream_faults_total", Counter)
@@ -74,6 +87,19 @@ class RouterInstruments:
         self.queue_wait_seconds = _take(made, "lepton_queue_wait_seconds", Histogram)
         self.queue_predicted_seconds = _take(made, "lepton_queue_predicted_seconds", Histogram)
         self.refusals_total = _take(made, "lepton_refusals_total", Counter)
+        _none_left(made)
+
+
+@final
+class FleetInstruments:
+    """What the parent of several router processes counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        made = _build(FLEET_METRICS, registry)
+        self.router_processes = _take(made, "lepton_router_processes", Gauge)
+        self.router_process_restarts_total = _take(
+            made, "lepton_router_process_restarts_total", Counter
+        )
         _none_left(made)
 
 

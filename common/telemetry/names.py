@@ -258,6 +258,18 @@ ROUTER_METRICS: Final = (
         help="Calls sent to another worker, by the reason of the first one's error.",
     ),
     MetricSpec(
+        name="lepton_waiting_bytes",
+        kind="gauge",
+        unit="By",
+        help="Bytes that wait for clients that read more slowly than their worker writes.",
+    ),
+    MetricSpec(
+        name="lepton_slow_readers_total",
+        kind="counter",
+        unit="1",
+        help="Clients cut off because they took nothing for too long.",
+    ),
+    MetricSpec(
         name="lepton_migrations_total",
         kind="counter",
         unit="1",

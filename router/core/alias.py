@@ -15,7 +15,7 @@ from router.core.candidates import by_revision
 from router.core.endpoint import EndpointState
 from router.core.pool import PoolSnapshot
 
-__all__ = ["AliasTarget", "Aliases", "parse_aliases"]
+__all__ = ["AliasTarget", "Aliases", "format_aliases", "parse_aliases"]
 
 _NAME_CHARS_MAX: Final = 128
 _REVISION: Final = re.compile(r"[0-9a-f]{8,64}")
@@ -46,6 +46,11 @@ def parse_aliases(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
     return {_checked_name(name): _targets(name, text) for name, text in value.items()}
+
+
+def format_aliases(aliases: Mapping[str, Sequence[AliasTarget]]) -> str:
+    """What `parse_aliases` reads."""
+    return "; ".join(f"{name}={','.join(map(str, targets))}" for name, targets in aliases.items())
 
 
 @final

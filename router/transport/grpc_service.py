@@ -24,6 +24,7 @@ from router.core.pool import EndpointPool
 from router.core.route import Route
 from router.transport.cost_of import cost_of
 from router.transport.models_of import models_of
+from router.transport.outlet import Outlets
 from router.transport.rejoin import Rejoin
 from router.transport.rename import NamedRequest, renamed
 from router.transport.view_of import view_of_generate, view_of_model
@@ -55,6 +56,7 @@ class InferenceRelay:
         pool: EndpointPool,
         rejoin: Rejoin,
         aliases: Aliases,
+        outlets: Outlets,
         limits: Limits,
         prefix_hashes_max: int,
         clock: Clock,
@@ -64,6 +66,7 @@ class InferenceRelay:
         self._pool = pool
         self._rejoin = rejoin
         self._aliases = aliases
+        self._outlets = outlets
         self._limits = limits
         self._prefix_hashes_max = prefix_hashes_max
         self._clock = clock
@@ -102,22 +105,23 @@ class InferenceRelay:
             route.prompt_bytes = view.prefix.num_bytes
             payload, view = self._meant(payload, view, inference_pb2.GenerateRequest)
             await context.send_initial_metadata(((REQUEST_ID_KEY, route.request_id),))
-            if outlives_connection(request):
-                finished = await self._rejoin.generate(
-                    request,
-                    call,
-                    view,
-                    context.write,
-                    route,
-                    caller=caller_of(context),
-                    send=lambda call, view, write: self._dispatcher.generate(
-                        payload, view, call, write, route
-                    ),
-                )
-            else:
-                finished = await self._dispatcher.generate(
-                    payload, view, call, context.write, route
-                )
+            async with self._outlets.open(context.write) as outlet:
+                if outlives_connection(request):
+                    finished = await self._rejoin.generate(
+                        request,
+                        call,
+                        view,
+                        outlet.write,
+                        route,
+                        caller=caller_of(context),
+                        send=lambda call, view, write: self._dispatcher.generate(
+                            payload, view, call, write, route
+                        ),
+                    )
+                else:
+                    finished = await self._dispatcher.generate(
+                        payload, view, call, outlet.write, route
+                    )
             context.set_trailing_metadata(((FINISHED_KEY, finished),))
 
     async def abort(self, payload: bytes, context: Any) -> bytes:

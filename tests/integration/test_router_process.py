@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,44 +12,14 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from common.clock import SystemClock
-from common.discovery.directory import DirectoryRegistrar
 from common.errors import Reason
 from lepton.v1 import inference_pb2
 from tests.support.fake_worker import FakeWorker, Script
 from tests.support.processes import LeptonProcess
+from tests.support.router_process import cluster
 from tests.support.small_cluster import GENERATE, ask, until
 
 REQUEST = inference_pb2.GenerateRequest(model="tiny", text="x")
-
-
-@asynccontextmanager
-async def cluster(
-    folder: Path, worker: FakeWorker, **flags: object
-) -> AsyncIterator[tuple[LeptonProcess, grpc.aio.Channel]]:
-    """A router process that has found `worker` in the registry directory `folder`."""
-    await worker.start()
-    registrar = DirectoryRegistrar(folder, SystemClock(), poll_s=0.05)
-    registration = await registrar.register(worker.instance())
-    router = LeptonProcess(
-        "router",
-        {
-            "port": 0,
-            "metrics_port": 0,
-            "drain_delay_s": 0,
-            "discovery.registry_dir": folder,
-            "discovery.poll_s": 0.05,
-            **flags,
-        },
-    )
-    try:
-        await router.start()
-        async with grpc.aio.insecure_channel(router.address) as channel:
-            yield router, channel
-    finally:
-        await router.stop()
-        await registration.close()
-        await worker.stop()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 from pydantic import Field
 
+from common.cluster import ClusterSettings
+from common.discovery.settings import DiscoverySettings
 from common.errors import Conflict, Reason
-from common.settings import Section, StrTuple, load, parse_flags
+from common.settings import Section, StrTuple, load, parse_flags, to_env
+from common.telemetry.settings import TelemetrySettings
+from router.settings import RouterSettings
 
 
 class RouterLike(Section):
@@ -126,3 +130,30 @@ def test_what_is_no_flag_is_an_error(arguments: list[str]) -> None:
     with pytest.raises(Conflict) as caught:
         parse_flags(arguments, own="router")
     assert caught.value.reason is Reason.SETTING_INVALID
+
+
+def test_settings_survive_the_way_through_an_environment() -> None:
+    """What a parent hands to its children is what it has itself, secrets included."""
+    sections: dict[str, Section] = {
+        "router": RouterLike(
+            port=7,
+            share=1e-7,
+            verbose=True,
+            endpoints=("a:1", "b:2"),
+            folder=Path("/tmp/x"),  # noqa: S108
+        ),
+        "cluster": ClusterSettings(token="se same", insecure=True),
+    }
+    env = to_env(sections)
+    assert env["LEPTON_CLUSTER_TOKEN"] == "se same"
+    assert load({name: type(section) for name, section in sections.items()}, env=env) == sections
+
+
+def test_default_settings_survive_it_too() -> None:
+    sections: dict[str, Section] = {
+        "router": RouterSettings(),
+        "discovery": DiscoverySettings(),
+        "telemetry": TelemetrySettings(),
+    }
+    env = to_env(sections)
+    assert load({name: type(section) for name, section in sections.items()}, env=env) == sections

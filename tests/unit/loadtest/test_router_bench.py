@@ -1,0 +1,68 @@
+"""The measuring stick of the router: its two ends understand each other, and tokens are counted however they come."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from loadtest.router import http2
+from loadtest.router.client import ask_first, ask_rate, count_tokens
+from loadtest.router.measure import Figures
+from loadtest.router.report import aims, comparison
+from loadtest.router.upstream import FLOOD, STEPS, TOKEN, serve
+
+
+async def test_ends_agree_on_every_token(tmp_path: Path) -> None:
+    addresses: asyncio.Queue[str] = asyncio.Queue()
+    async with asyncio.TaskGroup() as group:
+        serving = group.create_task(serve(tmp_path, addresses.put_nowait))
+        address = await addresses.get()
+        flooded = await ask_rate(address, FLOOD, connections=2, streams=2, tokens=1000, seconds=0.2)
+        assert flooded["tokens"] == flooded["messages"] > 4000
+        stepped = await ask_rate(address, STEPS, connections=1, streams=2, tokens=5, seconds=0.2)
+        assert 0 < stepped["tokens"] <= 2 * 0.5 / 0.01
+        times = (await ask_first(address, requests=3, gap_s=0.0))["first_s"]
+        assert len(times) == 3
+        serving.cancel()
+
+
+def test_merged_messages_count_as_their_tokens() -> None:
+    whole = http2.message(TOKEN) + http2.message(TOKEN * 7) + http2.message(TOKEN)
+    cut = len(whole) - 3
+    assert count_tokens(whole) == (9, 3, b"")
+    tokens, messages, rest = count_tokens(whole[:cut])
+    assert (tokens, messages) == (8, 2)
+    assert count_tokens(rest + whole[cut:]) == (1, 1, b"")
+
+
+def figures(way: str, processes: int, *, cpu: float, first: float) -> Figures:
+    return Figures(
+        way=way,
+        processes=processes,
+        tokens_per_s=[1000.0, 1100.0],
+        tokens_per_message=[1.0, 1.0],
+        flood_cpu_us=[cpu, 2 * cpu],
+        steps_cpu_us=[cpu, 2 * cpu],
+        call_cpu_us=[100.0, 100.0],
+        first_p50_ms=[first, first],
+        first_p99_ms=[first, first],
+        idle_stream_bytes=10_240.0 if processes else None,
+    )
+
+
+def test_aims_are_judged_within_a_round() -> None:
+    """A machine that halves its speed between two rounds changes no ratio."""
+    every = [
+        figures("directly", 0, cpu=0.0, first=0.25),
+        figures("lepton-router × 1", 1, cpu=40.0, first=1.0),
+        figures("lepton-router × 2", 2, cpu=50.0, first=1.0),
+    ]
+    ratio, _, added, _ = aims(every)
+    assert ratio.value == 1.25
+    assert ratio.is_met is False
+    assert added.value == 0.75
+    assert added.is_met is True
+    rows = comparison(every).rows
+    assert rows[0][3] == "–"
+    assert rows[1][3] == "60.0"
+    assert rows[1][-1] == "10"
