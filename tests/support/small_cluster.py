@@ -146,6 +146,7 @@ async def small_cluster(
         "load_reconnect_s_max": 0.05,
         "wait_for_worker_s_max": 1.0,
         "drain_delay_s": 0.0,
+        "slow_start_s": 0.0,
         **settings,
     }
     config = Config(router=RouterSettings(**settings), cluster=cluster or ClusterSettings())

@@ -85,6 +85,7 @@ def test_registered_again_within_hold_down_is_as_if_nothing_had_been(bench: Benc
     bench.clock.advance(50)
     bench.registry(W1)
     bench.clock.advance(50)
+    bench.speaks()
     bench.pool.sweep()
     assert bench.states == {"w1": READY}
 
@@ -269,7 +270,7 @@ def test_change_of_state_is_announced_and_change_of_load_is_not(bench: Bench) ->
 
 def test_integrity_check_finds_a_wrong_index(bench: Bench) -> None:
     bench.registry(W1)
-    bench.pool._entries.clear()
+    bench.pool._there._entries.clear()
     with pytest.raises(AssertionError, match="index and entries differ"):
         bench.pool.check_integrity()
 

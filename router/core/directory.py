@@ -1,0 +1,110 @@
+"""The entries of the pool by id and by model, and the snapshot made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import MappingProxyType
+from typing import Final, final
+
+from router.core.endpoint import Endpoint
+from router.core.entry import Entry
+from router.core.snapshot import PoolSnapshot
+
+__all__ = ["Directory"]
+
+_REMEMBERED_MODELS_MAX: Final = 1024
+
+
+@final
+class Directory:
+    """Owned by the pool. Whoever changes an entry calls `touch`."""
+
+    def __init__(self, *, remember_s: float, slow_start_s: float) -> None:
+        self._remember_s = remember_s
+        self._slow_start_s = slow_start_s
+        self._entries: dict[str, Entry] = {}
+        self.models: dict[str, dict[str, Entry]] = {}
+        """Model → id → entry; none of them empty. Read only."""
+        self._gone: dict[str, float] = {}
+        """Models without entries, and since when."""
+        self._pictures: dict[str, tuple[Endpoint, ...]] = {}
+        self._cached: PoolSnapshot | None = None
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+    def __contains__(self, entry: object) -> bool:
+        return isinstance(entry, Entry) and self._entries.get(entry.about.id) is entry
+
+    def get(self, endpoint_id: str) -> Entry | None:
+        """The entry with that id."""
+        return self._entries.get(endpoint_id)
+
+    def add(self, entry: Entry) -> None:
+        """Its id must be free."""
+        self._entries[entry.about.id] = entry
+        self.models.setdefault(entry.about.model, {})[entry.about.id] = entry
+        self.touch(entry)
+
+    def remove(self, entry: Entry, now: float) -> bool:
+        """Takes it out; returns whether it was the last one of its model, which is remembered for a while."""
+        model = entry.about.model
+        del self._entries[entry.about.id]
+        del self.models[model][entry.about.id]
+        self.touch(entry)
+        if self.models[model]:
+            return False
+        del self.models[model]
+        if len(self._gone) < _REMEMBERED_MODELS_MAX:
+            self._gone[model] = now
+        return True
+
+    def touch(self, entry: Entry) -> None:
+        """Its picture is out of date."""
+        entry.forget_picture()
+        self._pictures.pop(entry.about.model, None)
+        self._cached = None
+
+    def snapshot(self, stale_since: float | None) -> PoolSnapshot:
+        """Immutable; the same object until something changes. Only models that changed are built again."""
+        if self._cached is None or self._cached.stale_since != stale_since:
+            for model, entries in self.models.items():
+                if model not in self._pictures:
+                    self._pictures[model] = tuple(
+                        [e.picture or e.endpoint(self._slow_start_s) for e in entries.values()]
+                    )
+            self._cached = PoolSnapshot(
+                models=MappingProxyType(dict(self._pictures)), stale_since=stale_since
+            )
+        return self._cached
+
+    def remembers(self, model: str, now: float) -> bool:
+        """Whether `model` is served, or was within the last `remember_s` seconds."""
+        if model in self.models:
+            return True
+        gone_at = self._gone.get(model)
+        return gone_at is not None and now - gone_at < self._remember_s
+
+    def forget_old(self, now: float) -> None:
+        """Forgets models that are gone for too long."""
+        self._gone = {model: at for model, at in self._gone.items() if now - at < self._remember_s}
+
+    def check_integrity(self) -> None:
+        """Raises `AssertionError` when it contradicts itself."""
+        indexed = {e.about.id: e for entries in self.models.values() for e in entries.values()}
+        _must(indexed == self._entries, "index and entries differ")
+        _must(all(self.models.values()), "a model without endpoints is indexed")
+        for endpoint_id, entry in self._entries.items():
+            _must(entry.about.id == endpoint_id, "an entry lies under another id")
+        if self._cached is None:
+            return
+        cached = self._cached
+        for entry in self:
+            self.touch(entry)
+        self._cached, self._pictures = None, {}
+        _must(self.snapshot(cached.stale_since) == cached, "the cached snapshot was out of date")
+
+
+def _must(holds: bool, message: str) -> None:  # noqa: FBT001 - an assertion
+    if not holds:
+        raise AssertionError(message)
