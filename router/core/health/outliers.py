@@ -25,6 +25,8 @@ Key: TypeAlias = tuple[str, str]
 
 _PACE_EVERY_S: Final = 0.5
 """How often paces are compared."""
+_PACE_FRESH_S: Final = 5.0
+"""A worker is judged by a step that is not older."""
 
 
 class Cause(StrEnum):
@@ -203,7 +205,8 @@ class Outliers:
         calls, failures = record.tally.recent(now)
         if calls >= limits.calls_min and calls - failures < limits.success_ratio_min * calls:
             return Cause.SUCCESS_RATE, f"{failures} of {calls} calls failed"
-        if record.slow_since is not None and now - record.slow_since >= limits.slow_s:
+        newest, since = record.pace.newest, record.slow_since
+        if newest is not None and since is not None and newest[2] - since >= limits.slow_s:
             return Cause.SLOW, f"more than {limits.slow_factor:g} times as slow as its like"
         return None
 
@@ -219,17 +222,18 @@ class Outliers:
         paces = [record.pace for record in alike]
         usual: dict[int, float | None] = {}
         for record in alike:
-            is_slow, newest = False, record.pace.newest(now)
-            if newest is not None:
-                rows, token_s = newest
-                if rows not in usual:
-                    usual[rows] = usual_s(paces, rows, now)
-                like_s = usual[rows]
-                is_slow = like_s is not None and token_s > self._limits.slow_factor * like_s
-            if not is_slow:
+            newest = record.pace.newest
+            if newest is None or now - newest[2] > _PACE_FRESH_S:
+                record.slow_since = None
+                continue
+            rows, token_s, at = newest
+            if rows not in usual:
+                usual[rows] = usual_s(paces, rows, now)
+            like_s = usual[rows]
+            if like_s is None or token_s <= self._limits.slow_factor * like_s:
                 record.slow_since = None
             elif record.slow_since is None:
-                record.slow_since = now
+                record.slow_since = at
 
     def _may_eject(self, record: _Record) -> bool:
         serving = self._serving(record.group)

@@ -16,30 +16,23 @@ __all__ = ["Pace", "usual_s"]
 
 _KEPT_S: Final = 60.0
 """Points older than that say nothing any more."""
-_FRESH_S: Final = 5.0
-"""A worker is judged by a point that is not older."""
 
 
 @final
 class Pace:
     """The points of one worker: the newest of each doubling of rows."""
 
-    __slots__ = ("_newest", "_points")
+    __slots__ = ("_points", "newest")
 
     def __init__(self) -> None:
         self._points: dict[int, tuple[int, float, float]] = {}
         """Bits of the number of rows → (rows, seconds, when)."""
-        self._newest: tuple[int, float, float] | None = None
+        self.newest: tuple[int, float, float] | None = None
+        """(rows, seconds, when)."""
 
     def measured(self, *, rows: int, token_s: float, now: float) -> None:
         """A step over `rows` sequences took `token_s` seconds."""
-        self._newest = self._points[rows.bit_length()] = (rows, token_s, now)
-
-    def newest(self, now: float) -> tuple[int, float] | None:
-        """(rows, seconds) as measured in the last seconds."""
-        if self._newest is None or now - self._newest[2] > _FRESH_S:
-            return None
-        return self._newest[:2]
+        self.newest = self._points[rows.bit_length()] = (rows, token_s, now)
 
     def bound_s(self, rows: int, now: float) -> float | None:
         """A step over `rows` sequences takes at most so long here; None when nothing is known."""
