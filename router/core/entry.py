@@ -101,8 +101,10 @@ class Entry:
         elif state is EndpointState.READY and self.ejected:
             state = EndpointState.EJECTED
         self.state = state
-        if state is not before:
-            self.trouble = self.ejected if state is EndpointState.EJECTED else self.pulse.why(now)
+        if state is EndpointState.EJECTED:
+            self.trouble = self.ejected
+        elif state is not before:
+            self.trouble = self.pulse.why(now)
         if not self.serves:
             self.ready_since = None
         elif self.ready_since is None:
