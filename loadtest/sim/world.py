@@ -18,6 +18,7 @@ from loadtest.sim.worker import Pace, SimCall, SimWorker, WorkerHealth
 from router.core.call import Call, RoutingView
 from router.core.dispatcher import Dispatcher, DispatchLimits
 from router.core.endpoint import Endpoint, EndpointState, Load
+from router.core.health.outliers import HealthLimits, Outliers
 from router.core.policy.registry import make_policy
 from router.core.pool import EndpointPool
 from router.core.ports import WorkerReply
@@ -28,7 +29,6 @@ __all__ = ["World", "WorldShape"]
 
 MODEL: Final = "sim"
 _REPORT_S: Final = 0.05
-_SILENCE_S: Final = 1.0
 _BREAK_S: Final = 0.002
 """A dead process resets its connections at once; the router knows a moment later."""
 _LEASE_S: Final = 5.0
@@ -62,7 +62,14 @@ class World:
         self._reporting: set[str] = set()
         self._registered = {worker.id: _endpoint(worker) for worker in self.workers}
         self._registry_away = False
-        self.pool = EndpointPool(self.clock, hold_down_s_max=60.0, abandon_s=1.0, remember_s=300.0)
+        self.pool = EndpointPool(
+            self.clock,
+            hold_down_s_max=60.0,
+            abandon_s=2.0,
+            remember_s=300.0,
+            slow_start_s=10.0,
+            health=Outliers(HealthLimits(), random),
+        )
         self.dispatcher = Dispatcher(
             pool=self.pool,
             policy=make_policy(shape.policy, random),
@@ -150,6 +157,11 @@ class World:
     async def _sweep(self) -> None:
         while True:
             await self.clock.sleep(_SWEEP_S)
+            for worker in self.workers:  # who has nothing new to tell says that it lives
+                self._report(worker)
+            for endpoint in self.pool.due_probes():
+                well = self._by_id[endpoint.id].health is WorkerHealth.WELL
+                self.pool.probed(endpoint, passed=well)
             for tracked in self.pool.sweep():
                 tracked.abandon()
 
@@ -169,6 +181,10 @@ class World:
             return
         calls = (*worker.running, *worker.waiting)
         load = Load(
+            step=worker.tokens_done,
+            decode_rows=len(worker.running),
+            decode_tokens_per_s=1.0 / worker.step_s,
+            prefill_tokens_per_s=worker.pace.prefill_tokens_per_s / worker.slow,
             running=len(worker.running),
             waiting=len(worker.waiting),
             rows_max=worker.pace.rows_max,
@@ -190,7 +206,6 @@ class World:
                 self._kill(worker, fault.lasts_s)
             case FaultKind.FREEZE if worker.health is WorkerHealth.WELL:
                 worker.freeze()
-                self._loop.call_later(_SILENCE_S, self._lose_if_frozen, worker, worker.incarnation)
                 self._loop.call_later(fault.lasts_s, self._thaw, worker, worker.incarnation)
             case FaultKind.SLOW:
                 worker.slow = 10.0
@@ -230,10 +245,6 @@ class World:
             self._registered[worker.id] = _endpoint(worker)
             self._apply()
             self._report(worker)
-
-    def _lose_if_frozen(self, worker: SimWorker, incarnation: str) -> None:
-        if worker.health is WorkerHealth.FROZEN and worker.incarnation == incarnation:
-            self.pool.lost(worker.id, incarnation)
 
     def _thaw(self, worker: SimWorker, incarnation: str) -> None:
         if worker.health is WorkerHealth.FROZEN and worker.incarnation == incarnation:

@@ -25,6 +25,7 @@ class Directory:
         self._entries: dict[str, Entry] = {}
         self.models: dict[str, dict[str, Entry]] = {}
         """Model → id → entry; none of them empty. Read only."""
+        self._since: dict[str, float] = {}
         self._gone: dict[str, float] = {}
         """Models without entries, and since when."""
         self._pictures: dict[str, tuple[Endpoint, ...]] = {}
@@ -40,8 +41,10 @@ class Directory:
         """The entry with that id."""
         return self._entries.get(endpoint_id)
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: Entry, now: float) -> None:
         """Its id must be free."""
+        if entry.about.model not in self.models:
+            self._since[entry.about.model] = now
         self._entries[entry.about.id] = entry
         self.models.setdefault(entry.about.model, {})[entry.about.id] = entry
         self.touch(entry)
@@ -54,7 +57,7 @@ class Directory:
         self.touch(entry)
         if self.models[model]:
             return False
-        del self.models[model]
+        del self.models[model], self._since[model]
         if len(self._gone) < _REMEMBERED_MODELS_MAX:
             self._gone[model] = now
         return True
@@ -77,6 +80,10 @@ class Directory:
                 models=MappingProxyType(dict(self._pictures)), stale_since=stale_since
             )
         return self._cached
+
+    def since(self, model: str) -> float:
+        """When the first of the entries came that a served model has had without a break."""
+        return self._since[model]
 
     def remembers(self, model: str, now: float) -> bool:
         """Whether `model` is served, or was within the last `remember_s` seconds."""

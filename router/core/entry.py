@@ -46,7 +46,6 @@ class Entry:
         "missing_since",
         "picture",
         "pulse",
-        "ready_since",
         "state",
         "trouble",
         "warm_at",
@@ -66,8 +65,6 @@ class Entry:
         self.state = EndpointState.CONNECTING
         """As settled last."""
         self.trouble = ""
-        self.ready_since: float | None = None
-        """Since when it could get calls, but for ejection."""
         self.warm_at: float | None = None
         """When it gets its full share again; None: now."""
         self.calls: set[Tracked] = set()
@@ -105,10 +102,6 @@ class Entry:
             self.trouble = self.ejected
         elif state is not before:
             self.trouble = self.pulse.why(now)
-        if not self.serves:
-            self.ready_since = None
-        elif self.ready_since is None:
-            self.ready_since = now
         return state is not before
 
     def endpoint(self, slow_start_s: float) -> Endpoint:

@@ -95,7 +95,7 @@ class EndpointPool:
                 self._replace(entry, now)
                 entry = None
             if entry is None:
-                entry = self._add(about)
+                entry = self._add(about, now)
             entry.about = about
             entry.missing_since = None
             entry.draining = entry.draining or about.state is EndpointState.DRAINING
@@ -313,10 +313,10 @@ class EndpointPool:
         entry = self._there.get(endpoint_id)
         return entry if entry is not None and entry.about.incarnation == incarnation else None
 
-    def _add(self, about: Endpoint) -> Entry:
+    def _add(self, about: Endpoint, now: float) -> Entry:
         entry = Entry(about, self._patience)
         self._health.join(entry.key, group=about.model, kind=about.fingerprint)
-        self._there.add(entry)
+        self._there.add(entry, now)
         return entry
 
     def _remove(self, entry: Entry, now: float) -> None:
@@ -337,20 +337,13 @@ class EndpointPool:
         if entry not in self._there:
             return
         if entry.serves is not served:
-            if before is EndpointState.CONNECTING and self._others_are_warm(entry, now):
+            model_s = now - self._there.since(entry.about.model)
+            if before is EndpointState.CONNECTING and model_s >= self._slow_start_s > 0:
+                # Others did the work so far. (When a cluster starts, all begin at once.)
                 entry.warm_at = now + self._slow_start_s
             self._health.serves(entry.key, now, serves=entry.serves)
             self._hear_health()
         self._announce()
-
-    def _others_are_warm(self, entry: Entry, now: float) -> bool:
-        """Whether the cluster did without it so far: only then it should begin slowly."""
-        since = now - self._slow_start_s
-        return self._slow_start_s > 0 and any(
-            other.ready_since is not None and other.ready_since <= since
-            for other in self._there.models[entry.about.model].values()
-            if other is not entry
-        )
 
     def _announce(self) -> None:
         self._change.set()

@@ -101,6 +101,17 @@ class _Record:
 
 
 @final
+class _Group:
+    __slots__ = ("ejected", "num_serving", "records")
+
+    def __init__(self) -> None:
+        self.records: dict[Key, _Record] = {}
+        self.num_serving = 0
+        self.ejected: dict[Key, _Record] = {}
+        """Of those that serve."""
+
+
+@final
 class Outliers:
     """Every method that takes `now` takes it from the same clock, seconds."""
 
@@ -108,7 +119,7 @@ class Outliers:
         self._limits = limits
         self._random = random
         self._records: dict[Key, _Record] = {}
-        self._groups: dict[str, dict[Key, _Record]] = {}
+        self._groups: dict[str, _Group] = {}
         self._pace_at = 0.0
         self._news: list[Ejection] = []
 
@@ -117,21 +128,29 @@ class Outliers:
     def join(self, key: Key, *, group: str, kind: str) -> None:
         """A worker: `group` is what must not be ejected as a whole, `kind` tells whose speeds compare."""
         record = self._records[key] = _Record(group, kind, self._limits, self._random)
-        self._groups.setdefault(group, {})[key] = record
+        self._groups.setdefault(group, _Group()).records[key] = record
 
     def leave(self, key: Key, now: float) -> None:
         """It is gone for good."""
-        group = self._records.pop(key).group
-        del self._groups[group][key]
-        self._keep_share(group, now)
-        if not self._groups[group]:
-            del self._groups[group]
+        self.serves(key, now, serves=False)
+        name = self._records.pop(key).group
+        del self._groups[name].records[key]
+        if not self._groups[name].records:
+            del self._groups[name]
 
     def serves(self, key: Key, now: float, *, serves: bool) -> None:
         """Whether it could get calls if it were not ejected."""
         record = self._records[key]
+        if record.serves is serves:
+            return
         record.serves = serves
-        self._keep_share(record.group, now)
+        group = self._groups[record.group]
+        group.num_serving += 1 if serves else -1
+        if serves and record.breaker.is_open:
+            group.ejected[key] = record
+        else:
+            group.ejected.pop(key, None)
+        self._keep_share(group, now)
 
     # --- what is seen of them -----------------------------------------------------------------
 
@@ -164,8 +183,6 @@ class Outliers:
         if now - self._pace_at >= _PACE_EVERY_S:
             self._pace_at = now
             self._compare(now)
-        for group in self._groups:
-            self._keep_share(group, now)
         for key, record in self._records.items():
             self._judge(key, record, now)
 
@@ -213,7 +230,7 @@ class Outliers:
     def _compare(self, now: float) -> None:
         for group in self._groups.values():
             kinds: dict[str, list[_Record]] = {}
-            for record in group.values():
+            for record in group.records.values():
                 kinds.setdefault(record.kind, []).append(record)
             for alike in kinds.values():
                 self._compare_like(alike, now)
@@ -236,29 +253,24 @@ class Outliers:
                 record.slow_since = at
 
     def _may_eject(self, record: _Record) -> bool:
-        serving = self._serving(record.group)
-        num_open = sum(r.breaker.is_open for r in serving)
-        return num_open < self._most(len(serving))
+        group = self._groups[record.group]
+        return len(group.ejected) < self._most(group)
 
-    def _serving(self, group: str) -> list[_Record]:
-        return [record for record in self._groups[group].values() if record.serves]
+    def _most(self, group: _Group) -> int:
+        return int(group.num_serving * self._limits.ejected_share_max)
 
-    def _most(self, num_serving: int) -> int:
-        return int(num_serving * self._limits.ejected_share_max)
-
-    def _keep_share(self, group: str, now: float) -> None:
-        """Others have gone: whoever has waited longest comes back unasked."""
-        open_ones = [
-            (k, r) for k, r in self._groups[group].items() if r.serves and r.breaker.is_open
-        ]
-        excess = len(open_ones) - self._most(len(self._serving(group)))
+    def _keep_share(self, group: _Group, now: float) -> None:
+        """When others have gone: whoever has waited longest comes back unasked."""
+        excess = len(group.ejected) - self._most(group)
         if excess > 0:
-            open_ones.sort(key=lambda item: item[1].breaker.until)
-            for key, record in open_ones[:excess]:
+            by_time = sorted(group.ejected.items(), key=lambda item: item[1].breaker.until)
+            for key, record in by_time[:excess]:
                 self._close(key, record, now)
 
     def _eject(self, key: Key, record: _Record, cause: Cause, why: str, now: float) -> None:
         for_s = record.breaker.trip(why, now)
+        if record.serves:
+            self._groups[record.group].ejected[key] = record
         record.cause, record.unwanted = cause, False
         record.tally.clear()
         record.slow_since = None
@@ -266,4 +278,5 @@ class Outliers:
 
     def _close(self, key: Key, record: _Record, now: float, *, by_probe: bool = False) -> None:
         record.breaker.close(now)
+        self._groups[record.group].ejected.pop(key, None)
         self._news.append(Ejection(key=key, cause=record.cause, why="", by_probe=by_probe))
