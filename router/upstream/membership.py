@@ -55,6 +55,7 @@ class Membership:
         self._prober = prober
         self._on_tick = on_tick
         self._on_ejection = on_ejection
+        self._suspects: frozenset[str] = frozenset()
         self._frozen: frozenset[tuple[str, str]] = frozenset()
         self.num_bad_values = 0
         """Entries of the registry that could not be read."""
@@ -93,6 +94,7 @@ class Membership:
             for endpoint in self._pool.due_probes():
                 group.create_task(self._probe(endpoint), name=f"probe.{endpoint.id}")
             self._tell()
+            self._tell_suspects()
             self._reconcile(group)
             await self._channels.tidy({address for _, _, address in self._followers})
 
@@ -119,6 +121,13 @@ class Membership:
             log.error("pool.frozen", model=model, trouble=trouble)
         for model, trouble in before - frozen:
             log.warning("pool.thawed", model=model, trouble=trouble)
+
+    def _tell_suspects(self) -> None:
+        models = self._pool.snapshot().models.values()
+        suspects = {e.id: e for group in models for e in group if e.state is EndpointState.SUSPECT}
+        for worker_id in suspects.keys() - self._suspects:
+            log.warning("endpoint.suspect", worker_id=worker_id, why=suspects[worker_id].trouble)
+        self._suspects = frozenset(suspects)
 
     def _reconcile(self, group: asyncio.TaskGroup) -> None:
         """Starts and ends followers so that there is one per endpoint of the pool."""

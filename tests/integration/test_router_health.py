@@ -37,15 +37,6 @@ def errors_of(answers: list[Answer]) -> list[object]:
     return [answer.error for answer in answers if answer.error is not None]
 
 
-async def metric(cluster: SmallCluster, line: str) -> bool:
-    """Whether `/metrics` has that line."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", cluster.router.metrics_port)
-    writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
-    text = (await reader.read()).decode()
-    writer.close()
-    return line in text.splitlines()
-
-
 # --- frozen ---------------------------------------------------------------------------------------
 
 
@@ -134,7 +125,7 @@ async def test_most_workers_silent_at_once_keep_their_calls_for_a_while() -> Non
             for worker in workers:
                 worker.silence()
             await until(lambda: cluster.router.pool.frozen == {("tiny", "silent")})
-            assert await metric(cluster, 'lepton_models_frozen{trouble="silent"} 1.0')
+            assert await cluster.has_metric('lepton_models_frozen{trouble="silent"} 1.0')
             await asyncio.sleep(0.6)  # noqa: TID251 - twice the time in which calls are given up
             gate.set()
         assert [task.result().error for task in asking] == [None] * 12
@@ -152,8 +143,8 @@ async def test_worker_that_fails_at_once_swallows_five_calls() -> None:
         assert len(cluster.workers["bad"].calls) == 5
         assert cluster.endpoints()["bad"].state is EJECTED
         assert cluster.endpoints()["bad"].trouble == "5 calls failed in a row"
-        assert await metric(cluster, 'lepton_ejections_total{cause="failures"} 1.0')
-        assert await metric(cluster, 'lepton_endpoints{state="ejected"} 1.0')
+        assert await cluster.has_metric('lepton_ejections_total{cause="failures"} 1.0')
+        assert await cluster.has_metric('lepton_endpoints{state="ejected"} 1.0')
 
 
 async def test_without_ejection_a_worker_that_fails_at_once_swallows_many() -> None:
@@ -162,7 +153,7 @@ async def test_without_ejection_a_worker_that_fails_at_once_swallows_many() -> N
     ) as cluster:
         await ask_in_turn(cluster, 40)
         assert len(cluster.workers["bad"].calls) > 10
-        assert await metric(cluster, "lepton_ejections_ignored 1.0"), "but it is said"
+        assert await cluster.has_metric("lepton_ejections_ignored 1.0"), "but it is said"
 
 
 async def half_failing(**settings: Any) -> tuple[int, list[object]]:
@@ -195,7 +186,7 @@ async def test_when_all_fail_half_of_them_go_on_and_it_is_said() -> None:
         states = [e.state for e in cluster.endpoints().values()]
         assert states.count(EJECTED) == 2
         assert states.count(READY) == 2
-        assert await metric(cluster, "lepton_ejections_ignored 2.0")
+        assert await cluster.has_metric("lepton_ejections_ignored 2.0")
         num_calls = sum(len(worker.calls) for worker in workers)
         assert num_calls <= 60 * 1.1 + 5, "no storm of retries"
 

@@ -108,6 +108,15 @@ class SmallCluster:
 
         await until(holds, what=f"{worker_id} is {state}, now {self.router.pool!r}")
 
+    async def has_metric(self, line: str) -> bool:
+        """Whether the router's `/metrics` has that line now."""
+        port = self.router.metrics_port
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+        text = (await reader.read()).decode()
+        writer.close()
+        return line in text.splitlines()
+
     async def add(self, worker: FakeWorker) -> FakeWorker:
         """Starts, registers, and waits until the router takes it."""
         if not worker.incarnation:
