@@ -5,12 +5,15 @@ when the test must see the harm.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import grpc
+import pytest
 
 from common.errors import Internal, InvalidRequest, Reason
 from router.core.endpoint import EndpointState
+from router.core.pool import EndpointPool
 from tests.support.fake_worker import FakeWorker, Script, message_of
 from tests.support.small_cluster import Answer, SmallCluster, small_cluster, until
 
@@ -131,6 +134,33 @@ async def test_most_workers_silent_at_once_keep_their_calls_for_a_while() -> Non
         assert [task.result().error for task in asking] == [None] * 12
         assert sum(len(worker.calls) for worker in workers) == 12, "nobody was asked twice"
         assert {e.state for e in cluster.endpoints().values()} == {SUSPECT}
+
+
+async def router_that_sleeps() -> int:
+    """How often a call was sent whose router stood still for longer than it would wait for its worker."""
+    gate = asyncio.Event()
+    workers = [
+        FakeWorker("w1", script=Script(gate=gate)),
+        FakeWorker("w2", script=Script(gate=gate)),
+    ]
+    async with small_cluster(*workers, mass_silence_s_max=0.0, **QUICK) as cluster:
+        asking = asyncio.ensure_future(cluster.ask())
+        await until(lambda: sum(len(worker.calls) for worker in workers) == 1)
+        time.sleep(1.0)  # noqa: ASYNC251, TID251 - nothing on this loop moves
+        await asyncio.sleep(0.1)  # noqa: TID251 - several sweeps
+        gate.set()
+        await asking
+        return sum(len(worker.calls) for worker in workers)
+
+
+async def test_router_that_stood_still_itself_blames_nobody() -> None:
+    assert await router_that_sleeps() == 1
+
+
+async def test_without_an_excuse_it_gives_calls_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = EndpointPool.sweep
+    monkeypatch.setattr(EndpointPool, "sweep", lambda self, slept_s: sweep(self))
+    assert await router_that_sleeps() > 1
 
 
 # --- failing --------------------------------------------------------------------------------------
