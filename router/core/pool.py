@@ -255,7 +255,7 @@ class EndpointPool:
     def track(self, endpoint: Endpoint) -> Iterator[Tracked]:
         """Counts one call in flight on that incarnation of the endpoint, and notes how it ended for the endpoint."""
         entry = self._find(endpoint.id, endpoint.incarnation) or Entry(endpoint, self._patience)
-        tracked = Tracked()
+        tracked = Tracked(entry)
         entry.calls.add(tracked)
         self._there.touch(entry)
         try:
