@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from random import Random
 from typing import Any, Final, final
 
@@ -34,6 +35,9 @@ from common.telemetry.interceptors import TracingServerInterceptor, tracing_clie
 from common.telemetry.metrics import MetricsServer
 from common.telemetry.settings import TelemetrySettings
 from common.telemetry.setup import setup_telemetry
+from router.core.admission.demand import Band
+from router.core.admission.gate import Admission
+from router.core.admission.limits import AdmissionLimits
 from router.core.dispatcher import Dispatcher, DispatchLimits
 from router.core.health.outliers import HealthLimits, Outliers
 from router.core.migration import MigrationLimits
@@ -89,6 +93,7 @@ class Router:
     port: int
     metrics_port: int
     pool: EndpointPool
+    admission: Admission
     dispatcher: Dispatcher
     server: RpcServer
     clock: Clock
@@ -188,8 +193,12 @@ async def running(
         health=Outliers(_health_limits(settings), Random()),
     )
     channels = _channels(settings, tracer)
+    admission = Admission(
+        pool=pool, limits=_admission_limits(settings), observer=observer, clock=clock
+    )
     dispatcher = Dispatcher(
         pool=pool,
+        admission=admission,
         policy=policy,
         worker=GrpcWorker(channels, metadata=(*token, (ROUTER_ID_KEY, settings.id)), clock=clock),
         codec=ProtoGenerateCodec(),
@@ -199,6 +208,10 @@ async def running(
     )
     instruments.requests_in_flight.set_function(lambda: dispatcher.in_flight)
     instruments.suspects.set_function(lambda: dispatcher.num_suspects)
+    for band in Band:
+        instruments.queue_waiting.labels(band=band.name.lower()).set_function(
+            partial(admission.num_waiting, band)
+        )
     server = _server(config, tracer, clock)
     relay = InferenceRelay(
         dispatcher=dispatcher, pool=pool, limits=config.limits, clock=clock, done=observer.done
@@ -249,11 +262,13 @@ async def running(
         stack.push_async_callback(server.stop, 0)
         group = await stack.enter_async_context(asyncio.TaskGroup())
         stack.callback(group.create_task(membership.run(), name="membership").cancel)
+        stack.callback(group.create_task(admission.run(), name="admission").cancel)
         yield Router(
             config=config,
             port=port,
             metrics_port=metrics_port,
             pool=pool,
+            admission=admission,
             dispatcher=dispatcher,
             server=server,
             clock=clock,
@@ -287,7 +302,6 @@ def _server(config: Config, tracer: Tracer, clock: Clock) -> RpcServer:
 
 def _dispatch_limits(settings: RouterSettings) -> DispatchLimits:
     return DispatchLimits(
-        in_flight_max=settings.in_flight_max,
         wait_for_worker_s_max=settings.wait_for_worker_s_max,
         retry=RetryLimits(
             retries_max=settings.retries_max,
@@ -318,6 +332,22 @@ def _health_limits(settings: RouterSettings) -> HealthLimits:
         ejection_s=settings.eject_s,
         ejection_s_max=settings.eject_s_max,
         ejected_share_max=settings.eject_share_max,
+    )
+
+
+def _admission_limits(settings: RouterSettings) -> AdmissionLimits:
+    return AdmissionLimits(
+        in_flight_max=settings.in_flight_max,
+        look_ahead=settings.look_ahead,
+        blind_max=settings.blind_max,
+        waiting_max=settings.queue_max,
+        waiting_bytes_max=settings.queue_bytes_max,
+        waiting_of_caller_max=settings.queue_per_caller_max,
+        callers_max=settings.queue_callers_max,
+        wait_s_max=settings.queue_s_max,
+        no_worker_s_max=settings.wait_for_worker_s_max,
+        ageing_s=settings.queue_ageing_s,
+        quantum=settings.queue_quantum_tokens,
     )
 
 

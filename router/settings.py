@@ -25,7 +25,27 @@ class RouterSettings(Section):
     policy: str = "power_of_two"
     """How a worker is chosen: `power_of_two` (the better of two drawn at random), `least_loaded` (the best of all)."""
     in_flight_max: int = Field(default=4096, ge=1)
-    """Most calls at once; one more is refused with QUEUE_FULL."""
+    """Most calls at once, waiting or running; one more is refused with QUEUE_FULL."""
+    queue_s_max: float = Field(default=2.0, ge=0, le=3600)
+    """Longest that a call waits for a free row of a worker, seconds. One whose wait will probably be longer is refused
+    at once with WOULD_BE_LATE. Callers see at most this much on top of what their answer takes."""
+    queue_max: int = Field(default=2048, ge=0)
+    """Most calls that wait so for one model; beyond it QUEUE_FULL."""
+    queue_bytes_max: int = Field(default=256 << 20, ge=0)
+    """Most bytes of requests that wait for one model; beyond it QUEUE_FULL."""
+    queue_per_caller_max: int = Field(default=1024, ge=1)
+    """Most calls of one caller (metadata `lepton-caller`) that wait for one model; beyond it CALLER_QUEUE_FULL."""
+    queue_callers_max: int = Field(default=256, ge=1)
+    """Callers that are told apart in the queue of a model; those beyond share one place."""
+    queue_ageing_s: float = Field(default=1.0, gt=0, le=3600)
+    """A call that has waited so long is treated as of the next higher priority, seconds."""
+    queue_quantum_tokens: int = Field(default=128, ge=1)
+    """Estimated tokens that each caller of the same priority may spend in its turn."""
+    look_ahead: float = Field(default=0.25, ge=0, le=16)
+    """Calls sent to a worker beyond its rows, as a share of them (one at least), so that no row stays empty between two
+    calls."""
+    blind_max: int = Field(default=64, ge=1)
+    """Most rows given out for a model while none of its workers says how loaded it is."""
     wait_for_worker_s_max: float = Field(default=5.0, ge=0, le=600)
     """Longest that a call waits for a worker of a known model to become ready, seconds; its deadline comes first."""
     remember_model_s: float = Field(default=300.0, ge=0)

@@ -17,6 +17,8 @@ from common.rpc.interceptors import annotate
 from common.rpc.status import codes_of
 from common.telemetry import names
 from common.telemetry.instruments import RouterInstruments
+from router.core.admission.demand import band_of
+from router.core.call import RoutingView
 from router.core.endpoint import EndpointState
 from router.core.health.outliers import Ejection
 from router.core.pool import PoolSnapshot
@@ -30,7 +32,9 @@ _DEADLINE_SLACK_S: Final = 0.05
 
 @final
 class RouterTelemetry:
-    """The `RouteObserver` of a running router, the `done` of its surfaces and the `on_tick` of its membership."""
+    """The `RouteObserver` and `AdmissionObserver` of a running router, the `done` of its surfaces, the `on_tick` of its
+    membership.
+    """
 
     def __init__(self, tracer: Tracer, instruments: RouterInstruments, clock: Clock) -> None:
         self._tracer = tracer
@@ -60,6 +64,33 @@ class RouterTelemetry:
         if route.num_retries == 0 and route.num_migrations == 0:
             self._instruments.route_seconds.observe(self._clock.now() - route.started_at)
 
+    @contextmanager
+    def queueing(self, route: Route, predicted_s: float | None) -> Iterator[None]:
+        """See `AdmissionObserver.queueing`."""
+        with self._tracer.start_as_current_span(
+            names.ADMISSION_SPAN, record_exception=False, set_status_on_exception=False
+        ) as span:
+            if predicted_s is not None:
+                span.set_attribute(names.LEPTON_PREDICTED_S, predicted_s)
+                self._instruments.queue_predicted_seconds.observe(predicted_s)
+            try:
+                yield
+            except LeptonError as error:
+                span.set_attribute(names.LEPTON_REASON, error.reason.value)
+                span.set_status(Status(StatusCode.ERROR, error.message))
+                raise
+            finally:
+                span.set_attribute(names.LEPTON_QUEUED_S, route.queued_s)
+
+    def admitted(self, route: Route, view: RoutingView) -> None:
+        """See `AdmissionObserver.admitted`."""
+        band = band_of(view.priority).name.lower()
+        self._instruments.queue_wait_seconds.labels(band=band).observe(route.queued_s)
+
+    def refused(self, error: LeptonError) -> None:
+        """See `AdmissionObserver.refused`."""
+        self._instruments.refusals_total.labels(reason=error.reason.value).inc()
+
     def done(self, route: Route, error: BaseException | None) -> None:
         """A call has ended; runs inside it, so that its span and log line are the current ones."""
         self._count(route, error)
@@ -71,6 +102,9 @@ class RouterTelemetry:
             annotate(stream_fault=route.stream_fault)
         span.set_attribute(names.LEPTON_REQUEST_ID, route.request_id)
         span.set_attribute(names.GEN_AI_REQUEST_MODEL, route.model)
+        if route.queued_s:
+            annotate(queued_s=round(route.queued_s, 4))
+            span.set_attribute(names.LEPTON_QUEUED_S, route.queued_s)
         if route.endpoint is not None:
             annotate(worker_id=route.endpoint.id, messages=route.num_messages)
             span.set_attribute(names.LEPTON_WORKER_ID, route.endpoint.id)

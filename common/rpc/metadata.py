@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["CLUSTER_TOKEN_KEY", "FINISHED_KEY", "REQUEST_ID_KEY", "ROUTER_ID_KEY", "TRACE_ID_KEY"]
+__all__ = [
+    "CALLER_KEY",
+    "CLUSTER_TOKEN_KEY",
+    "FINISHED_KEY",
+    "REQUEST_ID_KEY",
+    "ROUTER_ID_KEY",
+    "TRACE_ID_KEY",
+]
 
 CLUSTER_TOKEN_KEY: Final = "lepton-cluster-token"  # noqa: S105 - the key, not the token
 """Request metadata: proves a router to a worker."""
+
+CALLER_KEY: Final = "lepton-caller"
+"""Request metadata: on whose behalf a client calls. Callers share a full router fairly; nobody checks the name yet."""
 
 ROUTER_ID_KEY: Final = "lepton-router-id"
 """Request metadata: which router process sent the call, for its share of `in_flight_of_router`."""

@@ -71,6 +71,10 @@ class RouterInstruments:
         self.registry_bad_values = _take(made, "lepton_registry_bad_values", Gauge)
         self.snapshot_age_seconds = _take(made, "lepton_snapshot_age_seconds", Gauge)
         self.snapshot_stale = _take(made, "lepton_snapshot_stale", Gauge)
+        self.queue_waiting = _take(made, "lepton_queue_waiting", Gauge)
+        self.queue_wait_seconds = _take(made, "lepton_queue_wait_seconds", Histogram)
+        self.queue_predicted_seconds = _take(made, "lepton_queue_predicted_seconds", Histogram)
+        self.refusals_total = _take(made, "lepton_refusals_total", Counter)
         _none_left(made)
 
 

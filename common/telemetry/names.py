@@ -23,6 +23,7 @@ __all__ = [
 # ---- spans ------------------------------------------------------------------------------------------------
 
 ROUTE_SPAN: Final = "lepton.route"
+ADMISSION_SPAN: Final = "lepton.admission"
 QUEUE_SPAN: Final = "lepton.queue"
 TOKENIZE_SPAN: Final = "lepton.tokenize"
 PREFILL_SPAN: Final = "lepton.prefill"
@@ -30,6 +31,7 @@ DECODE_SPAN: Final = "lepton.decode"
 
 SPANS: Final[dict[str, str]] = {
     "<package>.<Service>/<Method>": "One RPC. SERVER in the process that answers, CLIENT in the one that asks.",
+    ADMISSION_SPAN: "Router: the wait for a free row of a worker; only of calls that wait.",
     ROUTE_SPAN: "Router: from the parsed request to the chosen worker; one per attempt.",
     TOKENIZE_SPAN: "Worker: chat template and tokenizer.",
     QUEUE_SPAN: "Worker: from the engine's queue to the first model run of the request.",
@@ -95,6 +97,8 @@ LEPTON_MIGRATED_FROM: Final = "lepton.migrated_from"
 LEPTON_REPLAYED_TOKENS: Final = "lepton.replayed_tokens"
 LEPTON_REPLAY_MISMATCHES: Final = "lepton.replay_mismatches"
 LEPTON_WAITED_S: Final = "lepton.waited_s"
+LEPTON_QUEUED_S: Final = "lepton.queued_s"
+LEPTON_PREDICTED_S: Final = "lepton.predicted_s"
 LEPTON_SNAPSHOT_AGE_S: Final = "lepton.snapshot_age_s"
 LEPTON_SNAPSHOT_STALE: Final = "lepton.snapshot_stale"
 
@@ -142,6 +146,8 @@ ATTRIBUTES: Final[dict[str, str]] = {
     LEPTON_REPLAYED_TOKENS: "Tokens of the completion that were computed again.",
     LEPTON_REPLAY_MISMATCHES: "Of these, how many this worker would have drawn otherwise, as far as it drew again.",
     LEPTON_WAITED_S: "Seconds that the call waited for a worker to be there.",
+    LEPTON_QUEUED_S: "Seconds that the call waited in the router for a free row of a worker.",
+    LEPTON_PREDICTED_S: "Seconds that it was expected to wait.",
     LEPTON_SNAPSHOT_AGE_S: "Seconds since the registry last confirmed the list of workers, at the choice.",
     LEPTON_SNAPSHOT_STALE: "Whether the registry could not be reached then.",
 }
@@ -301,6 +307,35 @@ ROUTER_METRICS: Final = (
         kind="gauge",
         unit="1",
         help="1 while the registry cannot be reached and the last list is used, else 0.",
+    ),
+    MetricSpec(
+        name="lepton_queue_waiting",
+        kind="gauge",
+        unit="1",
+        labels=("band",),
+        help='Calls that wait in the router for a free row of a worker, by priority: "high", "normal", "low".',
+    ),
+    MetricSpec(
+        name="lepton_queue_wait_seconds",
+        kind="histogram",
+        unit="s",
+        labels=("band",),
+        buckets=(0.001, *REQUEST_SECONDS),
+        help="How long calls waited there before they went on; 0 for those that found a free row.",
+    ),
+    MetricSpec(
+        name="lepton_queue_predicted_seconds",
+        kind="histogram",
+        unit="s",
+        buckets=(0.001, *REQUEST_SECONDS),
+        help="How long calls that had to wait were expected to.",
+    ),
+    MetricSpec(
+        name="lepton_refusals_total",
+        kind="counter",
+        unit="1",
+        labels=("reason",),
+        help="Calls that were not admitted, by reason (docs/errors.md).",
     ),
 )
 

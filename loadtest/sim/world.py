@@ -16,7 +16,10 @@ from loadtest.sim.ledger import Answer
 from loadtest.sim.trace import Ask
 from loadtest.sim.virtual_time import VirtualClock
 from loadtest.sim.worker import Pace, SimCall, SimWorker, WorkerHealth
-from router.core.call import Call, RoutingView
+from router.core.admission.demand import Band
+from router.core.admission.gate import Admission
+from router.core.admission.limits import AdmissionLimits
+from router.core.call import Call, Cost, RoutingView
 from router.core.dispatcher import Dispatcher, DispatchLimits
 from router.core.endpoint import Endpoint, EndpointState, Load
 from router.core.health.outliers import HealthLimits, Outliers
@@ -73,14 +76,20 @@ class World:
             slow_start_s=10.0,
             health=Outliers(HealthLimits(), random),
         )
+        self.admission = Admission(
+            pool=self.pool,
+            limits=AdmissionLimits(in_flight_max=100_000),
+            observer=_Nobody(),
+            clock=self.clock,
+        )
         self.dispatcher = Dispatcher(
             pool=self.pool,
+            admission=self.admission,
             policy=make_policy(shape.policy, random),
             worker=self,
             observer=_Nobody(),
             codec=SimCodec(),
             limits=DispatchLimits(
-                in_flight_max=100_000,
                 wait_for_worker_s_max=5.0,
                 retry=RetryLimits(),
                 migration=MigrationLimits(),
@@ -113,14 +122,15 @@ class World:
         for fault in self._faults:
             self._loop.call_at(fault.at, self._begin, fault)
         async with asyncio.TaskGroup() as group:
-            sweep = group.create_task(self._sweep())
+            tending = [group.create_task(task) for task in (self._sweep(), self.admission.run())]
             async with asyncio.TaskGroup() as calls:
                 for ask in self._asks:
                     await self.clock.sleep(ask.at - self.clock.now())
                     answer = Answer(ask=ask, asked_at=self.clock.now())
                     self.answers.append(answer)
                     calls.create_task(self._call(answer))
-            sweep.cancel()
+            for task in tending:
+                task.cancel()
         return self.answers
 
     def faults(self) -> Iterator[str]:
@@ -129,6 +139,8 @@ class World:
             yield f"{self.dispatcher.in_flight} calls are still counted as in flight"
         if self.dispatcher.num_suspects:
             yield f"{self.dispatcher.num_suspects} calls are still under suspicion"
+        if any(self.admission.num_waiting(band) for band in Band):
+            yield f"calls still wait: {self.admission!r}"
         held = sum(
             endpoint.in_flight for e in self.pool.snapshot().models.values() for endpoint in e
         )
@@ -144,7 +156,13 @@ class World:
 
     async def _call(self, answer: Answer) -> None:
         ask = answer.ask
-        view = RoutingView(model=MODEL, session_key=str(ask.session), priority=ask.priority)
+        view = RoutingView(
+            model=MODEL,
+            session_key=str(ask.session),
+            priority=ask.priority,
+            caller=ask.caller,
+            cost=Cost(tokens=ask.prompt_tokens + ask.answer_tokens),
+        )
         call = Call(request_id=str(ask.index), deadline=self.clock.now() + ask.deadline_s)
 
         async def write(message: bytes) -> None:
@@ -288,6 +306,14 @@ class _Nobody:
     @contextmanager
     def choosing(self, route: Route) -> Iterator[None]:
         yield
+
+    @contextmanager
+    def queueing(self, route: Route, predicted_s: float | None) -> Iterator[None]:
+        yield
+
+    def admitted(self, route: Route, view: RoutingView) -> None: ...
+
+    def refused(self, error: LeptonError) -> None: ...
 
 
 def _endpoint(worker: SimWorker) -> Endpoint:

@@ -11,7 +11,9 @@ from lepton.v1 import inference_pb2, types_pb2
 
 __all__ = ["Wish", "constrained_wish", "random_wish"]
 
-_FULL: Final = frozenset({Reason.QUEUE_FULL, Reason.QUEUE_TIMEOUT})
+_FULL: Final = frozenset(
+    {Reason.QUEUE_FULL, Reason.CALLER_QUEUE_FULL, Reason.QUEUE_TIMEOUT, Reason.WOULD_BE_LATE}
+)
 _WORDS: Final = (
     "what",
     "is",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["Call", "RoutingView"]
+__all__ = ["Call", "Cost", "RoutingView"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,18 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a request will take, estimated without a tokenizer."""
+
+    tokens: int = 1
+    """Prompt and expected output, over all choices."""
+    rows: int = 1
+    """Rows of a worker's batch; 0 for calls that need none."""
+    num_bytes: int = 0
+    """Of the request, held while it waits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RoutingView:
     """The little that policies may see of a request. The core treats the request itself as opaque bytes."""
 
@@ -32,3 +44,8 @@ class RoutingView:
     session_key: str = ""
     priority: int = 0
     task: str = "generate"
+    caller: str = ""
+    """Who asks, for a fair share between callers; "" is everybody who does not say."""
+    cost: Cost = field(default=Cost())
+    queue_s_max: float | None = None
+    """Longest that the caller lets it wait for a row, seconds."""

@@ -12,13 +12,8 @@ from dataclasses import dataclass
 from typing import Final, TypeVar, final
 
 from common.clock import Clock
-from common.errors import (
-    LeptonError,
-    Overloaded,
-    Quarantined,
-    Reason,
-    Unavailable,
-)
+from common.errors import LeptonError, Quarantined, Reason, Unavailable
+from router.core.admission.gate import Admission
 from router.core.call import Call, RoutingView
 from router.core.endpoint import Endpoint
 from router.core.entry import Tracked
@@ -46,8 +41,6 @@ _RETRY_AFTER_S: Final = 1.0
 class DispatchLimits:
     """Bounds of the dispatcher."""
 
-    in_flight_max: int
-    """Calls at once; one more is refused."""
     wait_for_worker_s_max: float
     """Longest wait for a worker of a known model to become ready."""
     retry: RetryLimits
@@ -71,6 +64,7 @@ class Dispatcher:
         self,
         *,
         pool: EndpointPool,
+        admission: Admission,
         policy: Policy,
         worker: WorkerClient,
         codec: GenerateCodec,
@@ -79,6 +73,7 @@ class Dispatcher:
         clock: Clock,
     ) -> None:
         self._pool = pool
+        self._admission = admission
         self._worker = worker
         self._codec = codec
         self._observer = observer
@@ -96,18 +91,14 @@ class Dispatcher:
         )
         self._running: set[asyncio.Timeout] = set()
         """One per call in flight: what `cut` ends it with."""
-        self._in_flight = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._refusing = False
 
     def __repr__(self) -> str:
-        return f"Dispatcher(in_flight={self._in_flight}{', refusing' if self._refusing else ''})"
+        return f"Dispatcher({self._admission!r})"
 
     @property
     def in_flight(self) -> int:
-        """Calls that are being served."""
-        return self._in_flight
+        """Calls that wait or are being served."""
+        return self._admission.in_flight
 
     @property
     def num_suspects(self) -> int:
@@ -144,8 +135,8 @@ class Dispatcher:
         return await self._serve(view, call, route, exchange)
 
     def refuse_new(self) -> None:
-        """From now on every new call is refused with `Unavailable(DRAINING)`; running ones go on."""
-        self._refusing = True
+        """From now on every call that is new or waits is refused with `Unavailable(DRAINING)`; running ones go on."""
+        self._admission.refuse_new()
 
     def cut(self) -> None:
         """Ends every running call with `Unavailable(DRAINING)`; they are gone when `idle` is set."""
@@ -155,17 +146,17 @@ class Dispatcher:
     @property
     def is_refusing(self) -> bool:
         """Whether `refuse_new` was called."""
-        return self._refusing
+        return self._admission.is_refusing
 
     @property
     def idle(self) -> asyncio.Event:
         """Set while no call is in flight."""
-        return self._idle
+        return self._admission.idle
 
     # --- inside -------------------------------------------------------------------------------
 
     async def _serve(self, view: RoutingView, call: Call, route: Route, exchange: Exchange[T]) -> T:
-        with self._admitted():
+        async with self._admission.admitted(view, call, route):
             self._budget.earn(self._clock.now())
             async with self._cuttable():
                 with self._journey(exchange) as journey:
@@ -324,26 +315,3 @@ class Dispatcher:
         finally:
             if journey.suspect is not None:
                 self._quarantine.leave(journey.suspect)
-
-    @contextmanager
-    def _admitted(self) -> Iterator[None]:
-        if self._refusing:
-            raise Unavailable(
-                "this router is shutting down; ask another one",
-                reason=Reason.DRAINING,
-                retry_after_s=_RETRY_AFTER_S,
-            )
-        if self._in_flight >= self._limits.in_flight_max:
-            raise Overloaded(
-                f"{self._in_flight} calls are in flight, the most this router takes "
-                "(setting router.in_flight_max)",
-                retry_after_s=_RETRY_AFTER_S,
-            )
-        self._in_flight += 1
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self._in_flight -= 1
-            if self._in_flight == 0:
-                self._idle.set()

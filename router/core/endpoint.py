@@ -76,3 +76,15 @@ class Endpoint:
     def unreported(self) -> int:
         """Calls sent since the last report, so that a burst does not pile onto one worker."""
         return max(0, self.in_flight - self.load.in_flight_of_router)
+
+    @property
+    def of_others(self) -> int:
+        """Sequences there that did not come from this router, as reported last."""
+        return max(0, self.load.running + self.load.waiting - self.load.in_flight_of_router)
+
+    @property
+    def sequences(self) -> int:
+        """Sequences that run or wait there: of others as reported, of ours as we know, so that a row counts as free in
+        the moment in which our call ends and not with the next report.
+        """
+        return self.of_others + self.in_flight

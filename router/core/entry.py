@@ -126,17 +126,17 @@ class Entry:
     def endpoint(self, slow_start_s: float) -> Endpoint:
         """The immutable picture; the same object until `forget_picture`."""
         if self.picture is None:
-            heard_at = self.pulse.heard_at or 0.0
+            told_at = self.pulse.told_at
             warmth = 1.0
             if self.warm_at is not None:
-                warmth = max(_WARMTH_MIN, 1.0 - max(0.0, self.warm_at - heard_at) / slow_start_s)
+                warmth = max(_WARMTH_MIN, 1.0 - max(0.0, self.warm_at - told_at) / slow_start_s)
             self.picture = replace(
                 self.about,
                 state=self.state,
                 load=self.load or Load(),
                 in_flight=len(self.calls),
                 trouble=self.trouble,
-                idle_s=max(0.0, heard_at - self.pulse.stepped_at),
+                idle_s=max(0.0, told_at - self.pulse.stepped_at),
                 warmth=min(1.0, warmth),
             )
         return self.picture

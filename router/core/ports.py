@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from router.core.call import Call
+from common.errors import LeptonError
+from router.core.call import Call, RoutingView
 from router.core.endpoint import Endpoint
 from router.core.route import Route
 
 __all__ = [
+    "AdmissionObserver",
     "GenerateCodec",
     "RouteObserver",
     "StreamFault",
@@ -139,4 +141,22 @@ class RouteObserver(Protocol):
 
     def choosing(self, route: Route) -> AbstractContextManager[None]:
         """Entered around each choice of an endpoint, waiting included; at its exit `route` says what was chosen."""
+        ...
+
+
+class AdmissionObserver(Protocol):
+    """Watches who waits for a worker, for traces and metrics; must not raise."""
+
+    def queueing(self, route: Route, predicted_s: float | None) -> AbstractContextManager[None]:
+        """Entered around the wait of a call, with what was predicted (seconds; None when nothing was known); at its
+        exit `route.queued_s` says how long it was.
+        """
+        ...
+
+    def admitted(self, route: Route, view: RoutingView) -> None:
+        """A call goes on to the workers."""
+        ...
+
+    def refused(self, error: LeptonError) -> None:
+        """A call does not."""
         ...

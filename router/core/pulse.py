@@ -50,6 +50,7 @@ class Pulse:
         "_stretch",
         "heard_at",
         "stepped_at",
+        "told_at",
     )
 
     def __init__(self, patience: Patience) -> None:
@@ -60,13 +61,15 @@ class Pulse:
         """When the step that stands still should have ended; None while nothing is expected."""
         self._stretch = 1.0
         self.heard_at: float | None = None
-        """Of the last report; None before the first."""
+        """Since when it is silent: of the last report, but for excuses; None before the first."""
+        self.told_at = 0.0
+        """Of the last report."""
         self.stepped_at = 0.0
         """Of the last report in which the step counter had moved."""
 
     def heard(self, load: Load, now: float) -> None:
         """A report came."""
-        self.heard_at = now
+        self.heard_at = self.told_at = now
         self._broken_at = None
         moved = load.step != self._step
         if moved:

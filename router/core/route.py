@@ -29,6 +29,8 @@ class Route:
     """Moves after something was sent."""
     waited_s: float = 0.0
     """Time spent waiting for a worker to become ready."""
+    queued_s: float = 0.0
+    """Time spent in the router's queue."""
     is_stale: bool = False
     """The registry was away at the last choice."""
     snapshot_age_s: float = 0.0

@@ -19,6 +19,8 @@ from router.core.call import Call
 from router.core.dispatcher import Dispatcher
 from router.core.pool import EndpointPool
 from router.core.route import Route
+from router.transport.caller_of import caller_of
+from router.transport.cost_of import cost_of
 from router.transport.models_of import models_of
 from router.transport.view_of import view_of_generate, view_of_model
 
@@ -71,7 +73,11 @@ class InferenceRelay:
         with self._watched() as route:
             request = parse_message(inference_pb2.GenerateRequest, payload)
             validate_generate(request, self._limits, from_router=False)
-            view = view_of_generate(request)
+            view = view_of_generate(
+                request,
+                caller=caller_of(context),
+                cost=cost_of(request, len(payload), self._limits),
+            )
             call = self._call(
                 context,
                 request.request_id,

@@ -19,6 +19,8 @@ from common.errors import (
     Reason,
     Unavailable,
 )
+from router.core.admission.gate import Admission
+from router.core.admission.limits import AdmissionLimits
 from router.core.call import Call, RoutingView
 from router.core.dispatcher import Dispatcher, DispatchLimits
 from router.core.endpoint import Endpoint, EndpointState, Load
@@ -29,6 +31,7 @@ from router.core.quarantine import QuarantineLimits
 from router.core.retry import RetryLimits
 from router.core.route import Route
 from router.transport.generate_codec import ProtoGenerateCodec
+from tests.support.admission import Unwatched
 from tests.support.endpoints import make_endpoint
 from tests.support.manual_clock import ManualClock
 
@@ -92,7 +95,7 @@ class ScriptedClient:
         return ScriptedReply(ScriptedStream(list(steps), self.ended))
 
 
-class Watching:
+class Watching(Unwatched):
     def __init__(self) -> None:
         self.choices: list[tuple[int, str | None]] = []
 
@@ -110,12 +113,17 @@ class Bench:
         self.observer = Watching()
         self.dispatcher = Dispatcher(
             pool=self.pool,
+            admission=Admission(
+                pool=self.pool,
+                limits=AdmissionLimits(in_flight_max=in_flight_max),
+                observer=self.observer,
+                clock=self.clock,
+            ),
             policy=make_policy("least_loaded", Random(1)),
             worker=self.client,
             codec=ProtoGenerateCodec(),
             observer=self.observer,
             limits=DispatchLimits(
-                in_flight_max=in_flight_max,
                 wait_for_worker_s_max=5.0,
                 retry=RetryLimits(retries_max=retries_max, budget_burst=3.0, budget_per_s=0.0),
                 migration=MigrationLimits(migrations_max=0),
@@ -381,7 +389,7 @@ async def test_draining_refuses_new_calls_and_finishes_running_ones() -> None:
         assert not bench.dispatcher.idle.is_set()
         gate.set()
     assert running.result() == b"done"
-    assert repr(bench.dispatcher) == "Dispatcher(in_flight=0, refusing)"
+    assert repr(bench.dispatcher).startswith("Dispatcher(Admission(in_flight=0, refusing")
     bench.check()
 
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 import pytest
 
 from common.discovery.api import InstanceState
+from common.errors import InvalidRequest, Reason
+from common.limits import Limits
+from common.rpc.metadata import CALLER_KEY
 from lepton.v1 import inference_pb2, types_pb2
-from router.core.call import RoutingView
+from router.core.call import Cost, RoutingView
 from router.core.endpoint import EndpointState
 from router.core.pool import PoolSnapshot
+from router.transport.caller_of import caller_of
+from router.transport.cost_of import cost_of
 from router.transport.models_of import models_of
 from router.transport.view_of import view_of_generate, view_of_model
 from router.upstream.membership import endpoint_of
@@ -29,15 +34,24 @@ def test_view_holds_what_policies_may_see(priority: types_pb2.Priority, expected
     request = inference_pb2.GenerateRequest(
         model="m", revision="abcdef12", session_key="s", priority=priority, text="secret"
     )
-    view = view_of_generate(request)
+    request.service_level.queue_timeout_ms = 1500
+    cost = Cost(tokens=7, rows=2, num_bytes=30)
+    view = view_of_generate(request, caller="me", cost=cost)
     assert view == RoutingView(
-        model="m", revision="abcdef12", session_key="s", priority=expected, task="generate"
+        model="m",
+        revision="abcdef12",
+        session_key="s",
+        priority=expected,
+        task="generate",
+        caller="me",
+        cost=cost,
+        queue_s_max=1.5,
     )
     assert "secret" not in repr(view)
 
 
-def test_view_of_a_model_asks_for_no_task() -> None:
-    assert view_of_model("m") == RoutingView(model="m", task="")
+def test_view_of_a_model_asks_for_no_task_and_no_row() -> None:
+    assert view_of_model("m") == RoutingView(model="m", task="", cost=Cost(rows=0))
 
 
 def test_models_are_listed_by_name_and_revision_with_what_all_their_workers_can() -> None:
@@ -71,3 +85,35 @@ def test_registered_worker_keeps_every_field_on_its_way_into_the_pool() -> None:
         assert getattr(endpoint, name) == getattr(instance, name)
     assert endpoint.state is EndpointState.DRAINING
     assert endpoint.load.rows_max == instance.rows_max
+
+
+class Metadata:
+    def __init__(self, *pairs: tuple[str, str | bytes]) -> None:
+        self._pairs = pairs
+
+    def invocation_metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        return self._pairs
+
+
+def test_caller_is_the_first_one_named_or_nobody() -> None:
+    assert caller_of(Metadata()) == ""
+    assert caller_of(Metadata(("other", "x"), (CALLER_KEY, "me"), (CALLER_KEY, "you"))) == "me"
+
+
+@pytest.mark.parametrize("value", ["a b", "\x00", "a\n", "\x7f", "ü", "x" * 129, b"bytes"])
+def test_caller_that_is_no_name_is_refused(value: str | bytes) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        caller_of(Metadata((CALLER_KEY, value)))
+    assert caught.value.reason is Reason.FIELD_MALFORMED
+
+
+def test_cost_is_guessed_from_bytes_ids_answers_and_their_length() -> None:
+    limits = Limits(max_tokens_default=100)
+    request = inference_pb2.GenerateRequest(text="x" * 400)
+    assert cost_of(request, 404, limits) == Cost(tokens=101 + 100, rows=1, num_bytes=404)
+    request.stop.max_tokens = 5
+    request.sampling.n = 3
+    assert cost_of(request, 404, limits) == Cost(tokens=101 + 15, rows=3, num_bytes=404)
+    request = inference_pb2.GenerateRequest(token_ids=types_pb2.TokenIds(ids=[1] * 50))
+    request.stop.max_tokens = 1_000_000
+    assert cost_of(request, 60, limits).tokens == 50 + 1024

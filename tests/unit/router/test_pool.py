@@ -323,7 +323,9 @@ def test_time_in_which_the_router_itself_stood_still_is_held_against_nobody(benc
     bench.speaks()
     with bench.pool.track(W1) as tracked:
         bench.clock.advance(30)
+        bench.pool.snapshot()
         assert bench.pool.sweep(slept_s=29.9) == ()
+        bench.pool.check_integrity()
         assert bench.states == {"w1": READY}
         bench.clock.advance(30)
         assert bench.pool.sweep() == (tracked,), "the control: otherwise it is"

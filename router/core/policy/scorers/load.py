@@ -34,9 +34,9 @@ class LoadScorer:
     """The shortest expected time divided by each one's own: 1 for the soonest, ½ where it takes twice as long.
 
     The time: prompts that wait and this one's, at the speed of prompts; a row that becomes free, when all are taken; an
-    answer among all the rows, at the speed of decoding. Calls that we sent since the last report count as waiting, so
-    that a burst spreads. A worker that warms up seems slower than it is (`Endpoint.warmth`). Speeds that are unknown
-    or old are those of the others.
+    answer among all the rows, at the speed of decoding. Of our own calls we know more than the last report, so a burst
+    spreads and a row that came free is seen at once. A worker that warms up seems slower than it is
+    (`Endpoint.warmth`). Speeds that are unknown or old are those of the others.
     """
 
     name = "load"
@@ -58,7 +58,7 @@ def _seconds(endpoint: Endpoint, usual_prefill: float, usual_decode: float) -> f
     prefill = (is_known and _graded(load.prefill_tokens_per_s)) or usual_prefill
     decode = (is_known and _graded(_decode_alone(endpoint))) or usual_decode
     rows_max = max(1, load.rows_max)
-    rows = load.running + load.waiting + endpoint.unreported
+    rows = endpoint.sequences
     prompt_tokens = load.waiting_tokens + (1 + endpoint.unreported) * _PROMPT_TOKENS
     answer_s = _ANSWER_TOKENS * _step(min(rows + 1, rows_max)) / decode
     queue_s = max(0, rows + 1 - rows_max) * answer_s / rows_max
