@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Protocol, final
 
-from cli.client import Answer
 from common.clock import Clock
 from lepton.v1 import inference_pb2
 
-__all__ = ["AnswerStats", "stream_answer", "summary"]
+__all__ = ["AnswerStats", "EventStream", "stream_answer", "summary"]
+
+
+class EventStream(Protocol):
+    """One answer as it comes: over one connection (`cli.client`) or several (`cli.resume`)."""
+
+    @property
+    def trace_id(self) -> str: ...
+
+    @property
+    def request_id(self) -> str: ...
+
+    def __aiter__(self) -> AsyncIterator[inference_pb2.Event]: ...
+
+    def cancel(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +47,7 @@ class AnswerStats:
 
 
 async def stream_answer(
-    answer: Answer,
+    answer: EventStream,
     clock: Clock,
     *,
     on_text: Callable[[int, str], None] | None = None,
@@ -98,7 +111,7 @@ class _Tally:
         elif kind == "finished":
             self._finished = event.finished
 
-    def stats(self, answer: Answer) -> AnswerStats:
+    def stats(self, answer: EventStream) -> AnswerStats:
         usage = self._finished.usage
         return AnswerStats(
             texts=tuple("".join(self._texts[index]) for index in sorted(self._texts)),

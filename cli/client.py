@@ -15,7 +15,7 @@ from common.rpc.metadata import REQUEST_ID_KEY, TRACE_ID_KEY
 from common.rpc.status import DETAILS_KEY, from_rpc_error
 from lepton.v1 import inference_pb2, inference_pb2_grpc, types_pb2
 
-__all__ = ["Answer", "Client", "error_from"]
+__all__ = ["Answer", "Client", "checked_address", "error_from"]
 
 _MESSAGE_BYTES_MAX: Final = 64 << 20
 _LIST_S_MAX: Final = 5.0
@@ -28,12 +28,7 @@ class Client:
     """Calls one router or worker. Use as `async with`."""
 
     def __init__(self, address: str) -> None:
-        if not _ADDRESS.fullmatch(address):
-            raise Conflict(
-                f"{address!r} is not an address; write HOST:PORT, for example 127.0.0.1:50051",
-                reason=Reason.SETTING_INVALID,
-            )
-        self.address = address
+        self.address = checked_address(address)
         self._channel = open_channel(address, message_bytes_max=_MESSAGE_BYTES_MAX)
         self._stub = inference_pb2_grpc.InferenceServiceStub(self._channel)  # type: ignore[no-untyped-call]
 
@@ -118,6 +113,16 @@ class Answer:
         found = dict(metadata)  # type: ignore[call-overload]  # grpc's Metadata is a sequence of pairs
         self.trace_id = str(found.get(TRACE_ID_KEY, ""))
         self.request_id = str(found.get(REQUEST_ID_KEY, ""))
+
+
+def checked_address(address: str) -> str:
+    """`address`, or `Conflict(SETTING_INVALID)` when it is not one."""
+    if not _ADDRESS.fullmatch(address):
+        raise Conflict(
+            f"{address!r} is not an address; write HOST:PORT, for example 127.0.0.1:50051",
+            reason=Reason.SETTING_INVALID,
+        )
+    return address
 
 
 def error_from(error: grpc.aio.AioRpcError, address: str) -> LeptonError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -138,6 +138,26 @@ def generate(
         float | None,
         typer.Option(help="Deadline, seconds.", min=0.001, rich_help_panel=_CALL),
     ] = None,
+    resumable: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            min=0.001,
+            help="Come back when the connection breaks; the call waits so long.",
+            rich_help_panel=_CALL,
+            show_default=False,
+        ),
+    ] = None,
+    routers: Annotated[
+        str,
+        typer.Option(
+            "--router",
+            metavar="HOST:PORT,…",
+            help="With --resumable: routers to come back through, one after the other.",
+            rich_help_panel=_CALL,
+            show_default=False,
+        ),
+    ] = "",
     address: AddressOption = None,
     state_dir: StateDirOption = None,
     as_json: JsonOption = False,
@@ -147,7 +167,7 @@ def generate(
     The answer streams to stdout; counts, speed and trace id go to stderr.
     """
     with reported(as_json=as_json):
-        from cli.request import GenerateOptions, build_request, chat_message, parse_biases
+        from cli.request import GenerateOptions, build_request, parse_biases, prompt_of
         from cli.target import find_target
         from common.errors import InvalidRequest, Reason
 
@@ -157,7 +177,6 @@ def generate(
                 reason=Reason.FIELD_MALFORMED,
                 field="priority",
             )
-        text = _read_stdin() if prompt == "-" else prompt
         options = GenerateOptions(
             model=model,
             revision=revision,
@@ -186,15 +205,15 @@ def generate(
             lark=_read(lark),
             literals=choice or [],
         )
-        messages = [chat_message("system", system)] if system is not None else []
-        messages.append(chat_message("user", text))
-        request = build_request(text if raw else messages, options)
-        where = find_target(address, state_dir).address
-        asyncio.run(_run(where, request, timeout_s=timeout, as_json=as_json))
-
-
-def _read_stdin() -> str:
-    return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+        request = build_request(prompt_of(prompt, system=system, raw=raw), options)
+        if routers and resumable is None:
+            raise InvalidRequest(
+                "--router names where to come back: give --resumable as well, or --address alone",
+                reason=Reason.FIELDS_CONTRADICT,
+                field="router",
+            )
+        where = routers.split(",") if routers else [find_target(address, state_dir).address]
+        asyncio.run(_run(where, request, timeout_s=timeout, resumable_s=resumable, as_json=as_json))
 
 
 def _read(path: Path | None) -> str | None:
@@ -202,7 +221,9 @@ def _read(path: Path | None) -> str | None:
     if path is None:
         return None
     if str(path) == "-":
-        return _read_stdin()
+        from cli.request import read_stdin
+
+        return read_stdin()
     from common.errors import InvalidRequest, Reason
 
     try:
@@ -216,16 +237,19 @@ def _read(path: Path | None) -> str | None:
 
 
 async def _run(
-    address: str,
+    addresses: Sequence[str],
     request: inference_pb2.GenerateRequest,
     *,
     timeout_s: float | None,
+    resumable_s: float | None,
     as_json: bool,
 ) -> None:
     from cli.answer import stream_answer, summary
     from cli.client import Client
     from cli.plain import plain_event
+    from cli.resume import ResumingClient
     from common.clock import SystemClock
+    from common.errors import LeptonError
 
     clock = SystemClock()
     several = request.sampling.n > 1
@@ -236,7 +260,15 @@ async def _run(
         write(piece)
         open_line = not piece.endswith("\n")
 
-    async with Client(address) as client:
+    def on_break(seq: int, address: str, error: LeptonError) -> None:
+        err().print(f"[dim]\\[{error.reason} after event {seq}; going on at {address}][/]")
+
+    open_client = (
+        Client(addresses[0])
+        if resumable_s is None
+        else ResumingClient(addresses, clock, resumable_s=resumable_s, on_break=on_break)
+    )
+    async with open_client as client:
         answer = client.generate(request, timeout_s=timeout_s)
         try:
             if as_json:

@@ -17,6 +17,7 @@ from cli.generate import generate
 from cli.models import models
 from cli.ps import ps
 from cli.quantize import quantize
+from cli.route import route
 from cli.trace import trace
 from cli.up import up
 from cli.version import version
@@ -34,7 +35,7 @@ app = typer.Typer(
 )
 
 for command in (
-    up, generate, chat, ps, models, trace, bench, convert, quantize, doctor, version,
+    up, generate, chat, ps, models, route, trace, bench, convert, quantize, doctor, version,
 ):  # fmt: skip
     app.command()(command)
 

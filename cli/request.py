@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -9,7 +10,14 @@ from typing import Final
 from common.errors import InvalidRequest, Reason
 from lepton.v1 import inference_pb2, types_pb2
 
-__all__ = ["GenerateOptions", "build_request", "chat_message", "parse_biases"]
+__all__ = [
+    "GenerateOptions",
+    "build_request",
+    "chat_message",
+    "parse_biases",
+    "prompt_of",
+    "read_stdin",
+]
 
 _PRIORITIES: Final = {
     "low": types_pb2.PRIORITY_LOW,
@@ -94,6 +102,22 @@ def chat_message(role: str, content: str) -> types_pb2.ChatMessage:
         return types_pb2.ChatMessage(role=_ROLES[role], content=content)
     except UnicodeError:
         raise _not_utf8() from None
+
+
+def prompt_of(text: str, *, system: str | None, raw: bool) -> str | Sequence[types_pb2.ChatMessage]:
+    """What `build_request` takes: one message of a user, after a system prompt if there is one, or the raw text. The
+    text "-" is stdin.
+    """
+    text = read_stdin() if text == "-" else text
+    if raw:
+        return text
+    messages = [chat_message("system", system)] if system is not None else []
+    return [*messages, chat_message("user", text)]
+
+
+def read_stdin() -> str:
+    """All of it; what is not UTF-8 fails later, with our own words."""
+    return sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
 
 
 def parse_biases(texts: Sequence[str]) -> dict[int, float]:

@@ -41,6 +41,10 @@ class Limits(Section):
     """Most texts in `constraint.literals`."""
     logprobs_max: int = Field(default=20, ge=0)
     """Most likely tokens that may be reported per position."""
+    resumable_ms_max: int = Field(default=60_000, ge=0, le=3_600_000)
+    """Longest that a call may outlive its connection (`resumable_ms`), milliseconds; 0 allows no such calls."""
+    idempotency_s: float = Field(default=60.0, ge=0, le=3600)
+    """How long after its end a call can be joined by its `idempotency_key`, seconds."""
     deadline_s_max: float = Field(default=600.0, gt=0)
     """Longest a call may take, seconds; also the deadline of calls that bring none."""
 

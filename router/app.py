@@ -24,6 +24,7 @@ from common.discovery.settings import DiscoverySettings
 from common.limits import Limits
 from common.logs import get_logger, setup_logs
 from common.process import ProcessSpec, StopRequest
+from common.resume_token import ResumeTokens
 from common.rpc.auth import cluster_token_metadata
 from common.rpc.bind import check_bind
 from common.rpc.channel import open_channel
@@ -38,10 +39,15 @@ from common.telemetry.setup import setup_telemetry
 from router.core.admission.demand import Band
 from router.core.admission.gate import Admission
 from router.core.admission.limits import AdmissionLimits
+from router.core.alias import Aliases
 from router.core.dispatcher import Dispatcher, DispatchLimits
 from router.core.health.outliers import HealthLimits, Outliers
+from router.core.idempotency import IdempotencyTable
 from router.core.migration import MigrationLimits
+from router.core.policy.placed import PlacedPolicy
+from router.core.policy.prefix_table import PrefixTable
 from router.core.policy.registry import make_policy
+from router.core.policy.scorers.prefix import PrefixScorer
 from router.core.pool import EndpointPool, PoolSnapshot
 from router.core.quarantine import QuarantineLimits
 from router.core.retry import RetryLimits
@@ -50,6 +56,8 @@ from router.settings import RouterSettings
 from router.telemetry import RouterTelemetry
 from router.transport.generate_codec import ProtoGenerateCodec
 from router.transport.grpc_service import SERVICE, InferenceRelay
+from router.transport.rejoin import Rejoin
+from router.transport.router_service import ROUTER_SERVICE, RouteExplainer
 from router.upstream.channels import Channels
 from router.upstream.grpc_worker import GrpcWorker
 from router.upstream.load_feed import LoadFeed, LoadFeedLimits
@@ -176,7 +184,8 @@ async def running(
     settings = config.router
     for host in (settings.host, settings.metrics_host):
         check_bind(host, insecure=config.cluster.insecure)
-    policy = make_policy(settings.policy, Random())
+    aliases = Aliases(settings.aliases, Random())
+    policy = PlacedPolicy(make_policy(settings.policy, Random(), _prefix_scorer(settings, clock)))
     token = cluster_token_metadata(config.cluster.token)
     registry = CollectorRegistry()
     instruments = RouterInstruments(registry)
@@ -205,6 +214,7 @@ async def running(
         observer=observer,
         limits=_dispatch_limits(settings),
         clock=clock,
+        aliases=aliases.targets.keys(),
     )
     instruments.requests_in_flight.set_function(lambda: dispatcher.in_flight)
     instruments.suspects.set_function(lambda: dispatcher.num_suspects)
@@ -214,9 +224,26 @@ async def running(
         )
     server = _server(config, tracer, clock)
     relay = InferenceRelay(
-        dispatcher=dispatcher, pool=pool, limits=config.limits, clock=clock, done=observer.done
+        dispatcher=dispatcher,
+        pool=pool,
+        rejoin=_rejoin(config, pool, clock),
+        aliases=aliases,
+        limits=config.limits,
+        prefix_hashes_max=settings.prefix_hashes_max,
+        clock=clock,
+        done=observer.done,
     )
     server.add_service(SERVICE, relay.handlers())
+    explainer = RouteExplainer(
+        pool=pool,
+        policy=policy,
+        aliases=aliases,
+        limits=config.limits,
+        prefix_hashes_max=settings.prefix_hashes_max,
+        cluster=config.cluster,
+        clock=clock,
+    )
+    server.add_service(ROUTER_SERVICE, explainer.handlers())
 
     leaving = asyncio.Event()
 
@@ -227,6 +254,7 @@ async def running(
             ejections_ignored=pool.num_ejections_ignored,
             bad_values=membership.num_bad_values,
         )
+        policy.retain([e for endpoints in snapshot.models.values() for e in endpoints])
         server.set_serving(pool.has_heard and not leaving.is_set())
 
     membership = Membership(
@@ -276,6 +304,13 @@ async def running(
         )
 
 
+def _prefix_scorer(settings: RouterSettings, clock: Clock) -> PrefixScorer | None:
+    if not settings.prefix_hashes_max:
+        return None
+    table = PrefixTable(bytes_max=settings.prefix_table_bytes_max, ttl_s=settings.prefix_ttl_s)
+    return PrefixScorer(table, clock)
+
+
 def _channels(settings: RouterSettings, tracer: Tracer) -> Channels:
     def open_to(address: str) -> Channel:
         return open_channel(
@@ -285,6 +320,18 @@ def _channels(settings: RouterSettings, tracer: Tracer) -> Channels:
         )
 
     return Channels(open_to)
+
+
+def _rejoin(config: Config, pool: EndpointPool, clock: Clock) -> Rejoin:
+    return Rejoin(
+        pool=pool,
+        tokens=ResumeTokens(config.cluster.token),
+        keys=IdempotencyTable(
+            clock,
+            keys_max=config.router.idempotency_keys_max,
+            keep_s=config.limits.idempotency_s,
+        ),
+    )
 
 
 def _server(config: Config, tracer: Tracer, clock: Clock) -> RpcServer:

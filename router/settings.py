@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
 
 from common.settings import Section
+from router.core.alias import AliasTarget, parse_aliases
 
 __all__ = ["RouterSettings"]
+
+AliasTable = Annotated[dict[str, tuple[AliasTarget, ...]], BeforeValidator(parse_aliases)]
 
 
 class RouterSettings(Section):
@@ -24,6 +29,17 @@ class RouterSettings(Section):
     """Port of `/metrics`, `/livez` and `/readyz`; 0 takes a free one."""
     policy: str = "power_of_two"
     """How a worker is chosen: `power_of_two` (the better of two drawn at random), `least_loaded` (the best of all)."""
+    aliases: AliasTable = Field(default={})
+    """Names that stand for models: `chat=demo@1a2b3c4d:95,demo@9f8e7d6c:5; fast=tiny` gives `chat` to one revision of
+    `demo` in 95 of 100 cases and to another in 5. Revision (8 digits or more) and weight may be missing. In the file
+    also a table, `[router.aliases]` `chat = "demo@…:95,demo@…:5"`."""
+    prefix_hashes_max: int = Field(default=128, ge=0, le=4096)
+    """Places of a prompt, from its beginning, that are hashed to find the worker that computed them before: one every
+    512 bytes and at the end of each message. 0 switches that affinity off."""
+    prefix_table_bytes_max: int = Field(default=32 << 20, ge=1 << 16)
+    """Memory for what was sent where, bytes; the oldest goes first."""
+    prefix_ttl_s: float = Field(default=600.0, gt=0)
+    """So long a worker is believed to have a prefix in its cache, seconds after it was sent there last."""
     in_flight_max: int = Field(default=4096, ge=1)
     """Most calls at once, waiting or running; one more is refused with QUEUE_FULL."""
     queue_s_max: float = Field(default=2.0, ge=0, le=3600)
@@ -58,6 +74,8 @@ class RouterSettings(Section):
     """Retries that each second earns."""
     retry_budget_burst: float = Field(default=20.0, ge=0)
     """Most retries saved up."""
+    idempotency_keys_max: int = Field(default=10_000, ge=1)
+    """Most idempotency keys of which this router remembers request and worker; the oldest go first."""
     migrations_max: int = Field(default=2, ge=0, le=10)
     """Most times that a stream which has begun goes on with another worker because one was lost; 0: never."""
     hand_overs_max: int = Field(default=16, ge=0, le=1000)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Final, final
 
 import grpc
-from opentelemetry.trace import Status, StatusCode, Tracer, get_current_span
+from opentelemetry.trace import Span, Status, StatusCode, Tracer, get_current_span
 
 from common.clock import Clock
 from common.errors import LeptonError
@@ -21,6 +21,7 @@ from router.core.admission.demand import band_of
 from router.core.call import RoutingView
 from router.core.endpoint import EndpointState
 from router.core.health.outliers import Ejection
+from router.core.policy.api import Choice
 from router.core.pool import PoolSnapshot
 from router.core.route import Route
 
@@ -57,6 +58,8 @@ class RouterTelemetry:
             if route.endpoint is not None:
                 span.set_attribute(names.LEPTON_WORKER_ID, route.endpoint.id)
                 span.set_attribute(names.LEPTON_REVISION, route.endpoint.revision)
+            if route.choice is not None:
+                self._tell_choice(span, route.choice, route.prompt_bytes)
             span.set_attribute(names.LEPTON_CANDIDATES, route.num_candidates)
             span.set_attribute(names.LEPTON_SNAPSHOT_STALE, route.is_stale)
             span.set_attribute(names.LEPTON_SNAPSHOT_AGE_S, route.snapshot_age_s)
@@ -138,6 +141,17 @@ class RouterTelemetry:
         """A worker was set aside, or is back."""
         if news.why:
             self._instruments.ejections_total.labels(cause=news.cause.value).inc()
+
+    def _tell_choice(self, span: Span, choice: Choice, prompt_bytes: int) -> None:
+        scores = [f"{name}={score:.3f}" for name, score in choice.scores.items()]
+        span.set_attribute(names.LEPTON_SCORED, choice.num_scored)
+        span.set_attribute(names.LEPTON_SCORES, scores)
+        span.set_attribute(names.LEPTON_PROMPT_BYTES, prompt_bytes)
+        span.set_attribute(names.LEPTON_KNOWN_BYTES, choice.known_bytes)
+        self._instruments.routed_prompt_bytes_total.inc(prompt_bytes)
+        if choice.known_bytes:
+            self._instruments.affinity_hits_total.inc()
+            self._instruments.routed_known_bytes_total.inc(choice.known_bytes)
 
     def _count(self, route: Route, error: BaseException | None) -> None:
         model = self._instruments.models.of(route.model)

@@ -88,6 +88,8 @@ def _type(annotation: Any) -> str:
         return "one of " + ", ".join(f"`{value}`" for value in get_args(annotation))
     if get_origin(annotation) is tuple:
         return "list"
+    if get_origin(annotation) is dict:
+        return "table"
     if get_origin(annotation) in (Union, UnionType):
         kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
         return " or ".join(_type(kind) for kind in kinds)
@@ -108,7 +110,7 @@ def _default(info: Any) -> str:
     if info.is_required():
         return "required"
     value = info.get_default(call_default_factory=True)
-    if value is None or value == () or str(value) == "":
+    if value is None or value in ((), {}) or str(value) == "":
         return "–"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"

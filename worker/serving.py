@@ -19,6 +19,7 @@ from common.discovery.api import Instance, Registrar
 from common.limits import Limits
 from common.logs import get_logger
 from common.process import StopRequest
+from common.resume_token import ResumeTokens
 from common.rpc.interceptors import CallLogInterceptor, ErrorInterceptor
 from common.rpc.server import RpcServer
 from common.telemetry.instruments import WorkerInstruments
@@ -37,6 +38,8 @@ from worker.transport import inference_service, worker_service
 from worker.transport.call_report import CallReporter
 from worker.transport.in_flight import InFlight
 from worker.transport.inference_service import InferenceService
+from worker.transport.resumable_calls import ReplayLimits, ResumableCalls
+from worker.transport.resumption import Resumption
 from worker.transport.worker_service import WorkerFacts, WorkerService
 
 __all__ = ["RunningWorker", "WorkerParts", "open_worker"]
@@ -78,6 +81,7 @@ class RunningWorker:
         address: str,
         engine: EngineLoop,
         in_flight: InFlight,
+        calls: ResumableCalls,
         server: RpcServer,
         announcement: Announcement,
         hand_over_s: float,
@@ -86,6 +90,7 @@ class RunningWorker:
         """host:port as routers reach it."""
         self.engine = engine
         self.in_flight = in_flight
+        self.calls = calls
         self._server = server
         self._announcement = announcement
         self._hand_over_s = hand_over_s
@@ -145,6 +150,11 @@ async def open_worker(parts: WorkerParts, stop: StopRequest) -> AsyncGenerator[R
             clock=parts.clock,
         )
 
+        calls = await stack.enter_async_context(
+            ResumableCalls(_replay_limits(settings), in_flight, parts.clock)
+        )
+        instruments.resumable_calls.set_function(lambda: calls.num_calls)
+        instruments.replay_bytes.set_function(lambda: calls.num_bytes)
         facts = WorkerFacts(
             worker_id=parts.worker_id,
             incarnation=secrets.token_hex(8),
@@ -160,6 +170,14 @@ async def open_worker(parts: WorkerParts, stop: StopRequest) -> AsyncGenerator[R
             limits=parts.limits,
             cluster=parts.cluster,
             in_flight=in_flight,
+            calls=calls,
+            resumption=Resumption(
+                worker_id=parts.worker_id,
+                calls=calls,
+                tokens=ResumeTokens(parts.cluster.token),
+                linger_s=settings.idempotency_linger_s,
+                keep_s=parts.limits.idempotency_s,
+            ),
             reporter=CallReporter(
                 tracer=parts.tracer,
                 instruments=instruments,
@@ -192,6 +210,7 @@ async def open_worker(parts: WorkerParts, stop: StopRequest) -> AsyncGenerator[R
             address=address,
             engine=engine,
             in_flight=in_flight,
+            calls=calls,
             server=server,
             announcement=announcement,
             hand_over_s=settings.hand_over_s,
@@ -215,6 +234,14 @@ def _show_load(instruments: WorkerInstruments, engine: EngineLoop) -> None:
     instruments.num_requests_running.set_function(lambda: engine.load().running)
     instruments.num_requests_waiting.set_function(lambda: engine.load().waiting)
     instruments.kv_cache_usage_ratio.set_function(lambda: engine.load().kv_usage)
+
+
+def _replay_limits(settings: WorkerSettings) -> ReplayLimits:
+    return ReplayLimits(
+        calls_max=settings.resumable_calls_max,
+        bytes_max=settings.replay_bytes_max,
+        bytes_total_max=settings.replay_total_bytes_max,
+    )
 
 
 def _server(parts: WorkerParts) -> RpcServer:

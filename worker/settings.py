@@ -93,6 +93,17 @@ class WorkerSettings(Section):
     """Most work of the lexer for one token, in steps of which a core does about 14,000 a millisecond."""
     grammar_mask_items_max: int = Field(default=50_000, ge=1)
     """Most work of the parser for one token, in steps of which a core does about 20,000 a millisecond."""
+    resumable_calls_max: int = Field(default=1024, ge=1)
+    """Most calls with `resumable_ms` or an `idempotency_key` at once, ended ones that are still kept included: those go
+    first when room is short. Beyond it requests are refused with QUEUE_FULL."""
+    replay_bytes_max: int = Field(default=1 << 20, ge=1024)
+    """Memory that keeps the last events of one such call, bytes. A client that comes back for older ones is refused
+    with RESUME_EXPIRED."""
+    replay_total_bytes_max: int = Field(default=64 << 20, ge=1024)
+    """The same for all such calls together, bytes."""
+    idempotency_linger_s: float = Field(default=2.0, ge=0, le=600)
+    """How long a call with an `idempotency_key` goes on when its last client has gone, seconds, so that one that comes
+    back finds it. `resumable_ms` counts if it is longer."""
     load_push_ms_min: int = Field(default=10, ge=1, le=1000)
     """Shortest time between two load reports to one router, milliseconds."""
     drain_s_max: float = Field(default=30.0, ge=0, le=3600)

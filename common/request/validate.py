@@ -17,6 +17,7 @@ from common.limits import Limits
 from common.request.constraint import validate_constraint
 from common.request.continuation import validate_continuation
 from common.request.request_id import is_request_id
+from common.request.resumption import validate_resumption
 from lepton.v1 import inference_pb2, types_pb2
 
 __all__ = ["validate_generate", "validate_tokenize"]
@@ -49,6 +50,7 @@ def validate_generate(
     validate_continuation(request, limits, from_router=from_router)
     _refuse_reserved(request)
     _names(request)
+    validate_resumption(request, limits)
     _input(request, limits)
     _sampling(request.sampling, limits)
     _stop(request.stop, limits)
@@ -138,11 +140,6 @@ def _prompt_size(num_bytes: int, limits: Limits, field: str) -> None:
 def _refuse_reserved(request: inference_pb2.GenerateRequest) -> None:
     if request.adapter:
         raise _unsupported("adapter", Reason.ADAPTER_UNSUPPORTED)
-    for field in ("resume", "resumable_ms"):
-        if request.HasField(field):
-            raise _unsupported(field, Reason.RESUME_UNSUPPORTED)
-    if request.idempotency_key:
-        raise _unsupported("idempotency_key", Reason.RESUME_UNSUPPORTED)
 
 
 def _unsupported(field: str, reason: Reason) -> LeptonError:

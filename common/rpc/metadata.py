@@ -8,6 +8,7 @@ __all__ = [
     "CALLER_KEY",
     "CLUSTER_TOKEN_KEY",
     "FINISHED_KEY",
+    "REPLAY_KEY",
     "REQUEST_ID_KEY",
     "ROUTER_ID_KEY",
     "TRACE_ID_KEY",
@@ -17,10 +18,15 @@ CLUSTER_TOKEN_KEY: Final = "lepton-cluster-token"  # noqa: S105 - the key, not t
 """Request metadata: proves a router to a worker."""
 
 CALLER_KEY: Final = "lepton-caller"
-"""Request metadata: on whose behalf a client calls. Callers share a full router fairly; nobody checks the name yet."""
+"""Request metadata: on whose behalf a client calls. Callers share a full router fairly, and none gets
+another's call; nobody checks the name yet. Routers pass it on to workers."""
 
 ROUTER_ID_KEY: Final = "lepton-router-id"
 """Request metadata: which router process sent the call, for its share of `in_flight_of_router`."""
+
+REPLAY_KEY: Final = "lepton-replay"
+"""Request metadata, with `resume`: the value "whole" asks for the stream from its beginning, where that is still kept.
+Whoever asks takes out what its own client has."""
 
 REQUEST_ID_KEY: Final = "lepton-request-id"
 """Request and initial response metadata, of a refusal also trailing: the id in logs and traces."""

@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 # Imported for their descriptors: handlers that pass bytes through import no message types.
 from lepton.v1 import inference_pb2 as _inference  # noqa: F401
+from lepton.v1 import router_pb2 as _router  # noqa: F401
 from lepton.v1 import worker_pb2 as _worker  # noqa: F401
 
 __all__ = ["SERVICE_NAMES", "add_reflection"]

@@ -58,6 +58,9 @@ class RouterInstruments:
             made, "lepton_time_to_first_message_seconds", Histogram
         )
         self.route_seconds = _take(made, "lepton_route_seconds", Histogram)
+        self.affinity_hits_total = _take(made, "lepton_affinity_hits_total", Counter)
+        self.routed_prompt_bytes_total = _take(made, "lepton_routed_prompt_bytes_total", Counter)
+        self.routed_known_bytes_total = _take(made, "lepton_routed_known_bytes_total", Counter)
         self.retries_total = _take(made, "lepton_retries_total", Counter)
         self.migrations_total = _take(made, "lepton_migrations_total", Counter)
         self.migration_gap_seconds = _take(made, "lepton_migration_gap_seconds", Histogram)
@@ -103,6 +106,9 @@ class WorkerInstruments:
         self.num_requests_running = _take(made, "lepton_num_requests_running", Gauge)
         self.num_requests_waiting = _take(made, "lepton_num_requests_waiting", Gauge)
         self.kv_cache_usage_ratio = _take(made, "lepton_kv_cache_usage_ratio", Gauge)
+        self.resumable_calls = _take(made, "lepton_resumable_calls", Gauge)
+        self.replay_bytes = _take(made, "lepton_replay_bytes", Gauge)
+        self.joins_total = _take(made, "lepton_joins_total", Counter)
         self.errors_total = _take(made, "lepton_errors_total", Counter)
         _none_left(made)
 

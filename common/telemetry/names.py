@@ -28,6 +28,7 @@ QUEUE_SPAN: Final = "lepton.queue"
 TOKENIZE_SPAN: Final = "lepton.tokenize"
 PREFILL_SPAN: Final = "lepton.prefill"
 DECODE_SPAN: Final = "lepton.decode"
+DETACHED_SPAN: Final = "lepton.detached"
 
 SPANS: Final[dict[str, str]] = {
     "<package>.<Service>/<Method>": "One RPC. SERVER in the process that answers, CLIENT in the one that asks.",
@@ -37,6 +38,7 @@ SPANS: Final[dict[str, str]] = {
     QUEUE_SPAN: "Worker: from the engine's queue to the first model run of the request.",
     PREFILL_SPAN: "Worker: from the first model run to the first token.",
     DECODE_SPAN: "Worker: from the first token to the last.",
+    DETACHED_SPAN: "Worker: the generation of a call that may outlive its connection; it holds the four above.",
 }
 """Span name → what it covers."""
 
@@ -88,6 +90,10 @@ LEPTON_REVISION: Final = "lepton.revision"
 LEPTON_REASON: Final = "lepton.reason"
 LEPTON_ATTEMPT: Final = "lepton.attempt"
 LEPTON_CANDIDATES: Final = "lepton.candidates"
+LEPTON_SCORED: Final = "lepton.scored"
+LEPTON_SCORES: Final = "lepton.scores"
+LEPTON_PROMPT_BYTES: Final = "lepton.prompt_bytes"
+LEPTON_KNOWN_BYTES: Final = "lepton.known_bytes"
 LEPTON_CHOICE: Final = "lepton.choice"
 LEPTON_CONSTRAINT: Final = "lepton.constraint"
 LEPTON_GRAMMAR_S: Final = "lepton.grammar_s"
@@ -137,6 +143,10 @@ ATTRIBUTES: Final[dict[str, str]] = {
     LEPTON_REASON: "Reason of the error (docs/errors.md).",
     LEPTON_ATTEMPT: "1 for the first worker that was tried.",
     LEPTON_CANDIDATES: "Workers that could have been chosen.",
+    LEPTON_SCORED: "Workers that were looked at; a policy may look at a few of many.",
+    LEPTON_SCORES: "Why the chosen worker was: one `scorer=score` each, 0 to 1, before weights.",
+    LEPTON_PROMPT_BYTES: "Bytes of the prompt that were hashed for affinity.",
+    LEPTON_KNOWN_BYTES: "Of these, bytes that the chosen worker is believed to have in its cache.",
     LEPTON_CHOICE: "Index of the choice.",
     LEPTON_CONSTRAINT: "Kind of the constraint: json_schema, regex, grammar, json_object or literals.",
     LEPTON_GRAMMAR_S: "Seconds from the text of the constraint to its compiled form, waiting included.",
@@ -221,6 +231,24 @@ ROUTER_METRICS: Final = (
         unit="s",
         buckets=FINE_SECONDS,
         help="From the request to the chosen worker, waiting included.",
+    ),
+    MetricSpec(
+        name="lepton_affinity_hits_total",
+        kind="counter",
+        unit="1",
+        help="Choices of a worker that is believed to have the beginning of the prompt in its cache.",
+    ),
+    MetricSpec(
+        name="lepton_routed_prompt_bytes_total",
+        kind="counter",
+        unit="By",
+        help="Bytes of prompts that were hashed for affinity, per choice of a worker.",
+    ),
+    MetricSpec(
+        name="lepton_routed_known_bytes_total",
+        kind="counter",
+        unit="By",
+        help="Of these, bytes that the chosen worker is believed to have in its cache.",
     ),
     MetricSpec(
         name="lepton_retries_total",
@@ -432,6 +460,22 @@ WORKER_METRICS: Final = (
         kind="gauge",
         unit="1",
         help="Share of the KV cache in use, 0 to 1.",
+    ),
+    MetricSpec(
+        name="lepton_resumable_calls",
+        kind="gauge",
+        unit="1",
+        help="Calls that may outlive their connection, ended ones that are still kept included.",
+    ),
+    MetricSpec(
+        name="lepton_replay_bytes", kind="gauge", unit="bytes", help="Memory for their last events."
+    ),
+    MetricSpec(
+        name="lepton_joins_total",
+        kind="counter",
+        unit="1",
+        labels=("by",),
+        help='Connections that went on with a call that was there: `by` is "token" (resumed) or "key" (repeated).',
     ),
     MetricSpec(
         name="lepton_errors_total",

@@ -13,18 +13,21 @@ from common.errors import DeadlineExceeded, LeptonError
 from loadtest.sim.codec import SimCodec
 from loadtest.sim.faults import Fault, FaultKind
 from loadtest.sim.ledger import Answer
-from loadtest.sim.trace import Ask
+from loadtest.sim.trace import BLOCK_TOKENS, Ask
 from loadtest.sim.virtual_time import VirtualClock
 from loadtest.sim.worker import Pace, SimCall, SimWorker, WorkerHealth
 from router.core.admission.demand import Band
 from router.core.admission.gate import Admission
 from router.core.admission.limits import AdmissionLimits
-from router.core.call import Call, Cost, RoutingView
+from router.core.call import Call, Cost, PromptPrefix, RoutingView
 from router.core.dispatcher import Dispatcher, DispatchLimits
 from router.core.endpoint import Endpoint, EndpointState, Load
 from router.core.health.outliers import HealthLimits, Outliers
 from router.core.migration import MigrationLimits
+from router.core.policy.api import Policy
+from router.core.policy.prefix_table import PrefixTable
 from router.core.policy.registry import make_policy
+from router.core.policy.scorers.prefix import PrefixScorer
 from router.core.pool import EndpointPool
 from router.core.ports import WorkerReply
 from router.core.quarantine import QuarantineLimits
@@ -39,6 +42,9 @@ _BREAK_S: Final = 0.002
 """A dead process resets its connections at once; the router knows a moment later."""
 _LEASE_S: Final = 5.0
 _SWEEP_S: Final = 0.25
+_TOKEN_BYTES: Final = 4
+_PREFIX_TABLE_BYTES: Final = 32 << 20
+_PREFIX_TTL_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +54,8 @@ class WorldShape:
     workers: int
     policy: str
     pace: Pace = field(default_factory=Pace)
+    affinity: bool = True
+    """Whether prompts that begin alike prefer the same worker."""
 
 
 @final
@@ -85,7 +93,7 @@ class World:
         self.dispatcher = Dispatcher(
             pool=self.pool,
             admission=self.admission,
-            policy=make_policy(shape.policy, random),
+            policy=self._policy(shape, random),
             worker=self,
             observer=_Nobody(),
             codec=SimCodec(),
@@ -154,6 +162,12 @@ class World:
         except AssertionError as error:
             yield f"the pool contradicts itself: {error}"
 
+    def _policy(self, shape: WorldShape, random: Random) -> Policy:
+        if not shape.affinity:
+            return make_policy(shape.policy, random)
+        table = PrefixTable(bytes_max=_PREFIX_TABLE_BYTES, ttl_s=_PREFIX_TTL_S)
+        return make_policy(shape.policy, random, PrefixScorer(table, self.clock))
+
     async def _call(self, answer: Answer) -> None:
         ask = answer.ask
         view = RoutingView(
@@ -162,6 +176,7 @@ class World:
             priority=ask.priority,
             caller=ask.caller,
             cost=Cost(tokens=ask.prompt_tokens + ask.answer_tokens),
+            prefix=_prefix_of(ask),
         )
         call = Call(request_id=str(ask.index), deadline=self.clock.now() + ask.deadline_s)
 
@@ -314,6 +329,15 @@ class _Nobody:
     def admitted(self, route: Route, view: RoutingView) -> None: ...
 
     def refused(self, error: LeptonError) -> None: ...
+
+
+def _prefix_of(ask: Ask) -> PromptPrefix:
+    blocks = range(1, len(ask.prefix) + 1)
+    return PromptPrefix(
+        hashes=(*ask.prefix, hash((ask.session, ask.prompt_tokens))),
+        ends=(*(BLOCK_TOKENS * _TOKEN_BYTES * n for n in blocks), ask.prompt_tokens * _TOKEN_BYTES),
+        is_whole=True,
+    )
 
 
 def _endpoint(worker: SimWorker) -> Endpoint:

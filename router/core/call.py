@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
-__all__ = ["Call", "Cost", "RoutingView"]
+__all__ = ["NO_COST", "NO_PREFIX", "Call", "Cost", "PromptPrefix", "RoutingView"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,34 @@ class Cost:
     """Of the request, held while it waits."""
 
 
+NO_COST: Final = Cost()
+"""Of a call about which nothing is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptPrefix:
+    """How a prompt begins, at several lengths, without saying it. Two prompts that begin alike have the first hashes
+    in common.
+    """
+
+    hashes: tuple[int, ...] = ()
+    """64 bits each, shortest beginning first; each stands for everything up to it."""
+    ends: tuple[int, ...] = ()
+    """For each hash, how many bytes of the prompt it covers (a token id counts as four)."""
+    is_whole: bool = False
+    """Whether the last one covers the whole prompt; false when the prompt has more places than are hashed."""
+    conversation: int = 0
+    """Hash up to the first message of a user: the same in every turn of one chat. 0: none."""
+
+    @property
+    def num_bytes(self) -> int:
+        """What the longest hash covers."""
+        return self.ends[-1] if self.ends else 0
+
+
+NO_PREFIX: Final = PromptPrefix()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutingView:
     """The little that policies may see of a request. The core treats the request itself as opaque bytes."""
@@ -46,6 +75,19 @@ class RoutingView:
     task: str = "generate"
     caller: str = ""
     """Who asks, for a fair share between callers; "" is everybody who does not say."""
-    cost: Cost = field(default=Cost())
+    cost: Cost = NO_COST
     queue_s_max: float | None = None
     """Longest that the caller lets it wait for a row, seconds."""
+    holder: str = ""
+    """Id of the endpoint that has the call already: the first choice, whatever its state. "" when none is known."""
+    only_holder: bool = False
+    """Nobody else can answer: the call goes on with what the holder has computed."""
+    join_key: bytes = b""
+    """Calls with the same key meet on the same endpoint, so that they can join. b"" for calls that join none."""
+
+    prefix: PromptPrefix = NO_PREFIX
+    """Empty for requests that want no cache, and where nothing of the kind is hashed."""
+
+    def without_holder(self) -> RoutingView:
+        """After the holder has failed: whoever is best."""
+        return replace(self, holder="", only_holder=False) if self.holder else self

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from types import MappingProxyType
 from typing import Final, final
 
-from router.core.endpoint import Endpoint
 from router.core.entry import Entry
+from router.core.index import EndpointIndex
 from router.core.snapshot import PoolSnapshot
 
 __all__ = ["Directory"]
@@ -28,7 +28,7 @@ class Directory:
         self._since: dict[str, float] = {}
         self._gone: dict[str, float] = {}
         """Models without entries, and since when."""
-        self._pictures: dict[str, tuple[Endpoint, ...]] = {}
+        self._index = EndpointIndex()
         self._cached: PoolSnapshot | None = None
 
     def __iter__(self) -> Iterator[Entry]:
@@ -54,7 +54,8 @@ class Directory:
         model = entry.about.model
         del self._entries[entry.about.id]
         del self.models[model][entry.about.id]
-        self.touch(entry)
+        self._index.remove(entry.about)
+        self._cached = None
         if self.models[model]:
             return False
         del self.models[model], self._since[model]
@@ -65,19 +66,15 @@ class Directory:
     def touch(self, entry: Entry) -> None:
         """Its picture is out of date."""
         entry.forget_picture()
-        self._pictures.pop(entry.about.model, None)
-        self._cached = None
+        if entry in self:
+            self._index.put(entry.endpoint(self._slow_start_s))
+            self._cached = None
 
     def snapshot(self, stale_since: float | None) -> PoolSnapshot:
-        """Immutable; the same object until something changes. Only models that changed are built again."""
+        """Immutable; the same object until something changes."""
         if self._cached is None or self._cached.stale_since != stale_since:
-            for model, entries in self.models.items():
-                if model not in self._pictures:
-                    self._pictures[model] = tuple(
-                        [e.picture or e.endpoint(self._slow_start_s) for e in entries.values()]
-                    )
             self._cached = PoolSnapshot(
-                models=MappingProxyType(dict(self._pictures)), stale_since=stale_since
+                models=MappingProxyType(self._index.freeze()), stale_since=stale_since
             )
         return self._cached
 
@@ -103,13 +100,13 @@ class Directory:
         _must(all(self.models.values()), "a model without endpoints is indexed")
         for endpoint_id, entry in self._entries.items():
             _must(entry.about.id == endpoint_id, "an entry lies under another id")
-        if self._cached is None:
-            return
-        cached = self._cached
-        for entry in self:
-            self.touch(entry)
-        self._cached, self._pictures = None, {}
-        _must(self.snapshot(cached.stale_since) == cached, "the cached snapshot was out of date")
+        fresh = EndpointIndex()
+        for entry in (e for entries in self.models.values() for e in entries.values()):
+            entry.forget_picture()
+            fresh.put(entry.endpoint(self._slow_start_s))
+        _must(self._index.freeze() == fresh.freeze(), "the index was out of date")
+        if self._cached is not None:
+            _must(self._cached.models == fresh.freeze(), "the cached snapshot was out of date")
 
 
 def _must(holds: bool, message: str) -> None:  # noqa: FBT001 - an assertion

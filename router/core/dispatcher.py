@@ -6,7 +6,7 @@ Every accepted call ends in exactly one of: the worker's `Finished` bytes return
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeVar, final
@@ -71,7 +71,9 @@ class Dispatcher:
         observer: RouteObserver,
         limits: DispatchLimits,
         clock: Clock,
+        aliases: Collection[str] = (),
     ) -> None:
+        """`aliases`: names that callers may use beside those of models, for what errors list."""
         self._pool = pool
         self._admission = admission
         self._worker = worker
@@ -88,6 +90,7 @@ class Dispatcher:
             probation=self._probation,
             clock=clock,
             wait_s_max=limits.wait_for_worker_s_max,
+            aliases=aliases,
         )
         self._running: set[asyncio.Timeout] = set()
         """One per call in flight: what `cut` ends it with."""
@@ -174,10 +177,13 @@ class Dispatcher:
                     return await exchange.run(endpoint, tracked, self._proved(journey))
             except LeptonError as error:
                 await self._note_failure(error, endpoint, tracked, route, journey, exchange)
+                if view.only_holder and not exchange.has_begun:
+                    raise
                 if not exchange.has_begun:
                     await self._retry(error, tracked, call, route, journey)
                 elif (result := self._migrate(error, call, route, journey, exchange)) is not None:
                     return result
+                view = view.without_holder()
 
     async def _note_failure(
         self,

@@ -8,7 +8,7 @@ a suspect                  only where no other suspect is being tried
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, final
 
 from common.clock import Clock
@@ -16,7 +16,7 @@ from common.errors import DeadlineExceeded, LeptonError, NotFound, Reason, Unava
 from router.core.call import Call, RoutingView
 from router.core.endpoint import Endpoint, EndpointState
 from router.core.journey import Journey
-from router.core.policy.api import Policy, Tried
+from router.core.policy.api import Choice, Policy, Tried
 from router.core.pool import EndpointPool, PoolSnapshot
 from router.core.probation import Probation
 from router.core.resolve import resolve
@@ -43,7 +43,10 @@ class Placement:
         probation: Probation,
         clock: Clock,
         wait_s_max: float,
+        aliases: Collection[str],
     ) -> None:
+        self._aliases = aliases
+        """Names that callers may use beside those of models, for what errors list."""
         self._pool = pool
         self._policy = policy
         self._probation = probation
@@ -62,15 +65,15 @@ class Placement:
             changed = self._pool.changed()
             snapshot = self._pool.snapshot()
             candidates = self._candidates(view, snapshot, journey)
-            endpoint = self._take(view, candidates, journey)
+            choice = self._take(view, candidates, journey)
             now = self._clock.now()
             if now >= call.deadline:
                 raise journey.failure or DeadlineExceeded(
                     "the deadline passed before a worker was found"
                 )
-            if endpoint is not None:
-                self._note(route, snapshot, candidates, endpoint, now - began)
-                return endpoint
+            if choice is not None:
+                self._note(route, snapshot, candidates, choice, now - began)
+                return choice.endpoint
             if journey.failure is not None and not journey.may_wait:
                 raise journey.failure
             events: tuple[asyncio.Event, ...] = (changed,)
@@ -84,30 +87,30 @@ class Placement:
 
     def _take(
         self, view: RoutingView, candidates: Sequence[Endpoint], journey: Journey
-    ) -> Endpoint | None:
+    ) -> Choice | None:
         """The one to use now, if there is one."""
 
-        def pick(closed: Tried) -> Endpoint | None:
-            return self._pick(view, candidates, journey, closed)
+        def choose(closed: Tried) -> Choice | None:
+            return self._choose(view, candidates, journey, closed)
 
         journey.suspect = self._probation.still(journey.suspect)
         if journey.suspect is None:
-            return pick(())
-        return self._probation.take(journey.suspect, candidates, pick)
+            return choose(())
+        return self._probation.take(journey.suspect, candidates, choose)
 
-    def _pick(
+    def _choose(
         self, view: RoutingView, candidates: Sequence[Endpoint], journey: Journey, closed: Tried
-    ) -> Endpoint | None:
+    ) -> Choice | None:
         """The best one that is not in `closed`."""
         tried = {*closed, *journey.tried} if closed else journey.tried
         if (origin := journey.origin) is None:
-            return self._policy.pick(view, candidates, tried)
+            return self._policy.choose(view, candidates, tried)
         alike = [e for e in candidates if e.fingerprint == origin.fingerprint]
         return (
-            self._policy.pick(view, alike, tried)
-            or self._policy.pick(view, candidates, tried)
+            self._policy.choose(view, alike, tried)
+            or self._policy.choose(view, candidates, tried)
             # Better where it broke, which speaks again, than nowhere: perhaps a connection was cut.
-            or self._policy.pick(view, candidates, {*closed, *journey.declined})
+            or self._policy.choose(view, candidates, {*closed, *journey.declined})
         )
 
     def _candidates(
@@ -121,7 +124,7 @@ class Placement:
                 if endpoint.revision == origin.revision
             ]
         try:
-            return resolve(view, snapshot)
+            return resolve(view, snapshot, self._aliases)
         except NotFound as error:
             may_come = not self._pool.has_heard or (
                 error.reason is Reason.MODEL_NOT_FOUND and self._is_expected(view, snapshot)
@@ -168,11 +171,12 @@ class Placement:
         route: Route,
         snapshot: PoolSnapshot,
         candidates: Sequence[Endpoint],
-        endpoint: Endpoint,
+        choice: Choice,
         waited_s: float,
     ) -> None:
-        route.endpoint = endpoint
-        route.model = endpoint.model
+        route.endpoint = choice.endpoint
+        route.model = choice.endpoint.model
+        route.choice = choice
         route.num_candidates = len(candidates)
         route.is_stale = snapshot.stale
         route.waited_s += waited_s

@@ -1,7 +1,7 @@
 """The live endpoints: what the registry says, what their load streams say, what we sent and how it ended.
 
     registry snapshot ──> apply() ──────────┐
-    load stream ──> report(), lost() ───────┼──> entries ──> snapshot(): immutable, cached until something changes
+    load stream ──> report(), lost() ───────┼──> entries ──> index ──> snapshot(): immutable, the same until a change
     dispatcher ──> track() ──> outcome ─────┤
     time ──> sweep(), probe ──> probed() ───┘
 
@@ -333,7 +333,6 @@ class EndpointPool:
         before, served = entry.state, entry.serves
         if not entry.settle(now, frozen=entry.about.model in self._silence.frozen):
             return
-        self._there.touch(entry)
         if entry not in self._there:
             return
         if entry.serves is not served:
@@ -343,6 +342,7 @@ class EndpointPool:
                 entry.warm_at = now + self._slow_start_s
             self._health.serves(entry.key, now, serves=entry.serves)
             self._hear_health()
+        self._there.touch(entry)
         self._announce()
 
     def _announce(self) -> None:

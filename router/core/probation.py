@@ -10,14 +10,14 @@ from common.clock import Clock
 from common.errors import Quarantined
 from router.core.endpoint import Endpoint, EndpointState
 from router.core.entry import Tracked
-from router.core.policy.api import Tried
+from router.core.policy.api import Choice, Tried
 from router.core.pool import EndpointPool
 from router.core.quarantine import Key, Quarantine, Suspect
 from router.core.waiting import happens_within
 
 __all__ = ["Probation"]
 
-Pick = Callable[[Tried], Endpoint | None]
+Choose = Callable[[Tried], Choice | None]
 """The best endpoint that is not among the given ones; None when there is none."""
 
 
@@ -40,21 +40,23 @@ class Probation:
         self._quarantine.clear(suspect)
         return None
 
-    def take(self, suspect: Suspect, candidates: Sequence[Endpoint], pick: Pick) -> Endpoint | None:
+    def take(
+        self, suspect: Suspect, candidates: Sequence[Endpoint], choose: Choose
+    ) -> Choice | None:
         """Where the suspect is tried next; None when it has to wait: for its turn if `suspect.is_waiting`, else for an
         endpoint. Raises `Quarantined` when one of its like was convicted meanwhile.
         """
         self._quarantine.check(suspect.fingerprint)
         if suspect.place is not None:  # handed over by the one before
-            endpoint = pick({_key(e) for e in candidates} - {suspect.place})
-            if endpoint is not None:
-                return endpoint
+            choice = choose({_key(e) for e in candidates} - {suspect.place})
+            if choice is not None:
+                return choice
             suspect.refused |= {suspect.place} & _keys_of_ready(candidates)
             self._quarantine.end(suspect)
-        endpoint = pick(self._quarantine.taken)
-        if endpoint is not None and self._quarantine.begin(suspect, _key(endpoint)):
-            return endpoint
-        if pick(()) is not None:
+        choice = choose(self._quarantine.taken)
+        if choice is not None and self._quarantine.begin(suspect, _key(choice.endpoint)):
+            return choice
+        if choose(()) is not None:
             # Not a place that is no use to it: such places would go from one to the next without end.
             self._quarantine.wait(suspect, _keys_of_ready(candidates) - suspect.refused)
         return None

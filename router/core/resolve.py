@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from common.errors import InvalidRequest, NotFound, Reason
 from router.core.call import RoutingView
+from router.core.candidates import by_revision
 from router.core.endpoint import Endpoint, EndpointState
 from router.core.pool import PoolSnapshot
 
@@ -15,8 +16,11 @@ __all__ = ["resolve"]
 _NAMES_SHOWN_MAX: Final = 20
 
 
-def resolve(view: RoutingView, snapshot: PoolSnapshot) -> tuple[Endpoint, ...]:
-    """Every endpoint, in whatever state, of the model and revision that `view` means; at least one.
+def resolve(
+    view: RoutingView, snapshot: PoolSnapshot, aliases: Iterable[str] = ()
+) -> Sequence[Endpoint]:
+    """Every endpoint, in whatever state, of the model and revision that `view` means; at least one. `aliases` are names
+    that could have been asked for as well.
 
     Raises `NotFound(MODEL_NOT_FOUND)` listing what is served, `InvalidRequest(MODEL_AMBIGUOUS)` for an empty name with
     several models, `NotFound(REVISION_NOT_FOUND)` listing the revisions, and `InvalidRequest(FIELD_MALFORMED)` for a
@@ -25,7 +29,8 @@ def resolve(view: RoutingView, snapshot: PoolSnapshot) -> tuple[Endpoint, ...]:
     model = view.model or _only_model(snapshot)
     endpoints = snapshot.models.get(model)
     if endpoints is None:
-        served = _listed(snapshot.models) if snapshot.models else "nothing at the moment"
+        names = {*snapshot.models, *aliases}
+        served = _listed(names) if names else "nothing at the moment"
         raise NotFound(f"no model {model!r} in this cluster; served: {served}", field="model")
     if not view.revision:
         return endpoints
@@ -49,13 +54,12 @@ def _only_model(snapshot: PoolSnapshot) -> str:
     return names[0]
 
 
-def _of_revision(prefix: str, model: str, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
-    matching = tuple(e for e in endpoints if e.revision.startswith(prefix))
-    revisions = {e.revision for e in matching}
-    if not matching:
+def _of_revision(prefix: str, model: str, endpoints: Sequence[Endpoint]) -> Sequence[Endpoint]:
+    groups = by_revision(endpoints)
+    revisions = [revision for revision in groups if revision.startswith(prefix)]
+    if not revisions:
         raise NotFound(
-            f"no revision {prefix!r} of model {model!r}; "
-            f"served: {_listed({e.revision for e in endpoints})}",
+            f"no revision {prefix!r} of model {model!r}; served: {_listed(groups)}",
             reason=Reason.REVISION_NOT_FOUND,
             field="revision",
         )
@@ -65,7 +69,7 @@ def _of_revision(prefix: str, model: str, endpoints: tuple[Endpoint, ...]) -> tu
             reason=Reason.FIELD_MALFORMED,
             field="revision",
         )
-    return matching
+    return groups[revisions[0]]
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from router.core.endpoint import Endpoint
+from router.core.policy.api import Choice
 
 __all__ = ["Route"]
 
@@ -23,6 +24,10 @@ class Route:
     """Endpoints of the wanted model, in any state, at the last choice."""
     endpoint: Endpoint | None = None
     """The last one chosen."""
+    choice: Choice | None = None
+    """Why it was."""
+    prompt_bytes: int = 0
+    """What is hashed of the prompt, for affinity."""
     num_retries: int = 0
     """Moves before anything was sent."""
     num_migrations: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from router.core.endpoint import Endpoint
@@ -14,8 +14,8 @@ __all__ = ["PoolSnapshot"]
 class PoolSnapshot:
     """Immutable; policies and reports read it and nothing else."""
 
-    models: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
-    """By model name: every endpoint, in every state, in order of arrival."""
+    models: Mapping[str, Sequence[Endpoint]] = field(default_factory=dict)
+    """By model name: every endpoint, in every state, in order of arrival. The pool's own are `Candidates`."""
     stale_since: float | None = None
     """Since when the registry is away (router's clock, seconds) and membership is what it said last; None while it is
     there.

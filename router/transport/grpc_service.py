@@ -12,16 +12,20 @@ import grpc
 from common.clock import Clock
 from common.limits import Limits
 from common.request.parse import parse_message
+from common.request.resumption import outlives_connection
 from common.request.validate import validate_generate, validate_tokenize
+from common.rpc.caller import caller_metadata, caller_of
 from common.rpc.metadata import FINISHED_KEY, REQUEST_ID_KEY
 from lepton.v1 import inference_pb2
-from router.core.call import Call
+from router.core.alias import Aliases
+from router.core.call import Call, RoutingView
 from router.core.dispatcher import Dispatcher
 from router.core.pool import EndpointPool
 from router.core.route import Route
-from router.transport.caller_of import caller_of
 from router.transport.cost_of import cost_of
 from router.transport.models_of import models_of
+from router.transport.rejoin import Rejoin
+from router.transport.rename import NamedRequest, renamed
 from router.transport.view_of import view_of_generate, view_of_model
 
 __all__ = ["SERVICE", "InferenceRelay"]
@@ -40,7 +44,8 @@ PromptRequest = TypeVar(
 class InferenceRelay:
     """The handlers. Errors are raised as `LeptonError`; the error interceptor turns them into a status.
 
-    Cancellation: a client that goes away cancels the handler, and with it the call on the worker.
+    Cancellation: a client that goes away cancels the handler, and with it the call on the worker, which computes on if
+    the call is resumable.
     """
 
     def __init__(
@@ -48,13 +53,19 @@ class InferenceRelay:
         *,
         dispatcher: Dispatcher,
         pool: EndpointPool,
+        rejoin: Rejoin,
+        aliases: Aliases,
         limits: Limits,
+        prefix_hashes_max: int,
         clock: Clock,
         done: Done,
     ) -> None:
         self._dispatcher = dispatcher
         self._pool = pool
+        self._rejoin = rejoin
+        self._aliases = aliases
         self._limits = limits
+        self._prefix_hashes_max = prefix_hashes_max
         self._clock = clock
         self._done = done
 
@@ -64,6 +75,7 @@ class InferenceRelay:
             # A coroutine that writes, not a generator: nothing stands between two messages.
             "Generate": grpc.unary_stream_rpc_method_handler(self.generate),
             "Tokenize": grpc.unary_unary_rpc_method_handler(self.tokenize),
+            "Abort": grpc.unary_unary_rpc_method_handler(self.abort),
             "CountTokens": grpc.unary_unary_rpc_method_handler(self.count_tokens),
             "ListModels": grpc.unary_unary_rpc_method_handler(self.list_models),
         }
@@ -77,6 +89,7 @@ class InferenceRelay:
                 request,
                 caller=caller_of(context),
                 cost=cost_of(request, len(payload), self._limits),
+                prefix_hashes_max=self._prefix_hashes_max,
             )
             call = self._call(
                 context,
@@ -86,9 +99,36 @@ class InferenceRelay:
                 hides_token_ids=request.output.HasField("token_ids")
                 and not request.output.token_ids,
             )
-            await context.send_initial_metadata(call.metadata)
-            finished = await self._dispatcher.generate(payload, view, call, context.write, route)
+            route.prompt_bytes = view.prefix.num_bytes
+            payload, view = self._meant(payload, view, inference_pb2.GenerateRequest)
+            await context.send_initial_metadata(((REQUEST_ID_KEY, route.request_id),))
+            if outlives_connection(request):
+                finished = await self._rejoin.generate(
+                    request,
+                    call,
+                    view,
+                    context.write,
+                    route,
+                    caller=caller_of(context),
+                    send=lambda call, view, write: self._dispatcher.generate(
+                        payload, view, call, write, route
+                    ),
+                )
+            else:
+                finished = await self._dispatcher.generate(
+                    payload, view, call, context.write, route
+                )
             context.set_trailing_metadata(((FINISHED_KEY, finished),))
+
+    async def abort(self, payload: bytes, context: Any) -> bytes:
+        """Passes it on to the worker of the token."""
+        with self._watched() as route:
+            request = parse_message(inference_pb2.AbortRequest, payload)
+            call = self._call(context, "", "", route)
+            view = self._rejoin.view_of_token(
+                request.resume_token, caller_of(context), view_of_model("")
+            )
+            return await self._dispatcher.unary("Abort", payload, view, call, route)
 
     async def tokenize(self, payload: bytes, context: Any) -> bytes:
         """Asks one worker of the model."""
@@ -101,7 +141,7 @@ class InferenceRelay:
     async def list_models(self, payload: bytes, context: Any) -> bytes:
         """Answers from the pool."""
         parse_message(inference_pb2.ListModelsRequest, payload)
-        return models_of(self._pool.snapshot()).SerializeToString()
+        return models_of(self._pool.snapshot(), self._aliases.targets).SerializeToString()
 
     async def _ask(
         self, method: str, cls: type[PromptRequest], payload: bytes, context: Any
@@ -110,8 +150,13 @@ class InferenceRelay:
             request = parse_message(cls, payload)
             validate_tokenize(request, self._limits)
             call = self._call(context, "", request.model, route)
-            view = view_of_model(request.model)
+            payload, view = self._meant(payload, view_of_model(request.model), cls)
             return await self._dispatcher.unary(method, payload, view, call, route)
+
+    def _meant(
+        self, payload: bytes, view: RoutingView, message: type[NamedRequest]
+    ) -> tuple[bytes, RoutingView]:
+        return renamed(payload, view, self._aliases, self._pool.snapshot(), message)
 
     @contextmanager
     def _watched(self) -> Iterator[Route]:
@@ -143,6 +188,9 @@ class InferenceRelay:
         return Call(
             request_id=route.request_id,
             deadline=route.deadline,
-            metadata=((REQUEST_ID_KEY, route.request_id),),
+            metadata=(
+                (REQUEST_ID_KEY, route.request_id),
+                *caller_metadata(caller_of(context)),
+            ),
             hides_token_ids=hides_token_ids,
         )

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from lepton.v1 import inference_pb2, types_pb2
+from router.core.alias import AliasTarget
 from router.core.endpoint import Endpoint, EndpointState
 from router.core.pool import PoolSnapshot
 
 __all__ = ["models_of"]
 
 
-def models_of(snapshot: PoolSnapshot) -> inference_pb2.ListModelsResponse:
-    """One entry per model and revision that has a ready worker, sorted by name, then revision."""
+def models_of(
+    snapshot: PoolSnapshot, aliases: Mapping[str, Sequence[AliasTarget]] | None = None
+) -> inference_pb2.ListModelsResponse:
+    """One entry per model and revision that has a ready worker, and one per alias of such models (its revision is empty
+    unless it can mean one only), sorted by name, then revision.
+    """
     groups: dict[tuple[str, str], list[Endpoint]] = {}
     for model, endpoints in snapshot.models.items():
         for endpoint in endpoints:
             if endpoint.state is EndpointState.READY:
                 groups.setdefault((model, endpoint.revision), []).append(endpoint)
+    listed: dict[tuple[str, str], list[Endpoint]] = dict(groups)
+    for name, targets in (aliases or {}).items():
+        if group := _meant(targets, groups):
+            revisions = {endpoint.revision for endpoint in group}
+            listed[name, revisions.pop() if len(revisions) == 1 else ""] = group
     return inference_pb2.ListModelsResponse(
         models=[
             types_pb2.ModelInfo(
@@ -27,6 +39,17 @@ def models_of(snapshot: PoolSnapshot) -> inference_pb2.ListModelsResponse:
                 tasks=sorted(set.intersection(*(set(endpoint.tasks) for endpoint in group))),
                 num_workers=len(group),
             )
-            for (model, revision), group in sorted(groups.items())
+            for (model, revision), group in sorted(listed.items())
         ]
     )
+
+
+def _meant(
+    targets: Sequence[AliasTarget], groups: Mapping[tuple[str, str], Sequence[Endpoint]]
+) -> list[Endpoint]:
+    return [
+        endpoint
+        for (model, revision), group in groups.items()
+        if any(model == t.model and revision.startswith(t.revision) for t in targets)
+        for endpoint in group
+    ]

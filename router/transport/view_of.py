@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from lepton.v1 import inference_pb2, types_pb2
-from router.core.call import Cost, RoutingView
+from router.core.call import NO_COST, Cost, RoutingView
+from router.transport.prefix_of import prefix_of
 
 __all__ = ["view_of_generate", "view_of_model"]
 
@@ -14,9 +15,13 @@ _PRIORITY = {
 
 
 def view_of_generate(
-    request: inference_pb2.GenerateRequest, *, caller: str, cost: Cost
+    request: inference_pb2.GenerateRequest,
+    *,
+    caller: str = "",
+    cost: Cost = NO_COST,
+    prefix_hashes_max: int = 0,
 ) -> RoutingView:
-    """Of a valid Generate request."""
+    """Of a valid Generate request; `prefix_hashes_max` as in `prefix_of`."""
     level = request.service_level
     patient_s = level.queue_timeout_ms / 1000 if level.HasField("queue_timeout_ms") else None
     return RoutingView(
@@ -28,6 +33,7 @@ def view_of_generate(
         caller=caller,
         cost=cost,
         queue_s_max=patient_s,
+        prefix=prefix_of(request, prefix_hashes_max),
     )
 
 

@@ -190,7 +190,7 @@ class GrpcStream(_Running):
 def _meant(error: grpc.aio.AioRpcError, endpoint: Endpoint) -> LeptonError:
     """The worker's error as the router's caller should see it."""
     meant = from_rpc_error(error)
-    if isinstance(meant, Cancelled):
+    if isinstance(meant, Cancelled) and meant.reason is Reason.CLIENT_GONE:
         # We did not cancel, or nobody would be reading: the worker was torn down under the call.
         return _lost(endpoint, "broke off the call")
     if meant.reason is Reason.WORKER_LOST:

@@ -23,6 +23,7 @@ PAGES = (
     "README.md",
     "docs/grpcurl.md",
     "docs/constrained-output.md",
+    "docs/routing.md",
     "docs/convert.md",
     "CONTRIBUTING.md",
 )

@@ -5,6 +5,7 @@ when the test must see the harm.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from typing import Any
 
@@ -28,12 +29,20 @@ QUICK: dict[str, Any] = {"load_silence_s_max": 0.15, "abandon_s": 0.3}
 BROKEN = Script(messages=0, error=Internal("x"))
 
 
+_questions = itertools.count()
+
+
+async def ask_one(cluster: SmallCluster) -> Answer:
+    """A prompt that nobody has seen before: no worker knows its beginning."""
+    return await cluster.ask(text=f"{next(_questions)} is a number")
+
+
 async def ask_in_turn(cluster: SmallCluster, num: int) -> list[Answer]:
-    return [await cluster.ask() for _ in range(num)]
+    return [await ask_one(cluster) for _ in range(num)]
 
 
 async def ask_at_once(cluster: SmallCluster, num: int) -> list[Answer]:
-    return list(await asyncio.gather(*(cluster.ask() for _ in range(num))))
+    return list(await asyncio.gather(*(ask_one(cluster) for _ in range(num))))
 
 
 def errors_of(answers: list[Answer]) -> list[object]:
@@ -46,7 +55,7 @@ def errors_of(answers: list[Answer]) -> list[object]:
 async def frozen_worker(cluster: SmallCluster) -> Answer | None:
     """A call waits on the frozen w1 while w2 is there; its answer, or None when it still waits after a while."""
     w1 = cluster.workers["w1"]
-    asking = asyncio.ensure_future(cluster.ask())
+    asking = asyncio.ensure_future(ask_one(cluster))
     await until(lambda: len(w1.calls) == 1)
     await cluster.add(FakeWorker("w2"))
     w1.silence()
@@ -88,7 +97,7 @@ async def stalled_worker(cluster: SmallCluster) -> Answer | None:
     """As above; here reports go on, but their step stands still."""
     w1 = cluster.workers["w1"]
     w1.report(step=5, running=1, step_ms=20.0, step_ends_in_ms=0)
-    asking = asyncio.ensure_future(cluster.ask())
+    asking = asyncio.ensure_future(ask_one(cluster))
     await until(lambda: len(w1.calls) == 1)
     await cluster.add(FakeWorker("w2"))
     done, _ = await asyncio.wait({asking}, timeout=1.5)
@@ -123,7 +132,7 @@ async def test_most_workers_silent_at_once_keep_their_calls_for_a_while() -> Non
     workers = [FakeWorker(f"w{i}", script=Script(gate=gate)) for i in range(3)]
     async with small_cluster(*workers, mass_silence_s_max=30.0, **QUICK) as cluster:
         async with asyncio.TaskGroup() as group:
-            asking = [group.create_task(cluster.ask()) for _ in range(12)]
+            asking = [group.create_task(ask_one(cluster)) for _ in range(12)]
             await until(lambda: sum(len(worker.calls) for worker in workers) == 12)
             for worker in workers:
                 worker.silence()
@@ -144,7 +153,7 @@ async def router_that_sleeps() -> int:
         FakeWorker("w2", script=Script(gate=gate)),
     ]
     async with small_cluster(*workers, mass_silence_s_max=0.0, **QUICK) as cluster:
-        asking = asyncio.ensure_future(cluster.ask())
+        asking = asyncio.ensure_future(ask_one(cluster))
         await until(lambda: sum(len(worker.calls) for worker in workers) == 1)
         time.sleep(1.0)  # noqa: ASYNC251, TID251 - nothing on this loop moves
         await asyncio.sleep(0.1)  # noqa: TID251 - several sweeps

@@ -190,3 +190,23 @@ async def test_worker_that_breaks_the_rules_is_counted(recorder: Recorder) -> No
     async with small_cluster(worker, telemetry=recorder.telemetry) as cluster:
         assert (await cluster.ask()).error is not None
         assert (await metrics(cluster))['lepton_stream_faults_total{fault="gap"}'] == 1
+
+
+async def test_the_choice_says_why_on_its_span_and_affinity_is_counted(recorder: Recorder) -> None:
+    workers = [FakeWorker(f"w{n}") for n in range(3)]
+    async with small_cluster(*workers, telemetry=recorder.telemetry) as cluster:
+        for _ in range(2):
+            await cluster.ask(text="d" * 4096)
+        first, second = (dict(span.attributes or {}) for span in recorder.named(names.ROUTE_SPAN))
+        assert (first[names.LEPTON_PROMPT_BYTES], first[names.LEPTON_KNOWN_BYTES]) == (4096, 0)
+        assert second[names.LEPTON_KNOWN_BYTES] == 4096
+        assert second[names.LEPTON_CANDIDATES] == 3
+        assert second[names.LEPTON_SCORED] in {2, 3}
+        scores = second[names.LEPTON_SCORES]
+        assert isinstance(scores, tuple)
+        assert "prefix=1.000" in scores
+        assert len(scores) == 4
+        found = await metrics(cluster)
+        assert found["lepton_affinity_hits_total"] == 1
+        assert found["lepton_routed_prompt_bytes_total"] == 8192
+        assert found["lepton_routed_known_bytes_total"] == 4096

@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.core.call import RoutingView
+from router.core.call import NO_PREFIX, PromptPrefix, RoutingView
 from router.core.endpoint import Endpoint, EndpointState
+from router.core.policy.prefix_table import PrefixTable
 from router.core.policy.registry import POLICIES, make_policy
+from router.core.policy.scorers.prefix import PrefixScorer
 from tests.support.endpoints import make_endpoint
+from tests.support.manual_clock import ManualClock
 
 
 @st.composite
@@ -37,6 +40,9 @@ views = st.builds(
     RoutingView,
     model=st.just("tiny"),
     session_key=st.text(max_size=20),
+    prefix=st.sampled_from(
+        [NO_PREFIX, PromptPrefix(hashes=(1, 2), ends=(512, 600), is_whole=True)]
+    ),
     task=st.sampled_from(["", "generate", "embed"]),
 )
 tried_ids = st.frozensets(st.sampled_from([(f"w{i}", f"w{i}-1") for i in range(8)]))
@@ -55,7 +61,10 @@ def test_pick_is_allowed_and_explained(
     data: st.DataObject,
 ) -> None:
     """Never a filtered endpoint; somebody whenever somebody is left; the explanation agrees."""
-    policy = make_policy(name, Random(seed))
+    prefix = PrefixScorer(PrefixTable(bytes_max=1 << 16, ttl_s=60), ManualClock())
+    policy = make_policy(name, Random(seed), prefix)
+    for _ in range(data.draw(st.integers(0, 2))):
+        policy.pick(view, candidates)
     allowed = {
         e.id
         for e in candidates

@@ -65,8 +65,13 @@ class ScriptedServer(inference_pb2_grpc.InferenceServiceServicer):
         context.send_initial_metadata(((TRACE_ID_KEY, TRACE_ID), (REQUEST_ID_KEY, "r-1")))
         if self.error is not None and self.error_after == 0:
             self._fail(context)
-        events = _events(self.words, self.choices)
+        resume = request.resume
+        after_seq = resume.after_seq if resume.HasField("after_seq") else -1
+        token = "t-1" if request.resumable_ms else ""
+        events = _events(self.words, self.choices, token)
         for number, event in enumerate(events):
+            if event.seq <= after_seq:
+                continue
             if self.error is not None and number > self.error_after:
                 self._fail(context)
             yield inference_pb2.GenerateResponse(events=[event])
@@ -95,12 +100,19 @@ def scripted_server(**script: Any) -> Iterator[ScriptedServer]:
         server.stop(0).wait()
 
 
-def _events(words: tuple[str, ...], choices: int) -> Iterator[inference_pb2.Event]:
+def _events(
+    words: tuple[str, ...], choices: int, resume_token: str
+) -> Iterator[inference_pb2.Event]:
     seq = 0
     yield inference_pb2.Event(
         seq=seq,
         started=inference_pb2.Started(
-            request_id="r-1", worker_id="w1", model="tiny", seed=7, prompt_tokens=5
+            request_id="r-1",
+            worker_id="w1",
+            model="tiny",
+            seed=7,
+            prompt_tokens=5,
+            resume_token=resume_token,
         ),
     )
     for number, word in enumerate(words):

@@ -218,6 +218,8 @@ async def worker_of(
     limits: Limits | None = None,
     token: str = "",
     question: GoldenQuestion = ANY_ANSWER,
+    worker_id: str = "w1",
+    found_in: MemoryRegistry | None = None,
     **settings: Any,
 ) -> AsyncIterator[LocalWorker]:
     """A worker with everything real but, by default, tokenizer and registry."""
@@ -232,10 +234,10 @@ async def worker_of(
     spans = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(spans))
-    metrics, registry, stop = CollectorRegistry(), MemoryRegistry(), StopRequest()
+    metrics, registry, stop = CollectorRegistry(), found_in or MemoryRegistry(), StopRequest()
     limits = limits or Limits()
     parts = WorkerParts(
-        worker_id="w1",
+        worker_id=worker_id,
         settings=WorkerSettings(model_dir=Path(), model_name=facts.name, port=0, **settings),
         limits=limits,
         cluster=ClusterSettings.model_validate({"token": token}),

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from common.request.request_id import is_request_id
-from common.rpc.metadata import REQUEST_ID_KEY, ROUTER_ID_KEY
+from common.rpc.caller import caller_of
+from common.rpc.metadata import REPLAY_KEY, REQUEST_ID_KEY, ROUTER_ID_KEY
 
 __all__ = ["CallFacts", "ServicerContext", "deadline_of", "facts_of"]
 
@@ -35,6 +36,10 @@ class CallFacts:
     """From the metadata, else made here: always of the allowed form."""
     router_id: str
     """Empty when no router sent the call."""
+    caller: str = ""
+    """Who is asking; empty for callers without a name."""
+    wants_whole: bool = False
+    """A resumed call is to be sent from its beginning, where that is still kept."""
 
 
 def facts_of(context: ServicerContext, *, request_id: str = "") -> CallFacts:
@@ -42,12 +47,14 @@ def facts_of(context: ServicerContext, *, request_id: str = "") -> CallFacts:
     metadata = {
         key: value
         for key, value in context.invocation_metadata() or ()
-        if key in {REQUEST_ID_KEY, ROUTER_ID_KEY} and isinstance(value, str)
+        if key in {REPLAY_KEY, REQUEST_ID_KEY, ROUTER_ID_KEY} and isinstance(value, str)
     }
     named = (metadata.get(REQUEST_ID_KEY, ""), request_id, f"req-{secrets.token_hex(8)}")
     return CallFacts(
         request_id=next(filter(is_request_id, named)),
         router_id=metadata.get(ROUTER_ID_KEY, "")[:128],
+        caller=caller_of(context),
+        wants_whole=metadata.get(REPLAY_KEY) == "whole",
     )
 
 

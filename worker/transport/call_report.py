@@ -158,6 +158,20 @@ class CallReporter:
             self._instruments.requests_total.labels(model=label, code=code.name).inc()
 
     @contextmanager
+    def detached(self) -> Iterator[None]:
+        """Covers a generation that does not hang on a connection, in a span of its own: that of its first call may
+        end before it.
+        """
+        with self._tracer.start_as_current_span(
+            names.DETACHED_SPAN, record_exception=False, set_status_on_exception=False
+        ):
+            yield
+
+    def joined(self, *, by_key: bool) -> None:
+        """Counts a connection that goes on with a call, by token or by idempotency key."""
+        self._instruments.joins_total.labels(by="key" if by_key else "token").inc()
+
+    @contextmanager
     def call(
         self, request: GenerateRequest, facts: CallFacts, timeline: Timeline
     ) -> Iterator[CallReport]:

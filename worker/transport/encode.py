@@ -39,15 +39,23 @@ class ResponseEncoder:
         model: ModelFacts,
         worker_id: str,
         with_token_ids: bool,
+        resume_token: str = "",
     ) -> None:
+        """`resume_token` is empty unless the call is resumable."""
         self._request = request
         self._timeline = timeline
         self._model = model
         self._worker_id = worker_id
         self._with_token_ids = with_token_ids
+        self._resume_token = resume_token
         self._seq = 0 if request.continuation is None else request.continuation.next_seq
         self.finished: bytes | None = None
         """The serialised `Finished`, once it was encoded: what the trailing metadata repeat."""
+
+    @property
+    def next_seq(self) -> int:
+        """`seq` of the next event."""
+        return self._seq
 
     def encode(self, outputs: Sequence[Output]) -> bytes:
         """One message with all `outputs`."""
@@ -76,6 +84,7 @@ class ResponseEncoder:
             seed=self._request.sampling.seed,
             prompt_tokens=begun.num_prompt_tokens,
             fingerprint=self._model.fingerprint,
+            resume_token=self._resume_token,
             cached_tokens=begun.num_cached_tokens,
         )
 
@@ -85,6 +94,7 @@ class ResponseEncoder:
             to_worker_id=self._worker_id,
             replayed_tokens=resumed.num_replayed_tokens,
             fingerprint=self._model.fingerprint,
+            resume_token=self._resume_token,
         )
 
     def _fill_delta(self, delta: inference_pb2.Delta, piece: Piece) -> None:

@@ -20,6 +20,7 @@ class InFlight:
     def __init__(self) -> None:
         self._of_router: Counter[str] = Counter()
         self._num_calls = 0
+        self._num_generations = 0
         self._draining = False
         self._closed = False
         self._changed = asyncio.Event()
@@ -47,9 +48,11 @@ class InFlight:
         return self._of_router[router_id]
 
     @contextmanager
-    def call(self, router_id: str) -> Iterator[None]:
-        """Counts one call while it runs. Raises `Unavailable(DRAINING)` when none is taken any more."""
-        if self._draining:
+    def call(self, router_id: str, *, joins: bool = False) -> Iterator[None]:
+        """Counts one call while it runs. Raises `Unavailable(DRAINING)` when none is taken any more, unless it `joins`
+        a generation that was taken before.
+        """
+        if self._closed or (self._draining and not joins):
             raise Unavailable("this worker is draining; ask another", reason=Reason.DRAINING)
         self._num_calls += 1
         self._of_router[router_id] += 1
@@ -61,6 +64,16 @@ class InFlight:
             self._of_router[router_id] -= 1
             if not self._of_router[router_id]:
                 del self._of_router[router_id]
+            self._tell()
+
+    @contextmanager
+    def generation(self) -> Iterator[None]:
+        """Counts a generation that does not hang on a call while it runs: `empty` waits for it as well."""
+        self._num_generations += 1
+        try:
+            yield
+        finally:
+            self._num_generations -= 1
             self._tell()
 
     def drain(self) -> None:
@@ -83,10 +96,10 @@ class InFlight:
             return
 
     async def empty(self, timeout_s: float) -> bool:
-        """Waits until no call runs; False when `timeout_s` passed first."""
+        """Waits until no call and no generation runs; False when `timeout_s` passed first."""
         try:
             async with asyncio.timeout(timeout_s):
-                while self._num_calls:
+                while self._num_calls or self._num_generations:
                     await self._changed.wait()
         except TimeoutError:
             return False

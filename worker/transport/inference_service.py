@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, aclosing
+from functools import partial
 from typing import Any, Final, final
 
 import grpc
@@ -13,6 +14,7 @@ from common.clock import Clock
 from common.cluster import ClusterSettings
 from common.limits import Limits
 from common.request.parse import parse_message
+from common.request.resumption import outlives_connection
 from common.request.validate import validate_generate, validate_tokenize
 from common.rpc.auth import is_router
 from common.rpc.handlers import raw_unary_stream, raw_unary_unary
@@ -26,6 +28,9 @@ from worker.transport.call_report import CallReporter
 from worker.transport.convert import check_model, parse_generate, parse_prompt
 from worker.transport.encode import ResponseEncoder, encode_model
 from worker.transport.in_flight import InFlight
+from worker.transport.resumable_calls import Append, ResumableCalls
+from worker.transport.resumption import Resumption, first_seq_wanted
+from worker.transport.running_call import RunningCall
 
 __all__ = ["SERVICE_NAME", "InferenceService"]
 
@@ -46,6 +51,8 @@ class InferenceService:
         limits: Limits,
         cluster: ClusterSettings,
         in_flight: InFlight,
+        calls: ResumableCalls,
+        resumption: Resumption,
         reporter: CallReporter,
         clock: Clock,
     ) -> None:
@@ -56,6 +63,8 @@ class InferenceService:
         self._limits = limits
         self._cluster = cluster
         self._in_flight = in_flight
+        self._calls = calls
+        self._resumption = resumption
         self._reporter = reporter
         self._clock = clock
 
@@ -65,6 +74,7 @@ class InferenceService:
             "Generate": raw_unary_stream(self.generate),
             "Tokenize": raw_unary_unary(self.tokenize),
             "CountTokens": raw_unary_unary(self.count_tokens),
+            "Abort": raw_unary_unary(self.abort),
             "ListModels": raw_unary_unary(self.list_models),
         }
 
@@ -73,7 +83,8 @@ class InferenceService:
     ) -> AsyncGenerator[bytes, None]:
         """Yields serialised `GenerateResponse`s; the trailing metadata repeat the `Finished`.
 
-        Errors: `LeptonError`, for the interceptor. Cancellation: stops the compute within a step.
+        Errors: `LeptonError`, for the interceptor. Cancellation: stops the compute within a step, unless the call
+        outlives its connection.
         """
         timeline = Timeline(arrived_at=self._clock.now())
         async with AsyncExitStack() as stack:
@@ -84,6 +95,14 @@ class InferenceService:
             annotate(request_id=facts.request_id)
             # First of all, so that refusals carry the id as well.
             await context.send_initial_metadata(((REQUEST_ID_KEY, facts.request_id),))
+            if outlives_connection(message):
+                call = self._attached(message, facts, context, timeline, stack)
+                seq = 0 if facts.wants_whole and call.has(0) else first_seq_wanted(message)
+                while (read := await call.read(seq)) is not None:
+                    response, seq = read
+                    yield response
+                context.set_trailing_metadata(((FINISHED_KEY, call.finished),))
+                return
             stack.enter_context(self._in_flight.call(facts.router_id))
             request = self._parse(message, facts, context, timeline)
             encoder = self._encoder(message, request, timeline)
@@ -96,6 +115,14 @@ class InferenceService:
                 if encoder.finished is not None:
                     context.set_trailing_metadata(((FINISHED_KEY, encoder.finished),))
                 yield response
+
+    async def abort(self, payload: bytes, context: ServicerContext) -> bytes:
+        """Ends a resumable call. One that has ended is no error; a token that is not this caller's is."""
+        message = parse_message(inference_pb2.AbortRequest, payload)
+        call = self._resumption.by_token(message.resume_token, facts_of(context).caller)
+        if call is not None:
+            self._calls.abort(call)
+        return inference_pb2.AbortResponse().SerializeToString()
 
     async def tokenize(self, payload: bytes, context: ServicerContext) -> bytes:
         """The ids that Generate would see, each with its bytes."""
@@ -117,6 +144,47 @@ class InferenceService:
         parse_message(inference_pb2.ListModelsRequest, payload)
         model = encode_model(self._model, tasks=tuple(self._tasks))
         return inference_pb2.ListModelsResponse(models=[model]).SerializeToString()
+
+    def _attached(
+        self,
+        message: inference_pb2.GenerateRequest,
+        facts: CallFacts,
+        context: ServicerContext,
+        timeline: Timeline,
+        stack: AsyncExitStack,
+    ) -> RunningCall:
+        """The call that the request goes on with, joins or begins; `stack` makes this connection a listener of it."""
+        request = self._parse(message, facts, context, timeline)
+        call = self._resumption.find(message, facts.caller)
+        stack.enter_context(self._in_flight.call(facts.router_id, joins=call is not None))
+        if call is None:
+            call = self._resumption.new_call(message, facts.caller)
+            token = self._resumption.token_of(call) if message.resumable_ms else ""
+            encoder = self._encoder(message, request, timeline, resume_token=token)
+            generate = partial(self._generate_detached, request, facts, timeline, encoder)
+            self._calls.start(call, generate, must=message.HasField("continuation"))
+        else:
+            annotate(resumed=first_seq_wanted(message))
+            self._reporter.joined(by_key=not message.resume.resume_token)
+        stack.enter_context(self._calls.listening(call))
+        return call
+
+    async def _generate_detached(
+        self,
+        request: GenerateRequest,
+        facts: CallFacts,
+        timeline: Timeline,
+        encoder: ResponseEncoder,
+        append: Append,
+    ) -> bytes:
+        """What `generate` does, for nobody in particular."""
+        with self._reporter.detached(), self._reporter.call(request, facts, timeline) as report:
+            batches = self._tasks["generate"].run(request, timeline)
+            async with aclosing(batches):
+                async for outputs in batches:
+                    report.take(outputs)
+                    append(encoder.encode(outputs), next_seq=encoder.next_seq)
+        return encoder.finished or b""
 
     def _parse(
         self,
@@ -143,6 +211,8 @@ class InferenceService:
         message: inference_pb2.GenerateRequest,
         request: GenerateRequest,
         timeline: Timeline,
+        *,
+        resume_token: str = "",
     ) -> ResponseEncoder:
         output = message.output
         return ResponseEncoder(
@@ -151,6 +221,7 @@ class InferenceService:
             model=self._model,
             worker_id=self._worker_id,
             with_token_ids=output.token_ids if output.HasField("token_ids") else True,
+            resume_token=resume_token,
         )
 
     async def _prompt_ids(

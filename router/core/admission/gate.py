@@ -128,9 +128,9 @@ class Admission:
 
     def _line_for(self, view: RoutingView) -> ModelLine | None:
         """The line of the model that is meant; None where nothing can be waited for: a model that nobody serves or
-        expects, and calls that take no row.
+        expects, and calls that take no row, or have theirs already.
         """
-        if not view.cost.rows:
+        if not view.cost.rows or view.only_holder:
             return None
         try:
             name = resolve(view, self._pool.snapshot())[0].model

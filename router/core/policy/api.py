@@ -12,7 +12,7 @@ from typing import Protocol
 from router.core.call import RoutingView
 from router.core.endpoint import Endpoint, EndpointState
 
-__all__ = ["Candidate", "Explanation", "Filter", "Picker", "Policy", "Scorer", "Tried"]
+__all__ = ["Candidate", "Choice", "Explanation", "Filter", "Picker", "Policy", "Scorer", "Tried"]
 
 Tried = Collection[tuple[str, str]]
 """(id, incarnation) of endpoints that this call has already failed on."""
@@ -34,7 +34,11 @@ class Filter(Protocol):
 
 
 class Scorer(Protocol):
-    """How good each of some endpoints is, in one respect."""
+    """How good each of some endpoints is, in one respect. A scorer inherits from it what it has no use for.
+
+    For each choice `nominate` is called first, with everyone who may be chosen, then `score` with those that are looked
+    at, then, when the request really goes there, `routed` with the winner.
+    """
 
     @property
     def name(self) -> str: ...
@@ -47,7 +51,19 @@ class Scorer(Protocol):
 
     def nominate(self, view: RoutingView, endpoints: Sequence[Endpoint]) -> Endpoint | None:
         """The one that must be among those that are scored, when the picker looks at a sample only; else None."""
-        ...
+        return None
+
+    def detail(self, view: RoutingView, endpoint: Endpoint) -> str:
+        """What lies behind its score, in words, for explanations; may be empty."""
+        return ""
+
+    def routed(self, view: RoutingView, endpoint: Endpoint) -> int:
+        """The request goes there. Returns how many bytes of its prompt this scorer believes are cached there."""
+        return 0
+
+    def retain(self, endpoints: Collection[Endpoint]) -> None:
+        """These are all that there are, of any model; what is known of others may be forgotten."""
+        return
 
 
 class Picker(Protocol):
@@ -66,6 +82,19 @@ class Picker(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Whom a policy took, and why."""
+
+    endpoint: Endpoint
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Of the winner, by scorer, clamped, before weights; empty when there was nobody else."""
+    num_scored: int = 1
+    """Endpoints that were looked at."""
+    known_bytes: int = 0
+    """Bytes of the prompt that are believed to be cached there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """What a policy thinks of one endpoint."""
 
@@ -75,6 +104,8 @@ class Candidate:
     """Name of the filter that ruled it out; None for a candidate."""
     scores: Mapping[str, float] = field(default_factory=dict)
     """By scorer, clamped, before weights."""
+    details: Mapping[str, str] = field(default_factory=dict)
+    """By scorer: what lies behind the score, in words; only what there is to say."""
     total: float = 0.0
     """Weighted sum divided by the sum of weights, 0 to 1."""
 
@@ -84,6 +115,8 @@ class Explanation:
     """Why a request would go where it goes."""
 
     policy: str
+    weights: Mapping[str, float]
+    """By scorer, in order."""
     candidates: tuple[Candidate, ...]
     """Every endpoint of the model, ruled out or not."""
     best: str | None
@@ -93,14 +126,20 @@ class Explanation:
 class Policy(Protocol):
     """What the dispatcher asks."""
 
-    def pick(
+    def choose(
         self, view: RoutingView, endpoints: Sequence[Endpoint], tried: Tried = ()
-    ) -> Endpoint | None:
-        """The endpoint to use, or None when every one is ruled out (the dispatcher then waits or refuses)."""
+    ) -> Choice | None:
+        """The endpoint that the request goes to, and why; None when every one is ruled out (the dispatcher then waits
+        or refuses). The policy may remember where it went.
+        """
         ...
 
     def explain(
         self, view: RoutingView, endpoints: Sequence[Endpoint], tried: Tried = ()
     ) -> Explanation:
-        """Every endpoint with its scores or the filter that ruled it out; draws nothing at random."""
+        """Every endpoint with its scores or the filter that ruled it out; draws nothing, remembers nothing."""
+        ...
+
+    def retain(self, endpoints: Collection[Endpoint]) -> None:
+        """These are all that there are, of any model; what is remembered of others may be forgotten."""
         ...

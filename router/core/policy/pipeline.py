@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import final
 
 from router.core.call import RoutingView
+from router.core.candidates import Candidates
 from router.core.endpoint import Endpoint
-from router.core.policy.api import Candidate, Explanation, Filter, Picker, Scorer, Tried
+from router.core.policy.api import (
+    Candidate,
+    Choice,
+    Explanation,
+    Filter,
+    Picker,
+    Scorer,
+    Tried,
+)
+from router.core.policy.filters import Ready, ServesTask
 
 __all__ = ["Pipeline"]
 
@@ -28,6 +38,7 @@ class Pipeline:
             raise ValueError("a policy needs scorers, each with a weight above 0")
         self.name = name
         self._filters = tuple(filters)
+        self._unindexed = tuple(f for f in filters if not isinstance(f, Ready | ServesTask))
         self._scorers = tuple(scorers)
         self._picker = picker
         self._weight_sum = sum(weight for _, weight in scorers)
@@ -36,22 +47,36 @@ class Pipeline:
         scorers = ", ".join(f"{scorer.name}×{weight:g}" for scorer, weight in self._scorers)
         return f"Pipeline({self.name}: {scorers}; {self._picker.name})"
 
+    def choose(
+        self, view: RoutingView, endpoints: Sequence[Endpoint], tried: Tried = ()
+    ) -> Choice | None:
+        """See `Policy`."""
+        left = self._filtered(view, endpoints, tried)
+        if not left:
+            return None
+        if len(left) == 1:
+            return self._chosen(view, left[0], {}, 1)
+        sampled = self._sample(view, left)
+        totals = [0.0] * len(sampled)
+        columns = []
+        for scorer, weight in self._scorers:
+            column = [_clamp(score) for score in scorer.score(view, sampled)]
+            columns.append(column)
+            for index, score in enumerate(column):
+                totals[index] += score * weight
+        winner = self._picker.pick(totals)
+        scores = {
+            scorer.name: column[winner]
+            for (scorer, _), column in zip(self._scorers, columns, strict=True)
+        }
+        return self._chosen(view, sampled[winner], scores, len(sampled))
+
     def pick(
         self, view: RoutingView, endpoints: Sequence[Endpoint], tried: Tried = ()
     ) -> Endpoint | None:
-        """See `Policy`."""
-        for stage in self._filters:
-            endpoints = stage.keep(view, endpoints, tried)
-            if not endpoints:
-                return None
-        if len(endpoints) == 1:
-            return endpoints[0]
-        sampled = self._sample(view, endpoints)
-        totals = [0.0] * len(sampled)
-        for scorer, weight in self._scorers:
-            for index, score in enumerate(scorer.score(view, sampled)):
-                totals[index] += _clamp(score) * weight
-        return sampled[self._picker.pick(totals)]
+        """`choose` without the why."""
+        choice = self.choose(view, endpoints, tried)
+        return choice.endpoint if choice is not None else None
 
     def explain(
         self, view: RoutingView, endpoints: Sequence[Endpoint], tried: Tried = ()
@@ -65,22 +90,51 @@ class Pipeline:
             ruled_out.update({e.id: stage.name for e in left if e.id not in ids})
             left = kept
         scores: dict[str, dict[str, float]] = {endpoint.id: {} for endpoint in left}
+        details: dict[str, dict[str, str]] = {endpoint.id: {} for endpoint in left}
         for scorer, _ in self._scorers:
+            scorer.nominate(view, left)
             for endpoint, score in zip(left, scorer.score(view, left), strict=True):
                 scores[endpoint.id][scorer.name] = _clamp(score)
+                if detail := scorer.detail(view, endpoint):
+                    details[endpoint.id][scorer.name] = detail
         candidates = tuple(
             Candidate(
                 endpoint_id=endpoint.id,
                 state=endpoint.state,
                 filtered_by=ruled_out.get(endpoint.id),
                 scores=scores.get(endpoint.id, {}),
+                details=details.get(endpoint.id, {}),
                 total=self._total(scores.get(endpoint.id, {})),
             )
             for endpoint in endpoints
         )
         open_to = [candidate for candidate in candidates if candidate.filtered_by is None]
         best = max(open_to, key=lambda candidate: candidate.total).endpoint_id if open_to else None
-        return Explanation(policy=self.name, candidates=candidates, best=best)
+        weights = {scorer.name: weight for scorer, weight in self._scorers}
+        return Explanation(policy=self.name, weights=weights, candidates=candidates, best=best)
+
+    def retain(self, endpoints: Collection[Endpoint]) -> None:
+        """See `Policy`."""
+        for scorer, _ in self._scorers:
+            scorer.retain(endpoints)
+
+    def _filtered(
+        self, view: RoutingView, endpoints: Sequence[Endpoint], tried: Tried
+    ) -> Sequence[Endpoint]:
+        """Those that no filter rules out. What the pool has found already is not looked for again."""
+        stages = self._filters
+        if isinstance(endpoints, Candidates) and view.task:
+            endpoints = endpoints.ready_for(view.task)
+            stages = self._unindexed
+        for stage in stages:
+            endpoints = stage.keep(view, endpoints, tried)
+        return endpoints
+
+    def _chosen(
+        self, view: RoutingView, endpoint: Endpoint, scores: Mapping[str, float], num_scored: int
+    ) -> Choice:
+        known = max(scorer.routed(view, endpoint) for scorer, _ in self._scorers)
+        return Choice(endpoint=endpoint, scores=scores, num_scored=num_scored, known_bytes=known)
 
     def _sample(self, view: RoutingView, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
         sampled = list(self._picker.sample(endpoints))

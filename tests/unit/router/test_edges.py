@@ -7,12 +7,12 @@ import pytest
 from common.discovery.api import InstanceState
 from common.errors import InvalidRequest, Reason
 from common.limits import Limits
+from common.rpc.caller import caller_of
 from common.rpc.metadata import CALLER_KEY
 from lepton.v1 import inference_pb2, types_pb2
 from router.core.call import Cost, RoutingView
 from router.core.endpoint import EndpointState
 from router.core.pool import PoolSnapshot
-from router.transport.caller_of import caller_of
 from router.transport.cost_of import cost_of
 from router.transport.models_of import models_of
 from router.transport.view_of import view_of_generate, view_of_model

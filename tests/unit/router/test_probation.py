@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from router.core.endpoint import Endpoint, EndpointState
-from router.core.policy.api import Tried
+from router.core.policy.api import Choice, Tried
 from router.core.pool import EndpointPool
-from router.core.probation import Pick, Probation
+from router.core.probation import Choose, Probation
 from router.core.quarantine import Key, Quarantine, QuarantineLimits, Suspect
 from tests.support.endpoints import make_endpoint
 from tests.support.manual_clock import ManualClock
@@ -19,16 +19,16 @@ class Dead:
     is_abandoned = True
 
 
-def picking(candidates: list[Endpoint], tried: set[Key]) -> Pick:
-    def pick(closed: Tried) -> Endpoint | None:
+def choosing(candidates: list[Endpoint], tried: set[Key]) -> Choose:
+    def choose(closed: Tried) -> Choice | None:
         usable = (
-            e
+            Choice(endpoint=e)
             for e in candidates
             if e.state is EndpointState.READY and (e.id, e.incarnation) not in {*closed, *tried}
         )
         return next(usable, None)
 
-    return pick
+    return choose
 
 
 @pytest.mark.parametrize("why", ["lost", "tried"])
@@ -39,7 +39,7 @@ def test_place_that_is_of_no_use_does_not_go_round_without_end(why: str) -> None
     probation = Probation(quarantine, pool, clock, verdict_s=1)
     state = EndpointState.LOST if why == "lost" else EndpointState.READY
     candidates = [make_endpoint("w2", state=state), make_endpoint("w3")]
-    pick = picking(candidates, {("w2", "w2-1")})
+    choose = choosing(candidates, {("w2", "w2-1")})
     names = (b"on w2", b"on w3", b"a", b"b", b"c")
     on_w2, on_w3, *waiting = [quarantine.accuse(None, name, Dead()) for name in names]
     assert quarantine.begin(on_w2, ("w2", "w2-1"))
@@ -53,7 +53,7 @@ def test_place_that_is_of_no_use_does_not_go_round_without_end(why: str) -> None
     quarantine.end(on_w2)
     for _ in range(len(waiting)):
         for suspect in turns():
-            assert probation.take(suspect, candidates, pick) is None
+            assert probation.take(suspect, candidates, choose) is None
     assert turns() == [], "each has had a look at it, once"
     quarantine.end(on_w3)
     assert [suspect.place for suspect in turns()] == [("w3", "w3-1")]

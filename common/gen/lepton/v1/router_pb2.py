@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from lepton.v1 import inference_pb2 as lepton_dot_v1_dot_inference__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16lepton/v1/router.proto\x12\tlepton.v1\x1a\x19lepton/v1/inference.proto\"B\n\x13\x45xplainRouteRequest\x12+\n\x07request\x18\x01 \x01(\x0b\x32\x1a.lepton.v1.GenerateRequest\"\x8f\x01\n\x14\x45xplainRouteResponse\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12-\n\ncandidates\x18\x02 \x03(\x0b\x32\x19.lepton.v1.RouteCandidate\x12\x16\n\x0e\x62\x65st_worker_id\x18\x03 \x01(\t\x12\x14\n\x07stale_s\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\n\n\x08_stale_s\"\xa0\x01\n\x0eRouteCandidate\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12\x13\n\x0b\x66iltered_by\x18\x05 \x01(\t\x12%\n\x06scores\x18\x06 \x03(\x0b\x32\x15.lepton.v1.RouteScore\x12\r\n\x05total\x18\x07 \x01(\x01\"K\n\nRouteScore\x12\x0e\n\x06scorer\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x0e\n\x06weight\x18\x03 \x01(\x01\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t2`\n\rRouterService\x12O\n\x0c\x45xplainRoute\x12\x1e.lepton.v1.ExplainRouteRequest\x1a\x1f.lepton.v1.ExplainRouteResponseBD\n\x0c\x61i.lepton.v1P\x01Z2github.com/lepton/lepton/gen/go/lepton/v1;leptonv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16lepton/v1/router.proto\x12\tlepton.v1\x1a\x19lepton/v1/inference.proto\"B\n\x13\x45xplainRouteRequest\x12+\n\x07request\x18\x01 \x01(\x0b\x32\x1a.lepton.v1.GenerateRequest\"\xb0\x01\n\x14\x45xplainRouteResponse\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12-\n\ncandidates\x18\x02 \x03(\x0b\x32\x19.lepton.v1.RouteCandidate\x12\x16\n\x0e\x62\x65st_worker_id\x18\x03 \x01(\t\x12\x14\n\x07stale_s\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\r\n\x05model\x18\x05 \x01(\t\x12\x10\n\x08revision\x18\x06 \x01(\tB\n\n\x08_stale_s\"\xa0\x01\n\x0eRouteCandidate\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\t\x12\r\n\x05state\x18\x04 \x01(\t\x12\x13\n\x0b\x66iltered_by\x18\x05 \x01(\t\x12%\n\x06scores\x18\x06 \x03(\x0b\x32\x15.lepton.v1.RouteScore\x12\r\n\x05total\x18\x07 \x01(\x01\"K\n\nRouteScore\x12\x0e\n\x06scorer\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x0e\n\x06weight\x18\x03 \x01(\x01\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t2`\n\rRouterService\x12O\n\x0c\x45xplainRoute\x12\x1e.lepton.v1.ExplainRouteRequest\x1a\x1f.lepton.v1.ExplainRouteResponseBD\n\x0c\x61i.lepton.v1P\x01Z2github.com/lepton/lepton/gen/go/lepton/v1;leptonv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,11 +36,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPLAINROUTEREQUEST']._serialized_start=64
   _globals['_EXPLAINROUTEREQUEST']._serialized_end=130
   _globals['_EXPLAINROUTERESPONSE']._serialized_start=133
-  _globals['_EXPLAINROUTERESPONSE']._serialized_end=276
-  _globals['_ROUTECANDIDATE']._serialized_start=279
-  _globals['_ROUTECANDIDATE']._serialized_end=439
-  _globals['_ROUTESCORE']._serialized_start=441
-  _globals['_ROUTESCORE']._serialized_end=516
-  _globals['_ROUTERSERVICE']._serialized_start=518
-  _globals['_ROUTERSERVICE']._serialized_end=614
+  _globals['_EXPLAINROUTERESPONSE']._serialized_end=309
+  _globals['_ROUTECANDIDATE']._serialized_start=312
+  _globals['_ROUTECANDIDATE']._serialized_end=472
+  _globals['_ROUTESCORE']._serialized_start=474
+  _globals['_ROUTESCORE']._serialized_end=549
+  _globals['_ROUTERSERVICE']._serialized_start=551
+  _globals['_ROUTERSERVICE']._serialized_end=647
 # @@protoc_insertion_point(module_scope)

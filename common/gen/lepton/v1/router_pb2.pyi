@@ -14,16 +14,20 @@ class ExplainRouteRequest(_message.Message):
     def __init__(self, request: _Optional[_Union[_inference_pb2.GenerateRequest, _Mapping]] = ...) -> None: ...
 
 class ExplainRouteResponse(_message.Message):
-    __slots__ = ("policy", "candidates", "best_worker_id", "stale_s")
+    __slots__ = ("policy", "candidates", "best_worker_id", "stale_s", "model", "revision")
     POLICY_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     BEST_WORKER_ID_FIELD_NUMBER: _ClassVar[int]
     STALE_S_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
     policy: str
     candidates: _containers.RepeatedCompositeFieldContainer[RouteCandidate]
     best_worker_id: str
     stale_s: float
-    def __init__(self, policy: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[RouteCandidate, _Mapping]]] = ..., best_worker_id: _Optional[str] = ..., stale_s: _Optional[float] = ...) -> None: ...
+    model: str
+    revision: str
+    def __init__(self, policy: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[RouteCandidate, _Mapping]]] = ..., best_worker_id: _Optional[str] = ..., stale_s: _Optional[float] = ..., model: _Optional[str] = ..., revision: _Optional[str] = ...) -> None: ...
 
 class RouteCandidate(_message.Message):
     __slots__ = ("worker_id", "address", "revision", "state", "filtered_by", "scores", "total")

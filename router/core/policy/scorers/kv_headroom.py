@@ -7,12 +7,13 @@ from typing import final
 
 from router.core.call import RoutingView
 from router.core.endpoint import Endpoint
+from router.core.policy.api import Scorer
 
 __all__ = ["KvHeadroomScorer"]
 
 
 @final
-class KvHeadroomScorer:
+class KvHeadroomScorer(Scorer):
     """The free share of the cache: a worker that is nearly full will soon have to queue or preempt."""
 
     name = "kv_headroom"
@@ -20,5 +21,5 @@ class KvHeadroomScorer:
     def score(self, view: RoutingView, endpoints: Sequence[Endpoint]) -> Sequence[float]:
         return [1.0 - endpoint.load.kv_usage for endpoint in endpoints]
 
-    def nominate(self, view: RoutingView, endpoints: Sequence[Endpoint]) -> Endpoint | None:
-        return None
+    def detail(self, view: RoutingView, endpoint: Endpoint) -> str:
+        return f"{endpoint.load.kv_usage:.0%} in use"

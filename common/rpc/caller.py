@@ -1,23 +1,27 @@
-"""Who calls, as far as the call says so."""
+"""Who calls: until there is tenancy, the name that the request metadata give."""
 
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Any, Final, Protocol
 
 from common.errors import InvalidRequest, Reason
 from common.rpc.metadata import CALLER_KEY
 
-__all__ = ["caller_of"]
+__all__ = ["caller_metadata", "caller_of"]
 
 _CALLER: Final = re.compile(r"[!-~]{0,128}")
 
 
-def caller_of(context: Any) -> str:
+class _Call(Protocol):
+    def invocation_metadata(self) -> Iterable[tuple[str, str | bytes]] | None: ...
+
+
+def caller_of(context: _Call | Any) -> str:
     """The value of `lepton-caller`, the first one when there are several; "" for a call without it.
 
-    Raises `InvalidRequest(FIELD_MALFORMED)` for a value that is longer than 128 characters or has others than printable
-    ASCII ones without spaces.
+    Raises `InvalidRequest(FIELD_MALFORMED)`.
     """
     for key, value in context.invocation_metadata() or ():
         if key == CALLER_KEY:
@@ -29,3 +33,8 @@ def caller_of(context: Any) -> str:
                 )
             return value
     return ""
+
+
+def caller_metadata(caller: str) -> tuple[tuple[str, str], ...]:
+    """What tells a worker on whose behalf a router asks."""
+    return ((CALLER_KEY, caller),) if caller else ()
