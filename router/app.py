@@ -41,6 +41,7 @@ from router.core.admission.gate import Admission
 from router.core.admission.limits import AdmissionLimits
 from router.core.alias import Aliases
 from router.core.dispatcher import Dispatcher, DispatchLimits
+from router.core.health.outliers import HealthLimits, Outliers
 from router.core.idempotency import IdempotencyTable
 from router.core.migration import MigrationLimits
 from router.core.policy.placed import PlacedPolicy
@@ -64,6 +65,7 @@ from router.upstream.channels import Channels
 from router.upstream.grpc_worker import GrpcWorker
 from router.upstream.load_feed import LoadFeed, LoadFeedLimits
 from router.upstream.membership import Membership
+from router.upstream.prober import Prober
 
 __all__ = ["PROCESS", "Config", "Router", "running", "serve", "serve_one"]
 
@@ -233,6 +235,11 @@ async def running(
         hold_down_s_max=settings.hold_down_s_max,
         abandon_s=settings.abandon_s,
         remember_s=settings.remember_model_s,
+        suspect_s=settings.load_silence_s_max,
+        mass_silence_s_max=settings.mass_silence_s_max,
+        mass_vanish_s_max=settings.mass_vanish_s_max,
+        slow_start_s=settings.slow_start_s,
+        health=Outliers(_health_limits(settings), Random()),
     )
     channels = _channels(settings, tracer)
     admission = Admission(
@@ -285,6 +292,11 @@ async def running(
 
     def tick(snapshot: PoolSnapshot) -> None:
         observer.tick(snapshot)
+        observer.trouble(
+            frozen=pool.frozen,
+            ejections_ignored=pool.num_ejections_ignored,
+            bad_values=membership.num_bad_values,
+        )
         policy.retain([e for endpoints in snapshot.models.values() for e in endpoints])
         server.set_serving(pool.has_heard and not leaving.is_set())
 
@@ -303,7 +315,9 @@ async def running(
         channels=channels,
         clock=clock,
         sweep_s=settings.sweep_s,
+        prober=Prober(channels, metadata=token, seconds_max=settings.probe_s_max),
         on_tick=tick,
+        on_ejection=observer.ejected,
     )
     metrics = MetricsServer(
         settings.metrics_host,
@@ -403,6 +417,19 @@ def _dispatch_limits(settings: RouterSettings) -> DispatchLimits:
     )
 
 
+def _health_limits(settings: RouterSettings) -> HealthLimits:
+    return HealthLimits(
+        failures_in_a_row_max=settings.eject_failures_max,
+        success_ratio_min=settings.eject_success_ratio_min,
+        calls_min=settings.eject_calls_min,
+        window_s=settings.eject_window_s,
+        slow_factor=settings.eject_slow_factor,
+        ejection_s=settings.eject_s,
+        ejection_s_max=settings.eject_s_max,
+        ejected_share_max=settings.eject_share_max,
+    )
+
+
 def _admission_limits(settings: RouterSettings) -> AdmissionLimits:
     return AdmissionLimits(
         in_flight_max=settings.in_flight_max,
@@ -430,7 +457,7 @@ def _outlet_limits(settings: RouterSettings) -> OutletLimits:
 def _feed_limits(settings: RouterSettings) -> LoadFeedLimits:
     return LoadFeedLimits(
         interval_ms=settings.load_interval_ms,
-        silence_s_max=settings.load_silence_s_max,
+        silence_s_max=settings.abandon_s,
         reconnect_s_min=settings.load_reconnect_s_min,
         reconnect_s_max=settings.load_reconnect_s_max,
     )

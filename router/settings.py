@@ -102,13 +102,40 @@ class RouterSettings(Section):
     hold_down_s_max: float = Field(default=60.0, ge=0, le=600)
     """Longest that a worker is kept that vanished from the registry without draining while its load stream
     speaks, seconds."""
-    abandon_s: float = Field(default=5.0, gt=0, le=600)
-    """After so many seconds without a load stream the calls on a worker are given up; those of which nothing was sent
-    yet go elsewhere."""
+    load_silence_s_max: float = Field(default=1.0, gt=0, le=60)
+    """A worker that is silent, or whose step is late, for longer gets nothing new until it speaks, or steps, again,
+    seconds."""
+    abandon_s: float = Field(default=2.0, gt=0, le=600)
+    """After so many seconds of silence, of a late step or without a load stream the calls on a worker are given up, and
+    go on elsewhere where they can."""
+    mass_silence_s_max: float = Field(default=10.0, ge=0, le=600)
+    """While more than half of a model's workers are silent at once, calls are not given up for silence alone, for so
+    many seconds."""
+    mass_vanish_s_max: float = Field(default=600.0, ge=0, le=86_400)
+    """While more than half of a model's workers are missing from the registry, those whose connections hold are kept,
+    for so many seconds."""
+    eject_failures_max: int = Field(default=5, ge=1)
+    """So many failed calls in a row set a worker aside."""
+    eject_success_ratio_min: float = Field(default=0.8, ge=0, le=1)
+    """So does a smaller share of good calls among the last `eject_calls_min` or more."""
+    eject_calls_min: int = Field(default=20, ge=1)
+    """Fewer calls within `eject_window_s` say nothing about a worker."""
+    eject_window_s: float = Field(default=10.0, gt=0, le=3600)
+    """How far back calls are looked at, seconds."""
+    eject_slow_factor: float = Field(default=3.0, gt=1)
+    """A worker whose tokens take so many times as long as those of its like is set aside."""
+    eject_s: float = Field(default=5.0, gt=0, le=3600)
+    """How long, at most, the first time, seconds; n times as long the n-th time in a row. Then one probe decides."""
+    eject_s_max: float = Field(default=300.0, gt=0, le=86_400)
+    """Longest that a worker is set aside before a probe, seconds."""
+    eject_share_max: float = Field(default=0.5, ge=0, le=1)
+    """Largest share of a model's workers that is set aside at once; 0 sets nobody aside."""
+    probe_s_max: float = Field(default=5.0, gt=0, le=30)
+    """Longest that a probe may take, seconds."""
+    slow_start_s: float = Field(default=10.0, ge=0, le=3600)
+    """A worker that joins others, or was set aside, gets its full share after so many seconds."""
     load_interval_ms: int = Field(default=50, ge=10, le=10_000)
     """Longest time between two load reports of a worker, milliseconds."""
-    load_silence_s_max: float = Field(default=2.0, gt=0, le=60)
-    """A worker that is silent for longer gets nothing new until it speaks again, seconds."""
     load_reconnect_s_min: float = Field(default=0.05, gt=0, le=60)
     """First wait before a broken load stream is tried again, seconds; doubles, with jitter."""
     load_reconnect_s_max: float = Field(default=1.0, gt=0, le=60)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Final, final
 
@@ -20,6 +20,7 @@ from common.telemetry.instruments import RouterInstruments
 from router.core.admission.demand import band_of
 from router.core.call import RoutingView
 from router.core.endpoint import EndpointState
+from router.core.health.outliers import Ejection
 from router.core.policy.api import Choice
 from router.core.pool import PoolSnapshot
 from router.core.route import Route
@@ -125,6 +126,21 @@ class RouterTelemetry:
         since = snapshot.stale_since
         age_s = 0.0 if since is None else self._clock.now() - since
         self._instruments.snapshot_age_seconds.set(age_s)
+
+    def trouble(
+        self, *, frozen: Collection[tuple[str, str]], ejections_ignored: int, bad_values: int
+    ) -> None:
+        """What the pool and the registry have to complain of; called with each `tick`."""
+        models = Counter(trouble for _, trouble in frozen)
+        for trouble in ("silent", "missing"):
+            self._instruments.models_frozen.labels(trouble=trouble).set(models[trouble])
+        self._instruments.ejections_ignored.set(ejections_ignored)
+        self._instruments.registry_bad_values.set(bad_values)
+
+    def ejected(self, news: Ejection) -> None:
+        """A worker was set aside, or is back."""
+        if news.why:
+            self._instruments.ejections_total.labels(cause=news.cause.value).inc()
 
     def _tell_choice(self, span: Span, choice: Choice, prompt_bytes: int) -> None:
         scores = [f"{name}={score:.3f}" for name, score in choice.scores.items()]

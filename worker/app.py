@@ -90,6 +90,7 @@ async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
                     instruments=WorkerInstruments(registry),
                     metrics_address=metrics_address,
                     clock=clock,
+                    question=loaded.question,
                 ),
                 stop,
             )

@@ -25,6 +25,7 @@ from common.rpc.server import RpcServer
 from common.telemetry.instruments import WorkerInstruments
 from common.telemetry.interceptors import TracingServerInterceptor
 from worker.addresses import advertised
+from worker.engine.golden import ANY_ANSWER, GoldenQuestion, ask
 from worker.engine.loop import EngineLoop
 from worker.engine.ports import ModelRunner
 from worker.registration import Announcement
@@ -66,6 +67,8 @@ class WorkerParts:
     instruments: WorkerInstruments
     metrics_address: str
     clock: Clock
+    question: GoldenQuestion = ANY_ANSWER
+    """What probes ask."""
 
 
 @final
@@ -187,6 +190,7 @@ async def open_worker(parts: WorkerParts, stop: StopRequest) -> AsyncGenerator[R
         control = WorkerService(
             facts=facts,
             load=engine.load,
+            probe=lambda deadline: ask(engine, parts.question, deadline=deadline),
             drain=stop.request,
             in_flight=in_flight,
             cluster=parts.cluster,

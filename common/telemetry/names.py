@@ -311,6 +311,32 @@ ROUTER_METRICS: Final = (
         help="Workers by state, as the router sees them.",
     ),
     MetricSpec(
+        name="lepton_ejections_total",
+        kind="counter",
+        unit="1",
+        labels=("cause",),
+        help="Workers set aside: failures in a row, success_rate, slow, or a failed probe.",
+    ),
+    MetricSpec(
+        name="lepton_ejections_ignored",
+        kind="gauge",
+        unit="1",
+        help="Workers that would be set aside if not too many of their model were (panic mode).",
+    ),
+    MetricSpec(
+        name="lepton_models_frozen",
+        kind="gauge",
+        unit="1",
+        labels=("trouble",),
+        help="Models of which most workers are silent, or missing from the registry, at once, and are left alone.",
+    ),
+    MetricSpec(
+        name="lepton_registry_bad_values",
+        kind="gauge",
+        unit="1",
+        help="Entries of the registry that cannot be read and are skipped.",
+    ),
+    MetricSpec(
         name="lepton_snapshot_age_seconds",
         kind="gauge",
         unit="s",

@@ -128,6 +128,11 @@ class SimWorker:
     def incarnation(self) -> str:
         return f"{self.id}.{self.starts}"
 
+    @property
+    def step_s(self) -> float:
+        """Between two tokens of one of the running answers."""
+        return self.slow * (self.pace.step_s + self.pace.row_s * len(self.running))
+
     def submit(self, ask: Ask, start: int) -> SimCall:
         """Takes a request of which the client has the positions below `start`."""
         call = SimCall(ask, start, self._gone)
@@ -234,8 +239,7 @@ class SimWorker:
             self._on_change(self)
             return
         ahead = min(max(1, -(-ask.answer_tokens // _MESSAGES)), ask.answer_tokens - call.next)
-        step = self.slow * (self.pace.step_s + self.pace.row_s * len(self.running))
-        call.timer = asyncio.get_running_loop().call_later(ahead * step, self._speak, call)
+        call.timer = asyncio.get_running_loop().call_later(ahead * self.step_s, self._speak, call)
 
     def _gone(self, call: SimCall) -> None:
         """Nobody listens any more."""

@@ -22,6 +22,7 @@ from router.core.admission.limits import AdmissionLimits
 from router.core.call import Call, Cost, PromptPrefix, RoutingView
 from router.core.dispatcher import Dispatcher, DispatchLimits
 from router.core.endpoint import Endpoint, EndpointState, Load
+from router.core.health.outliers import HealthLimits, Outliers
 from router.core.migration import MigrationLimits
 from router.core.policy.api import Policy
 from router.core.policy.prefix_table import PrefixTable
@@ -37,7 +38,6 @@ __all__ = ["World", "WorldShape"]
 
 MODEL: Final = "sim"
 _REPORT_S: Final = 0.05
-_SILENCE_S: Final = 1.0
 _BREAK_S: Final = 0.002
 """A dead process resets its connections at once; the router knows a moment later."""
 _LEASE_S: Final = 5.0
@@ -76,7 +76,14 @@ class World:
         self._reporting: set[str] = set()
         self._registered = {worker.id: _endpoint(worker) for worker in self.workers}
         self._registry_away = False
-        self.pool = EndpointPool(self.clock, hold_down_s_max=60.0, abandon_s=1.0, remember_s=300.0)
+        self.pool = EndpointPool(
+            self.clock,
+            hold_down_s_max=60.0,
+            abandon_s=2.0,
+            remember_s=300.0,
+            slow_start_s=10.0,
+            health=Outliers(HealthLimits(), random),
+        )
         self.admission = Admission(
             pool=self.pool,
             limits=AdmissionLimits(in_flight_max=100_000),
@@ -193,6 +200,11 @@ class World:
     async def _sweep(self) -> None:
         while True:
             await self.clock.sleep(_SWEEP_S)
+            for worker in self.workers:  # who has nothing new to tell says that it lives
+                self._report(worker)
+            for endpoint in self.pool.due_probes():
+                well = self._by_id[endpoint.id].health is WorkerHealth.WELL
+                self.pool.probed(endpoint, passed=well)
             for tracked in self.pool.sweep():
                 tracked.abandon()
 
@@ -212,6 +224,10 @@ class World:
             return
         calls = (*worker.running, *worker.waiting)
         load = Load(
+            step=worker.tokens_done,
+            decode_rows=len(worker.running),
+            decode_tokens_per_s=1.0 / worker.step_s,
+            prefill_tokens_per_s=worker.pace.prefill_tokens_per_s / worker.slow,
             running=len(worker.running),
             waiting=len(worker.waiting),
             rows_max=worker.pace.rows_max,
@@ -233,7 +249,6 @@ class World:
                 self._kill(worker, fault.lasts_s)
             case FaultKind.FREEZE if worker.health is WorkerHealth.WELL:
                 worker.freeze()
-                self._loop.call_later(_SILENCE_S, self._lose_if_frozen, worker, worker.incarnation)
                 self._loop.call_later(fault.lasts_s, self._thaw, worker, worker.incarnation)
             case FaultKind.SLOW:
                 worker.slow = 10.0
@@ -273,10 +288,6 @@ class World:
             self._registered[worker.id] = _endpoint(worker)
             self._apply()
             self._report(worker)
-
-    def _lose_if_frozen(self, worker: SimWorker, incarnation: str) -> None:
-        if worker.health is WorkerHealth.FROZEN and worker.incarnation == incarnation:
-            self.pool.lost(worker.id, incarnation)
 
     def _thaw(self, worker: SimWorker, incarnation: str) -> None:
         if worker.health is WorkerHealth.FROZEN and worker.incarnation == incarnation:

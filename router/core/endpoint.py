@@ -14,10 +14,14 @@ class EndpointState(Enum):
     CONNECTING = auto()
     """Known to discovery; its load stream has not spoken yet."""
     READY = auto()
+    SUSPECT = auto()
+    """Silent, or its step is late, for a moment: nothing new goes there, what runs there runs on."""
+    EJECTED = auto()
+    """It lives but fails too often or is far too slow: set aside, until it answers a probe."""
     DRAINING = auto()
     """Finishes what it has, accepts nothing."""
     LOST = auto()
-    """Its load stream broke or went silent; kept for hold-down, not picked."""
+    """Its load stream broke, or it was a suspect for too long; kept for hold-down, not picked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +38,14 @@ class Load:
     """How many of our calls that report already counts."""
     received_at: float = 0.0
     """On the router's clock, seconds."""
+    step_ends_in_ms: int | None = None
+    """When the running step should end, 0 when it is late; None while nothing is to do."""
+    step_ms: float = 0.0
+    """Length of recent steps, milliseconds; this and the next are 0 until measured."""
+    prefill_tokens_per_s: float = 0.0
+    decode_tokens_per_s: float = 0.0
+    """How fast one sequence gets its tokens, among `decode_rows`."""
+    decode_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +65,12 @@ class Endpoint:
     load: Load
     in_flight: int = 0
     """Calls of this router that it has not finished."""
+    trouble: str = ""
+    """Why it is SUSPECT, EJECTED or LOST, for people."""
+    idle_s: float = 0.0
+    """How long its step counter had stood still at the last report: its speeds are that old."""
+    warmth: float = 1.0
+    """Share of the traffic of its like that it should get: grows to 1 after a start or an ejection."""
 
     @property
     def unreported(self) -> int:

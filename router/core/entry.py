@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import final
+from typing import Final, final
 
 from router.core.endpoint import Endpoint, EndpointState, Load
+from router.core.health.outliers import Key
+from router.core.pulse import Patience, Pulse
 
 __all__ = ["Entry", "Tracked"]
+
+_WARMTH_MIN: Final = 0.1
+"""Also the coldest worker gets something, or it would never get warm."""
 
 
 @final
@@ -24,9 +29,9 @@ class Tracked:
         """The endpoint was given up with the call on it."""
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> Key:
         """(id, incarnation) of the endpoint."""
-        return (self._entry.about.id, self._entry.about.incarnation)
+        return self._entry.key
 
     @property
     def is_alive(self) -> bool:
@@ -47,27 +52,40 @@ class Tracked:
 
 @final
 class Entry:
-    """Owned by the pool, which calls `forget_picture` after each change."""
+    """Owned by the pool, which calls `settle` after whatever may change its state, and `forget_picture` after each
+    change.
+    """
 
     __slots__ = (
         "about",
         "calls",
         "draining",
+        "ejected",
         "load",
-        "lost_since",
         "missing_since",
         "picture",
+        "pulse",
+        "state",
+        "trouble",
+        "warm_at",
     )
 
-    def __init__(self, about: Endpoint) -> None:
+    def __init__(self, about: Endpoint, patience: Patience) -> None:
         self.about = about
         """What the registry says; its state, load and in_flight mean nothing here."""
         self.draining = False
         """Seen draining, by the registry or its own report. It never comes back from that."""
         self.load: Load | None = None
-        self.lost_since: float | None = None
+        self.pulse = Pulse(patience)
+        self.ejected = ""
+        """Why it is set aside; "" while it is not."""
         self.missing_since: float | None = None
         """Since when the registry does not list it although it did not say goodbye."""
+        self.state = EndpointState.CONNECTING
+        """As settled last."""
+        self.trouble = ""
+        self.warm_at: float | None = None
+        """When it gets its full share again; None: now."""
         self.calls: set[Tracked] = set()
         self.picture: Endpoint | None = None
         """What `endpoint` made last; None when it is out of date."""
@@ -76,23 +94,50 @@ class Entry:
         return f"Entry({self.about.id}, {self.state.name}, in_flight={len(self.calls)})"
 
     @property
-    def is_alive(self) -> bool:
-        """Its load stream has spoken and has not broken since."""
-        return self.load is not None and self.lost_since is None
+    def key(self) -> Key:
+        """Names this start of the worker."""
+        return (self.about.id, self.about.incarnation)
 
     @property
-    def state(self) -> EndpointState:
-        if self.lost_since is not None:
-            return EndpointState.LOST
-        if self.draining:
-            return EndpointState.DRAINING
-        return EndpointState.CONNECTING if self.load is None else EndpointState.READY
+    def is_alive(self) -> bool:
+        """It has spoken and is not lost."""
+        return self.load is not None and self.state is not EndpointState.LOST
 
-    def endpoint(self) -> Endpoint:
+    @property
+    def serves(self) -> bool:
+        """Whether it could get calls if it were not ejected."""
+        return self.state in {EndpointState.READY, EndpointState.EJECTED}
+
+    def settle(self, now: float, *, frozen: bool) -> bool:
+        """Works out the state; returns whether it changed."""
+        before = self.state
+        state = self.pulse.state(now, frozen=frozen)
+        if self.draining and state is not EndpointState.LOST:
+            state = EndpointState.DRAINING
+        elif state is EndpointState.READY and self.ejected:
+            state = EndpointState.EJECTED
+        self.state = state
+        if state is EndpointState.EJECTED:
+            self.trouble = self.ejected
+        elif state is not before:
+            self.trouble = self.pulse.why(now)
+        return state is not before
+
+    def endpoint(self, slow_start_s: float) -> Endpoint:
         """The immutable picture; the same object until `forget_picture`."""
         if self.picture is None:
+            told_at = self.pulse.told_at
+            warmth = 1.0
+            if self.warm_at is not None:
+                warmth = max(_WARMTH_MIN, 1.0 - max(0.0, self.warm_at - told_at) / slow_start_s)
             self.picture = replace(
-                self.about, state=self.state, load=self.load or Load(), in_flight=len(self.calls)
+                self.about,
+                state=self.state,
+                load=self.load or Load(),
+                in_flight=len(self.calls),
+                trouble=self.trouble,
+                idle_s=max(0.0, told_at - self.pulse.stepped_at),
+                warmth=min(1.0, warmth),
             )
         return self.picture
 

@@ -8,11 +8,11 @@ from typing import final
 
 from common.clock import Clock
 from common.errors import Quarantined
-from router.core.endpoint import Endpoint
+from router.core.endpoint import Endpoint, EndpointState
 from router.core.entry import Tracked
 from router.core.policy.api import Choice, Tried
 from router.core.pool import EndpointPool
-from router.core.quarantine import Quarantine, Suspect
+from router.core.quarantine import Key, Quarantine, Suspect
 from router.core.waiting import happens_within
 
 __all__ = ["Probation"]
@@ -51,12 +51,14 @@ class Probation:
             choice = choose({_key(e) for e in candidates} - {suspect.place})
             if choice is not None:
                 return choice
+            suspect.refused |= {suspect.place} & _keys_of_ready(candidates)
             self._quarantine.end(suspect)
         choice = choose(self._quarantine.taken)
         if choice is not None and self._quarantine.begin(suspect, _key(choice.endpoint)):
             return choice
         if choose(()) is not None:
-            self._quarantine.wait(suspect, [_key(e) for e in candidates])
+            # Not a place that is no use to it: such places would go from one to the next without end.
+            self._quarantine.wait(suspect, _keys_of_ready(candidates) - suspect.refused)
         return None
 
     async def lost(
@@ -98,6 +100,10 @@ class Probation:
             if not await happens_within(changed, until - self._clock.now(), self._clock):
                 return True
         return True
+
+
+def _keys_of_ready(candidates: Sequence[Endpoint]) -> set[Key]:
+    return {_key(e) for e in candidates if e.state is EndpointState.READY}
 
 
 def _key(endpoint: Endpoint) -> tuple[str, str]:

@@ -59,7 +59,7 @@ class Witness(Protocol):
 class Suspect:
     """One call under suspicion. Made and changed by the quarantine alone."""
 
-    __slots__ = ("fingerprint", "is_waiting", "place", "turn", "wanted", "witnesses")
+    __slots__ = ("fingerprint", "is_waiting", "place", "refused", "turn", "wanted", "witnesses")
 
     def __init__(self, fingerprint: bytes, witnesses: list[Witness]) -> None:
         self.fingerprint = fingerprint
@@ -67,6 +67,8 @@ class Suspect:
         """At least one; at most as many as the call has attempts."""
         self.place: Key | None = None
         """Where it is on probation."""
+        self.refused: set[Key] = set()
+        """Places that it got and could not use, for it had been there."""
         self.wanted: Collection[Key] = ()
         """Places that it waits for."""
         self.is_waiting = False
@@ -149,6 +151,7 @@ class Quarantine:
         if suspect is None:
             return self._add(Suspect(fingerprint, [witness]))
         suspect.witnesses.append(witness)
+        suspect.refused.clear()
         return suspect
 
     def stands(self, suspect: Suspect) -> bool:

@@ -1,7 +1,7 @@
 """Follows the load of workers: one WatchLoad stream per endpoint, into the pool.
 
-The stream is also the sign of life. An endpoint is CONNECTING until its first report, LOST from a broken stream or
-from `silence_s_max` without a report, and READY again with the next one.
+The stream is also the sign of life (`router.core.pulse`): the pool hears every report, and when a stream broke. Silence
+it notices itself; here a silent stream is only opened anew, since the one before may hang where nobody reads.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class LoadFeedLimits:
     interval_ms: int
     """Longest time between two reports that we ask for."""
     silence_s_max: float
-    """A stream without a report for that long is broken."""
+    """A stream without a report for that long is opened anew."""
     reconnect_s_min: float = 0.05
     reconnect_s_max: float = 1.0
     """The wait before a new attempt doubles from the one to the other, with jitter."""
@@ -50,6 +50,8 @@ class _Heard:
 
     reports: int = 0
     draining: bool = False
+    is_silent: bool = False
+    """It did not break: it said nothing any more."""
 
 
 @final
@@ -88,7 +90,8 @@ class LoadFeed:
                 # A fault of ours. One worker that cannot be followed must not end the router.
                 log.exception("load.failed", worker_id=endpoint.id)
                 problem = "a fault of ours"
-            self._pool.lost(endpoint.id, endpoint.incarnation)
+            if not heard.is_silent:
+                self._pool.lost(endpoint.id, endpoint.incarnation)
             failures = 1 if heard.reports else failures + 1
             if failures == 1:
                 tell = log.info if heard.draining else log.warning
@@ -118,6 +121,7 @@ class LoadFeed:
                 heard.draining = report.state == worker_pb2.WORKER_STATE_DRAINING
                 self._take(endpoint, report, draining=heard.draining)
         except TimeoutError:
+            heard.is_silent = True
             return f"silent for {self._limits.silence_s_max:g} s"
         except grpc.aio.AioRpcError as error:
             return f"{error.code().name}: {error.details()}"
@@ -137,5 +141,15 @@ class LoadFeed:
             kv_usage=report.kv_usage,
             in_flight_of_router=report.in_flight_of_router,
             received_at=self._clock.now(),
+            step_ends_in_ms=report.step_ends_in_ms if report.HasField("step_ends_in_ms") else None,
+            step_ms=_measure(report.step_ms),
+            prefill_tokens_per_s=_measure(report.prefill_tokens_per_s),
+            decode_tokens_per_s=_measure(report.decode_tokens_per_s),
+            decode_rows=report.decode_rows,
         )
         self._pool.report(endpoint.id, endpoint.incarnation, load, draining=draining)
+
+
+def _measure(number: float) -> float:
+    """What a worker measured; 0, which means unknown, for what cannot be."""
+    return number if 0.0 < number < float("inf") else 0.0

@@ -11,9 +11,11 @@ from common.clock import Clock
 from common.discovery.api import Instance, InstanceState, Snapshot, Watcher
 from common.logs import get_logger
 from router.core.endpoint import Endpoint, EndpointState, Load
+from router.core.health.outliers import Ejection
 from router.core.pool import EndpointPool, PoolSnapshot
 from router.upstream.channels import Channels
 from router.upstream.load_feed import LoadFeed
+from router.upstream.prober import Prober
 
 __all__ = ["Membership", "endpoint_of"]
 
@@ -27,7 +29,8 @@ _Key = tuple[str, str, str]
 class Membership:
     """Owns the follower tasks.
 
-    `on_tick` is called with the pool's snapshot after every change of membership and every `sweep_s` seconds.
+    `on_tick` is called with the pool's snapshot after every change of membership and every `sweep_s` seconds,
+    `on_ejection` when a worker is set aside or comes back.
     """
 
     def __init__(
@@ -39,7 +42,9 @@ class Membership:
         channels: Channels,
         clock: Clock,
         sweep_s: float,
+        prober: Prober,
         on_tick: Callable[[PoolSnapshot], None],
+        on_ejection: Callable[[Ejection], None],
     ) -> None:
         self._watcher = watcher
         self._pool = pool
@@ -47,7 +52,13 @@ class Membership:
         self._channels = channels
         self._clock = clock
         self._sweep_s = sweep_s
+        self._prober = prober
         self._on_tick = on_tick
+        self._on_ejection = on_ejection
+        self._suspects: frozenset[str] = frozenset()
+        self._frozen: frozenset[tuple[str, str]] = frozenset()
+        self.num_bad_values = 0
+        """Entries of the registry that could not be read."""
         self._followers: dict[_Key, asyncio.Task[None]] = {}
         self._stale = False
 
@@ -65,19 +76,58 @@ class Membership:
             self._stale = snapshot.stale
             event = "registry.away" if snapshot.stale else "registry.back"
             log.warning(event, workers=len(snapshot.instances))
+        self.num_bad_values = len(snapshot.problems)
         self._pool.apply(map(endpoint_of, snapshot.instances.values()), stale=snapshot.stale)
         self._reconcile(group)
 
     async def _sweep(self, group: asyncio.TaskGroup) -> None:
         while True:
+            began_at = self._clock.now()
             await self._clock.sleep(self._sweep_s)
-            abandoned = self._pool.sweep()
+            # So long this process itself stood still or had no processor: no worker can be blamed for that.
+            slept_s = max(0.0, self._clock.now() - began_at - self._sweep_s)
+            abandoned = self._pool.sweep(slept_s=slept_s)
             for tracked in abandoned:
                 tracked.abandon()
             if abandoned:
                 log.warning("calls.abandoned", calls=len(abandoned))
+            for endpoint in self._pool.due_probes():
+                group.create_task(self._probe(endpoint), name=f"probe.{endpoint.id}")
+            self._tell()
+            self._tell_suspects()
             self._reconcile(group)
             await self._channels.tidy({address for _, _, address in self._followers})
+
+    async def _probe(self, endpoint: Endpoint) -> None:
+        passed = False
+        try:
+            passed = await self._prober.ask(endpoint)
+        finally:
+            self._pool.probed(endpoint, passed=passed)
+
+    def _tell(self) -> None:
+        """Puts into the log what the pool has decided."""
+        for news in self._pool.news():
+            self._on_ejection(news)
+            if news.why:
+                for_s = round(news.for_s, 1)
+                log.warning("endpoint.ejected", worker_id=news.key[0], why=news.why, for_s=for_s)
+            else:
+                log.info("endpoint.readmitted", worker_id=news.key[0], by_probe=news.by_probe)
+        frozen, before = self._pool.frozen, self._frozen
+        self._frozen = frozen
+        for model, trouble in frozen - before:
+            # Most of a model at once: look at the network and the registry before the workers.
+            log.error("pool.frozen", model=model, trouble=trouble)
+        for model, trouble in before - frozen:
+            log.warning("pool.thawed", model=model, trouble=trouble)
+
+    def _tell_suspects(self) -> None:
+        models = self._pool.snapshot().models.values()
+        suspects = {e.id: e for group in models for e in group if e.state is EndpointState.SUSPECT}
+        for worker_id in suspects.keys() - self._suspects:
+            log.warning("endpoint.suspect", worker_id=worker_id, why=suspects[worker_id].trouble)
+        self._suspects = frozenset(suspects)
 
     def _reconcile(self, group: asyncio.TaskGroup) -> None:
         """Starts and ends followers so that there is one per endpoint of the pool."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from typing import Any
 
 import grpc
@@ -128,6 +130,24 @@ async def test_without_migration_killing_a_worker_costs_its_own_running_streams(
     assert {a.worker_id for a in fresh} == {"worker-2"}
 
     await victim.start()
+    await cluster.wait_for_workers(2)
+
+
+async def test_a_frozen_worker_is_left_alone_until_it_moves_again(make_cluster: Any) -> None:
+    cluster = await make_cluster(workers=2)
+    streams, _ = await _start_streams(cluster, 8)
+    victim = cluster.workers[0]
+    os.kill(victim.pid, signal.SIGSTOP)
+    try:
+        await cluster.wait_for_workers(1)
+        # Nothing waits for the frozen one: neither what ran there, nor what comes now.
+        async with asyncio.timeout(30):
+            answers = await asyncio.gather(*streams)
+            fresh = [await ask(cluster.channel(), user("What is 12 + 34?")) for _ in range(4)]
+        assert all(a.whole for a in answers if a.worker_id == "worker-2")
+        assert [(a.whole, a.worker_id) for a in fresh] == [(True, "worker-2")] * 4
+    finally:
+        os.kill(victim.pid, signal.SIGCONT)
     await cluster.wait_for_workers(2)
 
 

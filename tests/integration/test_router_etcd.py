@@ -12,6 +12,8 @@ import pytest
 
 from common.clock import SystemClock
 from common.discovery.api import Instance, Registration, Snapshot
+from common.discovery.codec import encode
+from common.discovery.etcd.keys import key_of
 from common.discovery.etcd.registrar import EtcdRegistrar
 from common.discovery.etcd.watcher import EtcdWatcher
 from common.discovery.memory import MemoryRegistry
@@ -19,7 +21,7 @@ from common.discovery.settings import DiscoverySettings
 from router.core.endpoint import EndpointState
 from tests.support.etcd import EtcdServer, etcd
 from tests.support.fake_worker import FakeWorker
-from tests.support.small_cluster import SmallCluster, small_cluster, until
+from tests.support.small_cluster import Answer, SmallCluster, small_cluster, until
 
 __all__ = ["etcd"]
 
@@ -135,6 +137,93 @@ async def test_keys_that_vanish_in_a_burst_take_nobody_away(etcd: EtcdServer) ->
         await etcd.delete_prefix(b"")
         await traffic.more(100)
         assert len(cluster.endpoints()) == 2
+
+
+async def test_compacted_etcd_changes_nothing_and_newcomers_are_seen(etcd: EtcdServer) -> None:
+    registry = EtcdRegistry(etcd)
+    async with under_traffic(FakeWorker("w1"), FakeWorker("w2"), registry=registry) as (
+        cluster,
+        traffic,
+    ):
+        await etcd.compact()
+        await traffic.more(50)
+        await in_thread(etcd.restart)
+        await etcd.put(b"filler", b"")
+        await etcd.compact()
+        await cluster.add(FakeWorker("w3"))
+        await traffic.more(50)
+        assert len(cluster.endpoints()) == 3
+        await cluster.workers["w3"].stop()
+
+
+class OnlyWatched(EtcdRegistry):
+    """Nobody can announce himself again, as when etcd has no space or workers cannot reach it."""
+
+    def __init__(self, server: EtcdServer) -> None:
+        super().__init__(server)
+        self._server = server
+
+    async def register(self, instance: Instance) -> Registration:
+        await self._server.put(key_of(instance.id), encode(instance))
+        return cast("Registration", _Unowned())
+
+
+class _Unowned:
+    async def close(self) -> None: ...
+
+
+async def vanish_for_good(server: EtcdServer, **settings: Any) -> list[Answer]:
+    """Every key is deleted, hold-down is over, and then calls come."""
+    async with small_cluster(
+        FakeWorker("w1"),
+        FakeWorker("w2"),
+        registry=cast("MemoryRegistry", OnlyWatched(server)),
+        hold_down_s_max=0.3,
+        wait_for_worker_s_max=0.2,
+        **settings,
+    ) as cluster:
+        await server.delete_prefix(b"")
+        await until(lambda: cluster.router.pool.frozen == {("tiny", "missing")})
+        await asyncio.sleep(0.6)  # noqa: TID251 - twice the hold-down
+        return [await cluster.ask() for _ in range(10)]
+
+
+async def test_all_that_vanish_at_once_stay_beyond_the_hold_down(etcd: EtcdServer) -> None:
+    answers = await vanish_for_good(etcd)
+    assert [answer.error for answer in answers] == [None] * 10
+
+
+async def test_without_the_freeze_they_go_with_the_hold_down(etcd: EtcdServer) -> None:
+    answers = await vanish_for_good(etcd, mass_vanish_s_max=0.1)
+    assert all(answer.error is not None for answer in answers)
+
+
+async def test_what_is_no_worker_is_skipped_counted_and_told_once(
+    etcd: EtcdServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = EtcdRegistry(etcd)
+    async with under_traffic(FakeWorker("w1"), registry=registry) as (cluster, traffic):
+        future = encode(cluster.workers["w1"].instance(id="future"))
+        await etcd.put(key_of("text"), b"not JSON")
+        await etcd.put(key_of("large"), b"x" * (1 << 20))
+        await etcd.put(key_of("future"), future.replace(b'"format":1', b'"format":99'))
+        await etcd.put(
+            key_of("port"), future.replace(b":%d" % cluster.workers["w1"].port, b":9999999")
+        )
+        await until(lambda: len(bad_values(caplog)) == 4)
+        await traffic.more(50)
+        await asyncio.sleep(1.2)  # noqa: TID251 - a list anew, which finds them again
+        assert sorted(bad_values(caplog)) == ["future", "large", "port", "text"]
+        assert await cluster.has_metric("lepton_registry_bad_values 4.0")
+        assert set(cluster.endpoints()) == {"w1"}
+
+
+def bad_values(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [
+        str(vars(record)["lepton_fields"]["key"])
+        for record in caplog.records
+        if record.getMessage() == "discovery.bad_value"
+    ]
 
 
 async def test_router_that_starts_without_etcd_serves_from_its_file(

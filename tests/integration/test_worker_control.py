@@ -22,6 +22,7 @@ from tests.support.fake_runner import FakeRunner, fake_completion
 from tests.support.processes import until
 from tests.support.worker import ByteTokenizer, LocalWorker, worker_of
 from worker.app import until_stopped
+from worker.engine.golden import GoldenQuestion
 from worker.settings import WorkerSettings
 
 SERVICE = "/lepton.v1.WorkerService/"
@@ -96,6 +97,57 @@ async def test_a_row_that_a_cancelled_call_leaves_is_reported_free_at_once() -> 
         watch.call.cancel()
 
 
+async def test_load_tells_how_fast_the_engine_is() -> None:
+    async with worker_of(FakeRunner(capacity=64), token="secret") as worker:
+        watch = LoadWatch(worker)
+        first = await watch.until(lambda _: True)
+        assert (first.step_ms, first.prefill_tokens_per_s, first.decode_tokens_per_s) == (0, 0, 0)
+        await worker.ask("abc", stop={"max_tokens": 20})
+        told = await watch.until(lambda r: r.step >= 20)
+        assert told.decode_rows == 1
+        assert min(told.step_ms, told.prefill_tokens_per_s, told.decode_tokens_per_s) > 0
+        watch.call.cancel()
+
+
+async def probe(worker: LocalWorker, timeout_s: float = 10.0) -> worker_pb2.ProbeResponse:
+    raw = await worker.channel.unary_unary(SERVICE + "Probe")(
+        b"", metadata=TOKEN, timeout=timeout_s
+    )
+    return worker_pb2.ProbeResponse.FromString(raw)
+
+
+async def test_probe_asks_the_running_engine_what_the_model_answered_at_the_start() -> None:
+    prompt_ids = (5, 6, 7)
+    right = GoldenQuestion(prompt_ids, tuple(fake_completion(prompt_ids, num_tokens=4)))
+    runner = FakeRunner(capacity=64)
+    async with worker_of(runner, token="secret", question=right) as worker:
+        answer = await probe(worker)
+        assert answer.passed
+        assert answer.duration_us > 0
+        assert len(runner.batches) == 4, "through the engine, token by token"
+        runner.fail_next(RuntimeError("a failed step"))
+        assert not (await probe(worker)).passed
+        assert (await probe(worker)).passed
+        await worker.idle()
+    wrong = GoldenQuestion(prompt_ids, (*right.answer_ids[:3], right.answer_ids[3] ^ 1))
+    async with worker_of(FakeRunner(capacity=64), token="secret", question=wrong) as worker:
+        assert not (await probe(worker)).passed
+
+
+async def test_probe_of_a_runner_that_nobody_asked_before_wants_any_token() -> None:
+    async with worker_of(FakeRunner(), token="secret") as worker:
+        assert (await probe(worker)).passed
+
+
+async def test_probe_of_an_engine_that_hangs_ends_at_its_deadline() -> None:
+    runner = FakeRunner()
+    async with worker_of(runner, token="secret") as worker:
+        with runner.hold(), pytest.raises(grpc.aio.AioRpcError) as caught:
+            await probe(worker, timeout_s=0.3)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await worker.idle()
+
+
 async def test_silence_is_no_longer_than_the_interval() -> None:
     async with worker_of(FakeRunner(), token="secret") as worker:
         watch = LoadWatch(worker, interval_ms=10)
@@ -105,7 +157,7 @@ async def test_silence_is_no_longer_than_the_interval() -> None:
         watch.call.cancel()
 
 
-@pytest.mark.parametrize("method", ["GetInfo", "Drain"])
+@pytest.mark.parametrize("method", ["GetInfo", "Probe", "Drain"])
 async def test_worker_calls_need_the_cluster_token(method: str) -> None:
     async with worker_of(FakeRunner(), token="secret") as worker:
         with pytest.raises(grpc.aio.AioRpcError) as caught:

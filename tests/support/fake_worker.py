@@ -44,7 +44,7 @@ def message_of(worker_id: str, seq: int) -> bytes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """What every Generate does, in this order: messages, then hang, error, or end."""
+    """What every Generate does, in this order: gate, messages, then hang, error, or end."""
 
     messages: int | Sequence[bytes] = 3
     """How many messages of `message_of`, or these bytes exactly."""
@@ -54,6 +54,8 @@ class Script:
     """After the messages nothing happens any more; tokenizing does not even begin to answer."""
     error: LeptonError | None = None
     """After the messages the call fails with it."""
+    error_ratio: float = 1.0
+    """Share of the calls that fail with `error`, spread evenly; the others end well."""
     finished: bool = True
     """Whether a good end carries `lepton-finished-bin`."""
     story: int = 0
@@ -110,6 +112,9 @@ class FakeWorker:
         self.reports_silent = False
         """No load report leaves any more, although the streams stay open."""
         self.is_draining = False
+        self.passes_probes = True
+        self.num_probes = 0
+        self._luck = 0.0
         self._load = worker_pb2.WatchLoadResponse(rows_max=8)
         self._changed = asyncio.Event()
         self._server: grpc.aio.Server | None = None
@@ -247,7 +252,7 @@ class FakeWorker:
                 await self._die()
             if script.hang:
                 await asyncio.Event().wait()
-            if script.error is not None:
+            if script.error is not None and self._is_bad_luck(script.error_ratio):
                 await self._fail(context, script.error)
             if script.finished:
                 finished = (
@@ -290,6 +295,13 @@ class FakeWorker:
         self._wake()
         return _Seen(self, call)
 
+    def _is_bad_luck(self, ratio: float) -> bool:
+        self._luck += ratio
+        if self._luck < 1.0:
+            return False
+        self._luck -= 1.0
+        return True
+
     async def _fail(self, context: Any, error: LeptonError) -> None:
         await context.abort(
             codes_of(error).grpc, error.message, ((DETAILS_KEY, details_of(error)),)
@@ -324,6 +336,12 @@ class _WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             if not self._worker.reports_silent:
                 yield self._worker.current_load()
             await self._worker.next_load_change((request.interval_ms or 50) / 1000)
+
+    async def Probe(  # noqa: N802
+        self, request: worker_pb2.ProbeRequest, context: Any
+    ) -> worker_pb2.ProbeResponse:
+        self._worker.num_probes += 1
+        return worker_pb2.ProbeResponse(passed=self._worker.passes_probes, duration_us=1000)
 
     async def Drain(  # noqa: N802
         self, request: worker_pb2.DrainRequest, context: Any

@@ -108,6 +108,15 @@ class SmallCluster:
 
         await until(holds, what=f"{worker_id} is {state}, now {self.router.pool!r}")
 
+    async def has_metric(self, line: str) -> bool:
+        """Whether the router's `/metrics` has that line now."""
+        port = self.router.metrics_port
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+        text = (await reader.read()).decode()
+        writer.close()
+        return line in text.splitlines()
+
     async def add(self, worker: FakeWorker) -> FakeWorker:
         """Starts, registers, and waits until the router takes it."""
         if not worker.incarnation:
@@ -146,6 +155,7 @@ async def small_cluster(
         "load_reconnect_s_max": 0.05,
         "wait_for_worker_s_max": 1.0,
         "drain_delay_s": 0.0,
+        "slow_start_s": 0.0,
         **settings,
     }
     config = Config(router=RouterSettings(**settings), cluster=cluster or ClusterSettings())

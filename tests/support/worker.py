@@ -33,6 +33,7 @@ from common.telemetry.instruments import WorkerInstruments
 from lepton.v1 import inference_pb2
 from tests.support.grammars import grammar_compiler
 from tests.support.processes import until
+from worker.engine.golden import ANY_ANSWER, GoldenQuestion
 from worker.engine.ports import ModelRunner
 from worker.serving import RunningWorker, WorkerParts, open_worker
 from worker.settings import WorkerSettings
@@ -216,6 +217,7 @@ async def worker_of(
     grammars: GrammarCompiler | None = None,
     limits: Limits | None = None,
     token: str = "",
+    question: GoldenQuestion = ANY_ANSWER,
     worker_id: str = "w1",
     found_in: MemoryRegistry | None = None,
     **settings: Any,
@@ -248,6 +250,7 @@ async def worker_of(
         instruments=WorkerInstruments(metrics),
         metrics_address="",
         clock=SystemClock(),
+        question=question,
     )
     # Channels outlive the worker, so that a test sees how calls end.
     async with AsyncExitStack() as channels, open_worker(parts, stop) as running:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from worker.engine.speed import Speed
+
 __all__ = ["EngineLoad"]
 
 
@@ -25,3 +27,5 @@ class EngineLoad:
     """Prompt tokens of those that wait."""
     kv_usage: float
     """Share of the KV slab that holds computed tokens, 0 to 1."""
+    speed: Speed
+    """As measured lately."""

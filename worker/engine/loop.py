@@ -152,6 +152,7 @@ class EngineLoop:
             rows_max=self._layout.num_slots,
             waiting_tokens=report.waiting.tokens,
             kv_usage=report.kv_usage,
+            speed=report.speed,
         )
 
     def drain(self) -> None:

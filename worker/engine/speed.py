@@ -17,7 +17,7 @@ _DURATION_S_MIN: Final = 1e-6
 _KEPT: Final = 0.9
 """Share of the past that stays when a new step is added to a rate."""
 _WEIGHT: Final = 0.3
-"""Share of the newest step in the mean length of a decode step."""
+"""Share of the newest step in a mean length."""
 _PREFILL_SHARE_MIN: Final = 0.1
 """Least share of a mixed step that is put down to its prompt tokens, however long decoding used to take."""
 
@@ -29,6 +29,12 @@ class Speed:
     prefill_tokens_per_s: float | None = None
     starts_per_s: float | None = None
     """Sequences that got a slot, per second of work."""
+    step_s: float | None = None
+    """Mean length of recent steps, of whatever kind."""
+    decode_tokens_per_s: float | None = None
+    """How fast one sequence gets its tokens from steps that only decode, beside as many others as lately."""
+    decode_rows: int = 0
+    """How many sequences those steps had."""
 
 
 class SpeedMeter:
@@ -37,6 +43,9 @@ class SpeedMeter:
     def __init__(self) -> None:
         self._prefill = _Rate()
         self._starts = _Rate()
+        self._step_s: float | None = None
+        self._decode_rows = 0
+        """Of the last step that only decoded."""
         self._decode_s: dict[int, float] = {}
         """Rows → mean seconds; at most one entry per slot."""
 
@@ -47,17 +56,23 @@ class SpeedMeter:
         if duration_s < _DURATION_S_MIN:
             return
         self._starts.add(num_starts, duration_s)
+        self._step_s = _mean(self._step_s, duration_s)
         if num_prefill_tokens:
             rest_s = duration_s - self.decode_s(num_decode_rows)
             self._prefill.add(num_prefill_tokens, max(rest_s, _PREFILL_SHARE_MIN * duration_s))
         else:
-            mean_s = self._decode_s.get(num_decode_rows, duration_s)
-            self._decode_s[num_decode_rows] = mean_s + _WEIGHT * (duration_s - mean_s)
+            self._decode_rows = num_decode_rows
+            self._decode_s[num_decode_rows] = _mean(self._decode_s.get(num_decode_rows), duration_s)
 
     @property
     def speed(self) -> Speed:
+        decode_s = self._decode_s.get(self._decode_rows)
         return Speed(
-            prefill_tokens_per_s=self._prefill.per_s, starts_per_s=self._starts.per_s or None
+            prefill_tokens_per_s=self._prefill.per_s,
+            starts_per_s=self._starts.per_s or None,
+            step_s=self._step_s,
+            decode_tokens_per_s=1.0 / decode_s if decode_s else None,
+            decode_rows=self._decode_rows,
         )
 
     def decode_s(self, rows: int) -> float:
@@ -81,6 +96,10 @@ class SpeedMeter:
         if self._prefill.per_s is None:
             return None
         return int(max(0.0, step_s - self.decode_s(num_decode_rows)) * self._prefill.per_s)
+
+
+def _mean(mean_s: float | None, newest_s: float) -> float:
+    return newest_s if mean_s is None else mean_s + _WEIGHT * (newest_s - mean_s)
 
 
 class _Rate:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from common.clock import SystemClock
 from common.errors import BadModel, Reason
+from worker.engine.golden import GoldenQuestion
 from worker.engine.ports import CacheLayout
 from worker.kernels.library import VERSION
 from worker.runtime.artifacts import read_artifact
@@ -21,7 +22,7 @@ from worker.runtime.models.registry import family_of
 from worker.runtime.phased import PhasedForward
 from worker.runtime.providers.registry import provider_named
 from worker.runtime.runner import OnnxRunner
-from worker.runtime.self_check import check_golden, check_graph
+from worker.runtime.self_check import check_golden, check_graph, golden_question
 from worker.runtime.session import Graph, Kernels, open_graph
 from worker.runtime.threads import available_cores
 from worker.runtime.tokenizer import Tokenizer, open_tokenizer
@@ -59,6 +60,8 @@ class LoadedModel:
     chat_template: str | None
     """Jinja source; None when the model takes plain text only."""
     runner: OnnxRunner
+    question: GoldenQuestion
+    """What probes ask, with the answer of the warm model."""
 
 
 def load_model(
@@ -151,6 +154,7 @@ def load_model(
     if mode == "fast" and isinstance(runner.forward, PhasedForward) and graph.is_int8:
         runner.forward.many_from = rows_for_many(runner.forward, SystemClock())
         say("model.calibrated", {"int8_from_rows": runner.forward.many_from})
+    question = golden_question(runner, tokenizer, artifact.golden, config.vocab_size)
     return_free_memory()  # loading took twice what is kept
     return LoadedModel(
         info=ModelInfo(
@@ -169,6 +173,7 @@ def load_model(
         tokenizer=tokenizer,
         chat_template=artifact.chat_template,
         runner=runner,
+        question=question,
     )
 
 

@@ -6,6 +6,7 @@ one piece, in two, and with its last token as a decode step: all three must agre
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Sequence as SequenceOf
 from typing import Final
 
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.errors import BadModel, Reason
+from worker.engine.golden import GoldenQuestion
 from worker.engine.ports import Batch, PrefillChunk
 from worker.engine.sampling_params import SamplingParams
 from worker.engine.sequence import Sequence, StopRule
@@ -20,10 +22,14 @@ from worker.runtime.artifacts import Golden
 from worker.runtime.runner import OnnxRunner
 from worker.runtime.tokenizer import Tokenizer
 
-__all__ = ["check_golden", "check_graph", "generate_greedy"]
+__all__ = ["check_golden", "check_graph", "generate_greedy", "golden_question"]
 
 PROBE_TOKENS: Final = 8
 CHUNK_TOKENS: Final = 256
+ANSWER_TOKENS_MAX: Final = 8
+"""Of the answer that probes expect: a probe takes as many steps."""
+CLEAR_MARGIN: Final = 0.5
+"""Lead of a token over the second best, in log-probability; company moves logits by some hundredths."""
 
 DIFFERENCE_MAX: Final = 0.35
 """Of the logits' standard deviation. Quantised activations differ by a few hundredths between one token and many;
@@ -59,10 +65,7 @@ def check_golden(
     runner: OnnxRunner, tokenizer: Tokenizer, golden: Golden, eos_ids: frozenset[int]
 ) -> None:
     """Answers golden.json; raises `BadModel(MODEL_GOLDEN_MISMATCH)` unless the text is the same to the character."""
-    if golden.prompt is not None:
-        prompt_ids = tokenizer.encode(golden.prompt)
-    else:
-        prompt_ids = tokenizer.encode_chat(golden.messages, add_generation_prompt=True)
+    prompt_ids = _golden_ids(tokenizer, golden)
     room = runner.layout.capacity - len(prompt_ids)
     if not prompt_ids or room < 1:
         raise _mismatch(
@@ -83,21 +86,63 @@ def generate_greedy(
 
     Raises `BadModel(MODEL_GOLDEN_MISMATCH)` when the logits are not finite.
     """
-    sequence = _sequence(prompt_ids)
+    ids: list[int] = []
+    for token_id, _ in _greedy(runner, prompt_ids):
+        if token_id in eos_ids:
+            break
+        ids.append(token_id)
+        if len(ids) >= max_tokens:
+            break
+    return ids
+
+
+def golden_question(
+    runner: OnnxRunner, tokenizer: Tokenizer, golden: Golden | None, vocab_size: int
+) -> GoldenQuestion:
+    """What probes ask a running worker: the golden prompt, or some tokens where there is none.
+
+    Of the answer only so much is kept as does not hang on rounding: up to the first token that won by a hair, which
+    neighbours in the batch may turn in mode `fast`.
+    """
+    prompt_ids = _golden_ids(tokenizer, golden) if golden else _some_ids(runner, vocab_size)
+    room = runner.layout.capacity - len(prompt_ids)
+    answer_ids: list[int] = []
+    for token_id, margin in _greedy(runner, prompt_ids, logprobs=2):
+        if margin < CLEAR_MARGIN:
+            break
+        answer_ids.append(token_id)
+        if len(answer_ids) >= min(ANSWER_TOKENS_MAX, room):
+            break
+    return GoldenQuestion(tuple(prompt_ids), tuple(answer_ids))
+
+
+def _greedy(
+    runner: OnnxRunner, prompt_ids: SequenceOf[int], *, logprobs: int | None = None
+) -> Iterator[tuple[int, float]]:
+    """Token after token, each with its lead over the second best (log-probability; 0 unless asked for)."""
+    sequence = _sequence(prompt_ids, logprobs=logprobs)
     ends = [*range(CHUNK_TOKENS, len(prompt_ids), CHUNK_TOKENS), len(prompt_ids)]
     batches = [_chunk(sequence, start, end) for start, end in zip([0, *ends], ends, strict=False)]
     while True:
-        sampled = [result for batch in batches for result in runner.run(batch)]
-        token_id = sampled[-1].token_id
-        if token_id is None:
+        sampled = [result for batch in batches for result in runner.run(batch)][-1]
+        if sampled.token_id is None:
             raise _mismatch("the model computes numbers that are not finite")
         sequence.num_computed_tokens = sequence.num_tokens
-        sequence.generated_ids.append(token_id)
-        if token_id in eos_ids:
-            return sequence.generated_ids[:-1]
-        if len(sequence.generated_ids) >= max_tokens:
-            return sequence.generated_ids
+        sequence.generated_ids.append(sampled.token_id)
+        top = [likely.logprob for likely in sampled.top[:2]]
+        yield sampled.token_id, top[0] - top[1] if len(top) == 2 else 0.0
         batches = [Batch(decode=(sequence,))]
+
+
+def _golden_ids(tokenizer: Tokenizer, golden: Golden) -> list[int]:
+    if golden.prompt is not None:
+        return tokenizer.encode(golden.prompt)
+    return tokenizer.encode_chat(golden.messages, add_generation_prompt=True)
+
+
+def _some_ids(runner: OnnxRunner, vocab_size: int) -> list[int]:
+    size = max(1, min(PROBE_TOKENS, runner.layout.capacity - 1))
+    return [(7 * at + 3) % vocab_size for at in range(size)]
 
 
 def _prefill(runner: OnnxRunner, sequence: Sequence, ends: list[int]) -> npt.NDArray[np.float32]:
@@ -144,12 +189,14 @@ def _agree(expected: npt.NDArray[np.float32], actual: npt.NDArray[np.float32], w
         )
 
 
-def _sequence(prompt_ids: SequenceOf[int], slot: int = 0) -> Sequence:
+def _sequence(
+    prompt_ids: SequenceOf[int], slot: int = 0, *, logprobs: int | None = None
+) -> Sequence:
     return Sequence(
         id=-1 - slot,
         choice=0,
         prompt_ids=tuple(prompt_ids),
-        sampling=SamplingParams(),
+        sampling=SamplingParams(logprobs=logprobs),
         stop=StopRule(max_tokens=1),
         slot=slot,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, final
 
@@ -17,7 +17,7 @@ from common.rpc.handlers import raw_unary_stream, raw_unary_unary
 from lepton.v1 import worker_pb2
 from worker.engine.load import EngineLoad
 from worker.tasks.api import ModelFacts
-from worker.transport.call_context import ServicerContext
+from worker.transport.call_context import ServicerContext, deadline_of
 from worker.transport.encode import encode_model
 from worker.transport.in_flight import InFlight
 
@@ -28,6 +28,8 @@ SERVICE_NAME: Final = "lepton.v1.WorkerService"
 _INTERVAL_MS_DEFAULT: Final = 50
 _INTERVAL_MS: Final = (10, 10_000)
 _ROUTER_ID_CHARS_MAX: Final = 128
+_PROBE_S_MAX: Final = 30.0
+"""Longest probe of a caller that brings no deadline, seconds."""
 _GRACE_MS_MAX: Final = 3_600_000
 """An hour, as for the setting `worker.drain_s_max`."""
 
@@ -49,7 +51,8 @@ class WorkerFacts:
 class WorkerService:
     """Every call needs the cluster token.
 
-    `load` is asked for each report and must be quick. `drain` is called once per Drain call, with the longest time that
+    `load` is asked for each report and must be quick. `probe` asks the model what it answered at the start, until a
+    deadline (on `clock`). `drain` is called once per Drain call, with the longest time that
     running calls get (seconds; None: the setting of the worker), and must return at once.
     """
 
@@ -58,6 +61,7 @@ class WorkerService:
         *,
         facts: WorkerFacts,
         load: Callable[[], EngineLoad],
+        probe: Callable[[float], Awaitable[bool]],
         drain: Callable[[float | None], None],
         in_flight: InFlight,
         cluster: ClusterSettings,
@@ -66,6 +70,7 @@ class WorkerService:
     ) -> None:
         self._facts = facts
         self._load = load
+        self._probe = probe
         self._drain = drain
         self._in_flight = in_flight
         self._cluster = cluster
@@ -77,6 +82,7 @@ class WorkerService:
         return {
             "WatchLoad": raw_unary_stream(self.watch_load),
             "GetInfo": raw_unary_unary(self.get_info),
+            "Probe": raw_unary_unary(self.probe),
             "Drain": raw_unary_unary(self.drain),
         }
 
@@ -116,6 +122,19 @@ class WorkerService:
             state=self._state(),
         ).SerializeToString()
 
+    async def probe(self, payload: bytes, context: ServicerContext) -> bytes:
+        """Whether the model still answers as it did at the start. Errors: `Forbidden`, `InvalidRequest`, and what a
+        Generate would get: `Overloaded`, `Unavailable`, `Internal`.
+        """
+        self._check_router(context)
+        parse_message(worker_pb2.ProbeRequest, payload)
+        began_at = self._clock.now()
+        deadline = deadline_of(context, now=began_at, deadline_s_max=_PROBE_S_MAX)
+        passed = await self._probe(deadline)
+        return worker_pb2.ProbeResponse(
+            passed=passed, duration_us=round(1e6 * (self._clock.now() - began_at))
+        ).SerializeToString()
+
     async def drain(self, payload: bytes, context: ServicerContext) -> bytes:
         """Begins the end of the process and returns at once. Errors: `Forbidden`, `InvalidRequest`."""
         self._check_router(context)
@@ -151,6 +170,10 @@ class WorkerService:
             kv_usage=load.kv_usage,
             in_flight_of_router=self._in_flight.num_calls_of(router_id),
             incarnation=self._facts.incarnation,
+            step_ms=1000 * (load.speed.step_s or 0.0),
+            prefill_tokens_per_s=load.speed.prefill_tokens_per_s,
+            decode_tokens_per_s=load.speed.decode_tokens_per_s,
+            decode_rows=load.speed.decode_rows,
         )
 
     def _state(self) -> worker_pb2.WorkerState:

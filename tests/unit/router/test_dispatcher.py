@@ -428,6 +428,7 @@ async def test_call_on_an_abandoned_worker_goes_elsewhere() -> None:
         await asyncio.sleep(0)  # noqa: TID251 - one turn of the loop
         bench.pool.lost("w1", "w1-1")
         bench.clock.advance(5)
+        bench.pool.report("w2", "w2-1", Load(rows_max=8), draining=False)
         for tracked in bench.pool.sweep():
             tracked.abandon()
         gate.set()
@@ -456,6 +457,7 @@ async def test_unary_calls_on_an_abandoned_worker_go_elsewhere() -> None:
         await asyncio.sleep(0)  # noqa: TID251 - one turn of the loop
         bench.pool.lost("w1", "w1-1")
         bench.clock.advance(5)
+        bench.pool.report("w2", "w2-1", Load(rows_max=8), draining=False)
         for tracked in bench.pool.sweep():
             tracked.abandon()
         gate.set()

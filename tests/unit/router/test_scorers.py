@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from router.core.call import RoutingView
 from router.core.policy.scorers.kv_headroom import KvHeadroomScorer
@@ -13,6 +15,11 @@ from router.core.policy.scorers.session import SessionScorer
 from tests.support.endpoints import make_endpoint
 
 VIEW = RoutingView(model="tiny")
+
+
+def loads(*endpoints: dict[str, Any]) -> list[float]:
+    named = [make_endpoint(f"w{i}", **fields) for i, fields in enumerate(endpoints)]
+    return list(LoadScorer().score(VIEW, named))
 
 
 @pytest.mark.parametrize(
@@ -34,6 +41,68 @@ VIEW = RoutingView(model="tiny")
 def test_load_is_work_per_row(endpoint: dict[str, Any], expected: float) -> None:
     (score,) = LoadScorer().score(VIEW, [make_endpoint(**endpoint)])
     assert score == pytest.approx(expected)
+
+
+def fast(**fields: Any) -> dict[str, Any]:
+    return {"prefill_tokens_per_s": 1000, "decode_tokens_per_s": 50, "decode_rows": 1} | fields
+
+
+def slow(**fields: Any) -> dict[str, Any]:
+    return fast(prefill_tokens_per_s=100, decode_tokens_per_s=5) | fields
+
+
+def test_a_worker_ten_times_slower_takes_ten_times_as_long() -> None:
+    assert loads(fast(), slow()) == [1.0, pytest.approx(0.1, rel=0.25)]
+    first, second = loads(fast(running=8, waiting=16), slow())
+    assert first > second, "and is no help in a rush"
+    first, second = loads(fast(running=8, waiting=160), slow())
+    assert first < second, "unless it is a great one"
+
+
+def test_speeds_are_compared_for_the_same_number_of_rows() -> None:
+    """What one of eight sequences gets is less than what one alone gets."""
+    alone, among = loads(fast(), fast(decode_tokens_per_s=50 * 4 / 11, decode_rows=8))
+    assert alone == among == 1.0
+
+
+def test_a_little_noise_in_the_speed_is_none() -> None:
+    assert loads(fast(), fast(decode_tokens_per_s=51, prefill_tokens_per_s=1010)) == [1.0, 1.0]
+
+
+def test_unknown_and_old_speeds_are_those_of_the_others() -> None:
+    assert loads(fast(), {}) == [1.0, 1.0]
+    assert loads(slow(), {}) == [1.0, 1.0]
+    assert loads(fast(), slow(idle_s=11)) == [1.0, 1.0], "it is tried again"
+    assert loads(fast(), slow(idle_s=1))[1] < 0.2
+
+
+def test_a_cold_worker_seems_slower() -> None:
+    assert loads({}, {"warmth": 0.25}) == [1.0, 0.25]
+
+
+@given(
+    endpoints=st.lists(
+        st.fixed_dictionaries(
+            {
+                "running": st.integers(0, 64),
+                "waiting": st.integers(0, 10**6),
+                "waiting_tokens": st.integers(0, 2**40),
+                "rows_max": st.integers(0, 64),
+                "in_flight": st.integers(0, 5000),
+                "prefill_tokens_per_s": st.floats(0, 3e38),
+                "decode_tokens_per_s": st.floats(0, 3e38),
+                "decode_rows": st.integers(0, 2**32 - 1),
+                "idle_s": st.floats(0, 100),
+                "warmth": st.floats(0.1, 1),
+            }
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_whatever_workers_report_is_a_score(endpoints: list[dict[str, Any]]) -> None:
+    scores = loads(*endpoints)
+    assert all(0 < score <= 1 for score in scores)
 
 
 @pytest.mark.parametrize(("kv_usage", "expected"), [(0.0, 1.0), (0.25, 0.75), (1.0, 0.0)])

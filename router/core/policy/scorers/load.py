@@ -1,8 +1,10 @@
-"""Least work ahead of a new request, relative to the size of the worker."""
+"""Soonest done: how much work lies ahead of a new request on each worker, and how fast the worker is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import log
+from statistics import median_low
 from typing import Final, final
 
 from router.core.call import RoutingView
@@ -14,29 +16,83 @@ __all__ = ["LoadScorer"]
 _PROMPT_TOKENS_PER_ROW: Final = 512
 """So many prompt tokens that wait to be computed delay a newcomer about as much as one more sequence."""
 
+_PROMPT_TOKENS: Final = 256
+_ANSWER_TOKENS: Final = 128
+"""Of the request for which speeds are compared: what is asked for in truth nobody knows here."""
+_ROWS_FREE: Final = 3
+"""A step over r rows takes about as long as `_ROWS_FREE + r`: weights are read once, whatever the rows."""
+_MEASURED_S: Final = 10.0
+"""A worker that has stood still for longer is taken for a usual one, so that it is tried again."""
+_GRADE: Final = 1.25
+"""Speeds that differ by less are alike: noise must not send everybody to the same worker."""
+_PER_S_MIN: Final = 0.01
+_PER_S_MAX: Final = 1e7
+
 
 @final
 class LoadScorer(Scorer):
-    """1 / (1 + work per row): 1 for an idle worker, ½ for a full batch, towards 0 for a long queue.
+    """Speed / (1 + work per row), where the fastest has speed 1: 1 for an idle worker, ½ for a full batch, towards 0
+    for a long queue; a tenth of that for a worker that takes ten times as long for the same.
 
     Work is what the worker reported of others and what we know of our own calls, so that a burst between two reports
-    spreads and a row that came free is seen at once; and the prompt tokens ahead.
+    spreads and a row that came free is seen at once; and the prompt tokens ahead. Speed is what prompt and answer of
+    a request of middling size would take alone; where it is not known, or old, that of the others. A worker that warms
+    up seems slower than it is (`Endpoint.warmth`).
     """
 
     name = "load"
 
     def score(self, view: RoutingView, endpoints: Sequence[Endpoint]) -> Sequence[float]:
-        return [_score(endpoint) for endpoint in endpoints]
+        times = _alone_s(endpoints)
+        fastest = min(times, default=1.0)
+        return [
+            fastest / time * endpoint.warmth / (1.0 + _work_per_row(endpoint))
+            for time, endpoint in zip(times, endpoints, strict=True)
+        ]
 
     def detail(self, view: RoutingView, endpoint: Endpoint) -> str:
         load = endpoint.load
-        return (
+        words = (
             f"{load.running} running, {load.waiting} waiting, {endpoint.unreported} sent since, "
             f"{load.rows_max} rows"
         )
+        if load.decode_tokens_per_s:
+            words += f", {load.decode_tokens_per_s:.0f} tokens/s among {load.decode_rows}"
+        return words if endpoint.warmth == 1.0 else f"{words}, {endpoint.warmth:.0%} warm"
 
 
-def _score(endpoint: Endpoint) -> float:
+def _work_per_row(endpoint: Endpoint) -> float:
     load = endpoint.load
     work = endpoint.sequences + load.waiting_tokens / _PROMPT_TOKENS_PER_ROW
-    return 1.0 / (1.0 + work / max(1, load.rows_max))
+    return work / max(1, load.rows_max)
+
+
+def _alone_s(endpoints: Sequence[Endpoint]) -> list[float]:
+    """What the imagined request would take on each, were it alone there, seconds or any other unit."""
+    prefill = _known(endpoints, lambda e: e.load.prefill_tokens_per_s)
+    decode = _known(endpoints, _decode_alone)
+    return [
+        _PROMPT_TOKENS / prompts + _ANSWER_TOKENS / answers
+        for prompts, answers in zip(prefill, decode, strict=True)
+    ]
+
+
+def _decode_alone(endpoint: Endpoint) -> float:
+    """Tokens per second that a sequence would get alone; 0 when not measured."""
+    load = endpoint.load
+    return load.decode_tokens_per_s * (_ROWS_FREE + load.decode_rows) / (_ROWS_FREE + 1)
+
+
+def _known(endpoints: Sequence[Endpoint], speed: Callable[[Endpoint], float]) -> list[float]:
+    """The speed of each, graded; of those of whom none is known lately, that of half of the others at least."""
+    graded = [_graded(speed(e)) if e.idle_s <= _MEASURED_S else 0.0 for e in endpoints]
+    known = [per_s for per_s in graded if per_s > 0]
+    usual = median_low(known) if known else 1.0
+    return [per_s or usual for per_s in graded]
+
+
+def _graded(per_s: float) -> float:
+    """Rounded to steps of a quarter, within what is possible; 0 stays 0."""
+    if not per_s > 0:
+        return 0.0
+    return float(_GRADE ** round(log(min(max(per_s, _PER_S_MIN), _PER_S_MAX), _GRADE)))

@@ -150,3 +150,22 @@ def test_where_decoding_alone_takes_too_long_more_of_a_prompt_is_taken_when_othe
         scheduler.update(batch, runner.run(batch), now)
     assert chunks[14] == 16
     assert 100 < chunks[39] <= 512
+
+
+def test_what_outsiders_may_know() -> None:
+    meter = SpeedMeter()
+    assert (meter.speed.step_s, meter.speed.decode_tokens_per_s, meter.speed.decode_rows) == (
+        None,
+        None,
+        0,
+    )
+    observe(meter, 0.05, rows=4)
+    observe(meter, 0.05, rows=4)
+    speed = meter.speed
+    assert speed.step_s == pytest.approx(0.05)
+    assert (speed.decode_tokens_per_s, speed.decode_rows) == (pytest.approx(20), 4)
+    observe(meter, 0.15, rows=4, prefill=50)
+    assert meter.speed.step_s == pytest.approx(0.08), "every kind of step counts"
+    assert meter.speed.decode_tokens_per_s == pytest.approx(20), "prompts beside it do not"
+    observe(meter, 0.02, rows=1)
+    assert (meter.speed.decode_tokens_per_s, meter.speed.decode_rows) == (pytest.approx(50), 1)

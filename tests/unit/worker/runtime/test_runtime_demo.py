@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from common.clock import SystemClock
 from tests.support.tiny_models import GOLDENS, Message
+from worker.engine.config import EngineConfig
+from worker.engine.golden import ask
+from worker.engine.loop import EngineLoop
+from worker.engine.request import EngineRequest
+from worker.engine.sampling_params import SamplingParams
+from worker.engine.sequence import StopRule
 from worker.runtime.model import LoadedModel, load_model
-from worker.runtime.self_check import generate_greedy
+from worker.runtime.self_check import ANSWER_TOKENS_MAX, generate_greedy
 
 DEMO = Path(__file__).resolve().parents[4] / "models" / "demo"
 CASES = json.loads((GOLDENS / "demo.json").read_text("utf-8"))["cases"]
@@ -43,3 +51,25 @@ def test_int4_answers_like_fp32(demo: LoadedModel) -> None:
         )
         same.append(demo.tokenizer.decode(answer) == case["text"])
     assert sum(same) >= len(CASES) - 1, REMAKE
+
+
+async def test_probes_ask_the_golden_prompt_of_a_busy_engine(demo: LoadedModel) -> None:
+    """What is expected does not hang on the company."""
+    assert len(demo.question.answer_ids) == ANSWER_TOKENS_MAX, "the demo model is sure of itself"
+    clock = SystemClock()
+    engine = EngineLoop(demo.runner, EngineConfig(), clock)
+    engine.start()
+    company = engine.submit(
+        EngineRequest(
+            prompt_ids=tuple(CASES[0]["prompt_ids"]),
+            sampling=SamplingParams(temperature=1.0, seed=3),
+            stop=StopRule(max_tokens=60),
+            n=3,
+        )
+    )
+    await company.next()
+    assert await ask(engine, demo.question, deadline=clock.now() + 30)
+    other = replace(demo.question, answer_ids=demo.question.answer_ids[::-1])
+    assert not await ask(engine, other, deadline=clock.now() + 30)
+    engine.abort(company)
+    await engine.stop()
