@@ -32,6 +32,8 @@ from common.telemetry.metrics import MetricsServer
 from common.telemetry.settings import TelemetrySettings
 from common.telemetry.setup import setup_telemetry
 from worker.addresses import advertised, bracketed
+from worker.oracle.open import open_oracle
+from worker.oracle.settings import OracleSettings
 from worker.runtime.grammar.compiler import GrammarCompiler
 from worker.runtime.grammar.limits import GrammarLimits
 from worker.runtime.grammar.tokens import token_table
@@ -69,8 +71,7 @@ async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
         metrics = MetricsServer(settings.metrics_host, settings.metrics_port, registry, ready)
         metrics_port = metrics.start()
         stack.push_async_callback(asyncio.to_thread, metrics.stop)
-        loaded = await asyncio.to_thread(_load, settings)
-        grammars = await asyncio.to_thread(_grammars, loaded, settings, clock)
+        served = await asyncio.to_thread(_open_model, sections, clock)
         if stop.requested.is_set():
             return
         metrics_address = f"{bracketed(settings.metrics_host)}:{metrics_port}"
@@ -81,10 +82,7 @@ async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
                     settings=settings,
                     limits=sections["limits"],
                     cluster=cluster,
-                    model=_facts(loaded),
-                    tokenizer=loaded.tokenizer,
-                    grammars=grammars,
-                    runner=loaded.runner,
+                    **served,
                     registrar=open_registrar(sections["discovery"], clock),
                     tracer=telemetry.tracer,
                     instruments=WorkerInstruments(registry),
@@ -117,6 +115,7 @@ PROCESS: Final = ProcessSpec(
         "telemetry": TelemetrySettings,
         "limits": Limits,
         "cluster": ClusterSettings,
+        "oracle": OracleSettings,
     },
     serve=serve,
 )
@@ -155,6 +154,28 @@ async def until_stopped(
         watching = group.create_task(watch())
         await stop.requested.wait()
         watching.cancel()
+
+
+def _open_model(sections: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
+    """The fields of `WorkerParts` that depend on what is served."""
+    settings: WorkerSettings = sections["worker"]
+    if settings.engine == "oracle":
+        log.warning("worker.oracle", hint="a test engine without a model: its answers mean nothing")
+        oracle = open_oracle(settings, sections["oracle"])
+        return {
+            "model": oracle.model,
+            "tokenizer": oracle.tokenizer,
+            "grammars": oracle.grammars,
+            "runner": oracle.runner,
+            "interceptors": oracle.interceptors,
+        }
+    loaded = _load(settings)
+    return {
+        "model": _facts(loaded),
+        "tokenizer": loaded.tokenizer,
+        "grammars": _grammars(loaded, settings, clock),
+        "runner": loaded.runner,
+    }
 
 
 def _load(settings: WorkerSettings) -> LoadedModel:

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, final
 
+import grpc
 from opentelemetry.trace import Tracer
 
 from common.clock import Clock
@@ -62,6 +63,8 @@ class WorkerParts:
     instruments: WorkerInstruments
     metrics_address: str
     clock: Clock
+    interceptors: tuple[grpc.aio.ServerInterceptor, ...] = ()
+    """Innermost on the gRPC server."""
 
 
 @final
@@ -208,6 +211,7 @@ def _server(parts: WorkerParts) -> RpcServer:
             TracingServerInterceptor(parts.tracer),
             CallLogInterceptor(parts.clock),
             ErrorInterceptor(),
+            *parts.interceptors,
         ),
         message_bytes_max=parts.limits.transport_bytes_max,
     )

@@ -208,6 +208,7 @@ async def worker_of(
     grammars: GrammarCompiler | None = None,
     limits: Limits | None = None,
     token: str = "",
+    interceptors: tuple[grpc.aio.ServerInterceptor, ...] = (),
     **settings: Any,
 ) -> AsyncIterator[LocalWorker]:
     """A worker with everything real but, by default, tokenizer and registry."""
@@ -238,6 +239,7 @@ async def worker_of(
         instruments=WorkerInstruments(metrics),
         metrics_address="",
         clock=SystemClock(),
+        interceptors=interceptors,
     )
     # Channels outlive the worker, so that a test sees how calls end.
     async with AsyncExitStack() as channels, open_worker(parts, stop) as running:
