@@ -71,6 +71,10 @@ class LedgerClient:
             self._running -= 1
         return record
 
+    def open(self, request: inference_pb2.GenerateRequest, *, deadline_s: float) -> Any:
+        """A call that nobody reads, and of which there is no record; cancel it."""
+        return self._generate(request.SerializeToString(), timeout=deadline_s)
+
     async def _read(
         self, record: Record, cancel_after: int | None, metadata: tuple[tuple[str, str], ...]
     ) -> None:
