@@ -41,16 +41,10 @@ class LedgerClient:
         """Requests that were sent and have not ended."""
         return self._running
 
-    async def ask(
-        self,
-        request: inference_pb2.GenerateRequest,
-        *,
-        kind: str,
-        deadline_s: float,
-        cancel_after: int | None = None,
-        metadata: tuple[tuple[str, str], ...] = (),
+    def record(
+        self, request: inference_pb2.GenerateRequest, *, kind: str, deadline_s: float
     ) -> Record:
-        """One Generate to its end. `cancel_after`: gives up by itself after so many events."""
+        """An empty record of a request that is about to be sent with `run`."""
         record = Record(
             name=f"{kind}-{len(self.records)}",
             kind=kind,
@@ -59,9 +53,13 @@ class LedgerClient:
             deadline_s=deadline_s,
         )
         self.records.append(record)
+        return record
+
+    async def run(self, record: Record, *, cancel_after: int | None = None) -> None:
+        """One Generate to its end. `cancel_after`: gives up by itself after so many events."""
         self._running += 1
         try:
-            await self._read(record, cancel_after, metadata)
+            await self._read(record, cancel_after)
         except asyncio.CancelledError:
             record.code, record.reason = "CANCELLED", "CANCELLED_HERE"
             record.cancelled_at = record.cancelled_at or self._clock.now()
@@ -69,20 +67,28 @@ class LedgerClient:
         finally:
             record.ended_at = self._clock.now()
             self._running -= 1
+
+    async def ask(
+        self,
+        request: inference_pb2.GenerateRequest,
+        *,
+        kind: str,
+        deadline_s: float,
+        cancel_after: int | None = None,
+    ) -> Record:
+        """`record` and `run` in one."""
+        record = self.record(request, kind=kind, deadline_s=deadline_s)
+        await self.run(record, cancel_after=cancel_after)
         return record
 
     def open(self, request: inference_pb2.GenerateRequest, *, deadline_s: float) -> Any:
         """A call that nobody reads, and of which there is no record; cancel it."""
         return self._generate(request.SerializeToString(), timeout=deadline_s)
 
-    async def _read(
-        self, record: Record, cancel_after: int | None, metadata: tuple[tuple[str, str], ...]
-    ) -> None:
+    async def _read(self, record: Record, cancel_after: int | None) -> None:
         payload = record.request.SerializeToString()
         call = self._generate(
-            payload,
-            timeout=record.deadline_s,
-            metadata=((REQUEST_ID_KEY, record.name), *metadata),
+            payload, timeout=record.deadline_s, metadata=((REQUEST_ID_KEY, record.name),)
         )
         try:
             async for message in call:

@@ -48,7 +48,7 @@ async def _restart(stage: Stage, wish: FaultWish) -> None:
     """SIGTERM and start again, one after another; `who` may be `everything`."""
     cluster = stage.cluster
     units = (
-        [*cluster.workers, *cluster.routers]
+        [*cluster.workers, *cluster.routers, *([cluster.etcd] if cluster.etcd else [])]
         if wish.who == "everything"
         else _units(stage, wish.who)
     )
@@ -58,6 +58,12 @@ async def _restart(stage: Stage, wish: FaultWish) -> None:
         await unit.start()
         async with asyncio.timeout(_READY_S_MAX):
             await cluster.until_listed(len(cluster.workers))
+
+
+async def _nothing(stage: Stage, wish: FaultWish) -> None:
+    """Only the load itself, for `for_s`."""
+    stage.note("nothing breaks")
+    await stage.clock.sleep(wish.for_s)
 
 
 async def _black_hole(stage: Stage, wish: FaultWish) -> None:
@@ -164,6 +170,7 @@ def _units(stage: Stage, who: str) -> list[Unit]:
 FAULTS: Final[dict[str, Callable[[Stage, FaultWish], Awaitable[None]]]] = {
     "kill": _kill,
     "freeze": _freeze,
+    "nothing": _nothing,
     "restart": _restart,
     "black_hole": _black_hole,
     "reset": _reset,

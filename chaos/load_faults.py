@@ -85,15 +85,14 @@ async def vanish(stage: Stage, wish: FaultWish) -> None:
     if proxy is None:
         return
     client = LedgerClient(proxy.address, stage.clock)
-    tasks = [
-        asyncio.ensure_future(
-            client.ask(make_request("seeded", number, 2000), kind="vanished", deadline_s=120.0)
-        )
+    records = [
+        client.record(make_request("seeded", number, 2000), kind="vanished", deadline_s=120.0)
         for number in range(int(wish.args.get("num", 10)))
     ]
-    while not all(record.num_tokens for record in client.records):
-        await stage.clock.sleep(_LOOK_S)
     stage.clients.append(client)
+    tasks = [asyncio.ensure_future(client.run(record)) for record in records]
+    while not all(record.num_tokens for record in records):
+        await stage.clock.sleep(_LOOK_S)
     stage.note("clients vanish")
     proxy.black_hole()
     try:
@@ -101,9 +100,10 @@ async def vanish(stage: Stage, wish: FaultWish) -> None:
     finally:
         proxy.reset()
         proxy.heal()
-        for record in client.records:
+        for record in records:
             record.cancelled_at = stage.clock.now()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await client.close()
 
 
 async def slow_readers(stage: Stage, wish: FaultWish) -> None:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
-from chaos.cluster import MODEL
 from lepton.v1 import inference_pb2, types_pb2
 
 __all__ = ["KINDS", "make_request"]
@@ -27,9 +26,11 @@ _SCHEMA: Final = {
 }
 
 
-def make_request(kind: str, number: int, max_tokens: int) -> inference_pb2.GenerateRequest:
-    """Raises KeyError for an unknown kind."""
-    request = inference_pb2.GenerateRequest(model=MODEL)
+def make_request(
+    kind: str, number: int, max_tokens: int, *, model: str = ""
+) -> inference_pb2.GenerateRequest:
+    """`model` may be left out where there is only one. Raises KeyError for an unknown kind."""
+    request = inference_pb2.GenerateRequest(model=model)
     request.stop.max_tokens = max_tokens
     request.stop.ignore_eos = True  # so that streams are long enough to be hit
     KINDS[kind](request, number)

@@ -115,15 +115,18 @@ async def _play(stage: Stage) -> tuple[dict[str, float], Faults]:
     held = _holdings(stage.cluster)
     counted = await _router_counts(stage.cluster)
     made = await _generated(stage.cluster)
-    load = Load(stage)
     wish = stage.scenario.load
+    load = Load(wish, clients=lambda: stage.open_clients, clock=stage.clock, rng=stage.rng)
     async with asyncio.TaskGroup() as group:
         loading = group.create_task(load.run())
         try:
-            await load.until_in_flight(min(wish.streams, wish.in_flight_min), _FED_S_MAX)
+            await load.until_fed(min(wish.streams, wish.in_flight_min), _FED_S_MAX)
             await stage.clock.sleep(wish.calm_s)
-            for fault in stage.scenario.fault:
-                await _do(stage, fault)
+            async with asyncio.TaskGroup() as beside:
+                for fault in stage.scenario.fault:
+                    doing = beside.create_task(_do(stage, fault))
+                    if not fault.meanwhile:
+                        await doing
             await stage.clock.sleep(wish.after_s)
         finally:
             ended_at = stage.clock.now()

@@ -76,6 +76,8 @@ class FaultWish(_Part):
     """From one to the next."""
     for_s: float = Field(default=0.0, ge=0)
     """How long it lasts, where that means something."""
+    meanwhile: bool = False
+    """The next fault does not wait for its end."""
     args: Mapping[str, Any] = Field(default_factory=dict)
     """More, by kind of fault."""
 

@@ -48,14 +48,20 @@ class ReferenceTruth:
 
     @classmethod
     async def ask(
-        cls, client: LedgerClient, kinds: Sequence[str], *, distinct: int, max_tokens: int
+        cls,
+        client: LedgerClient,
+        kinds: Sequence[str],
+        *,
+        distinct: int,
+        max_tokens: int,
+        model: str = "",
     ) -> ReferenceTruth:
         """One request after another. Raises `Internal` when one does not end well; there is then nothing to compare."""
         answers: dict[bytes, Answer] = {}
         revisions = set()
         for kind in kinds:
             for number in range(distinct):
-                request = make_request(kind, number, max_tokens)
+                request = make_request(kind, number, max_tokens, model=model)
                 record = await client.ask(request, kind=kind, deadline_s=60.0)
                 if not record.is_whole or record.started is None:
                     raise Internal(

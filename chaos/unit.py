@@ -49,6 +49,8 @@ class Unit:
         self._supervisor: Supervisor | None = None
         self._ready = asyncio.Event()
         self._is_frozen = False
+        self.is_leaving = False
+        """From `stop` until it is ready again."""
 
     @property
     def pid(self) -> int | None:
@@ -78,6 +80,7 @@ class Unit:
         )
         self._supervisor.start()
         await self._supervisor.wait_ready()
+        self.is_leaving = False
 
     async def ready(self, within_s: float) -> bool:
         """Waits until it serves (again); False when it does not in time."""
@@ -100,6 +103,7 @@ class Unit:
 
     async def stop(self) -> None:
         """SIGTERM, and SIGKILL when it takes longer than its role allows; it stays away until `start`."""
+        self.is_leaving = True
         self._ready.clear()
         if self._supervisor is not None:
             await self._supervisor.stop()
