@@ -23,6 +23,7 @@ MEASURES: Final[Mapping[str, str]] = {
     "recover_ms": "time to recover",
     "gap_ms_max": "largest gap",
     "added_gap_ms_p99": "added gap p99",
+    "hit_streams": "streams that were hit",
     "amplification": "attempts per request",
     "victim_share": "share of the bad worker",
     "late_ms": "beyond the deadline",
