@@ -134,6 +134,39 @@ def run(
         _end(all(outcome.is_right for outcome in outcomes))
 
 
+@chaos.command("random")
+def random_(
+    *,
+    seed: Annotated[
+        int | None, typer.Option("--seed", show_default="drawn", help="The schedule.")
+    ] = None,
+    faults: Annotated[int, typer.Option("--faults", "-n", min=1, help="How many.")] = 20,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="Instead: each two kinds of faults at once, in turn.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Do faults by chance, on a cluster of its own. Prints the seed; the same seed does the same again."""
+    with reported(as_json=as_json), interruptible():
+        from chaos.schedule import drawn
+        from chaos.schedule import pairs as all_pairs
+        from cli.chaos_view import outcomes_table
+        from cli.screen import out, write_json
+
+        chosen = seed if seed is not None else random.randrange(1_000_000)
+        scenarios = tuple(all_pairs()) if pairs else (drawn(chosen, faults),)
+        outcomes = [
+            _run_one(one, seed=chosen, times=None, control=False, quiet=as_json)
+            for one in scenarios
+        ]
+        if as_json:
+            write_json([outcome.as_json() for outcome in outcomes])
+        else:
+            out().print(outcomes_table(outcomes))
+            out().print(f"seed {chosen}", style="dim")
+        _end(all(outcome.is_right for outcome in outcomes))
+
+
 def _run_one(
     scenario: Scenario, *, seed: int, times: int | None, control: bool, quiet: bool
 ) -> Outcome:

@@ -12,12 +12,14 @@ import os
 import platform
 import sys
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 
 from chaos.outcome import Outcome
 from chaos.run import run_scenario
 from chaos.scenario import Scenario, load_scenario, names
+from chaos.schedule import drawn
 from cli.chaos_view import outcomes_table
 from common.clock import SystemClock
 from common.errors import LeptonError
@@ -25,6 +27,8 @@ from loadtest.chaos.report import failed_to_run, page_of
 from loadtest.page import replace_part
 
 __all__ = ["main"]
+
+_RANDOM_FAULTS: Final = 12
 
 
 def main() -> int:
@@ -39,9 +43,12 @@ def main() -> int:
     add("--write", type=Path, help="page with a part `ledger` to write into")
     wish = parser.parse_args()
     console = Console(highlight=False)
-    chosen = wish.only.split(",") if wish.only else names()
+    chosen = wish.only.split(",") if wish.only else (*names(), "random")
     outcomes = _run_all(
-        [load_scenario(name) for name in chosen],
+        [
+            drawn(wish.seed, _RANDOM_FAULTS) if name == "random" else load_scenario(name)
+            for name in chosen
+        ],
         console,
         seed=wish.seed,
         times=wish.times,
