@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -17,10 +18,13 @@ from chaos.unit import Unit
 __all__ = ["FAULTS"]
 
 _READY_S_MAX: Final = 30.0
+_LOOK_S: Final = 0.05
 
 
 async def _kill(stage: Stage, wish: FaultWish) -> None:
-    """SIGKILL; with `for_s` it stays away that long."""
+    """SIGKILL; with `for_s` it stays away that long. All workers but one are there when the next one is killed."""
+    if wish.who == "worker":
+        await _mostly_whole(stage)
     units = _units(stage, wish.who)
     stage.note("SIGKILL", *units)
     if not wish.for_s:
@@ -150,6 +154,17 @@ async def _wipe_etcd(stage: Stage, wish: FaultWish) -> None:
     async with asyncio.timeout(_READY_S_MAX):
         await cluster.until_listed(len(cluster.workers))
     stage.measured["resync_ms"] = 1e3 * (stage.clock.now() - max(back_at, joined_at))
+
+
+async def _mostly_whole(stage: Stage) -> None:
+    """A promise about one worker that dies says nothing about the last one; a busy machine restarts slowly."""
+    workers = stage.cluster.workers
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_READY_S_MAX):
+            while sum(unit.is_ready for unit in workers) < min(
+                len(workers), max(2, len(workers) - 1)
+            ):
+                await stage.clock.sleep(_LOOK_S)
 
 
 def _units(stage: Stage, who: str) -> list[Unit]:
