@@ -105,7 +105,8 @@ async def kill_workers(state: StateDir, wish: LiveWish, clock: Clock, view: Watc
     del measures["amplification"]
     measures |= timings(client.records, injections, calm_s=_CALM_S, ended_at=ended_at)
     measures["moved"] = sum(len(record.migrations) for record in client.records)
-    if (ratio := amplification(before, after)) is not None:
+    hit = sum(one.hit for one in injections)
+    if (ratio := amplification(before, after, num_hit=hit)) is not None:
         measures["amplification"] = ratio
     verdict, why = judge(measures, _EXPECT, tuple(injections), in_flight_min=1)
     return Outcome(

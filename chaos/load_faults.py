@@ -51,6 +51,7 @@ async def surge(stage: Stage, wish: FaultWish) -> None:
             group.create_task(client.ask(request, kind=kind, deadline_s=deadline_s))
             await stage.clock.sleep(stage.rng.expovariate(rate))
         ended = stage.clock.now()
+    stage.note("the flood ends")
     settled = now + 1.0
     during = [r for r in stage.records if r.is_whole and settled < (r.ended_at or 0) <= ended]
     refused = [r for r in stage.records if r.sent_at > now and r.reason in _REFUSALS]

@@ -60,8 +60,10 @@ def p99(values: Sequence[float]) -> float:
     return quantiles(values, n=100, method="inclusive")[98]
 
 
-def amplification(before: Mapping[str, float], after: Mapping[str, float]) -> float | None:
-    """Of what routers counted; None when they counted no request."""
+def amplification(
+    before: Mapping[str, float], after: Mapping[str, float], *, num_hit: int = 0
+) -> float | None:
+    """Of what one router counted; None when it counted no request. `num_hit`: streams that had to go elsewhere."""
 
     def grown(name: str) -> float:
         return after.get(name, 0.0) - before.get(name, 0.0)
@@ -69,8 +71,9 @@ def amplification(before: Mapping[str, float], after: Mapping[str, float]) -> fl
     requests = grown("lepton_requests_total")
     if requests <= 0:
         return None
-    more = grown("lepton_retries_total") + grown("lepton_migrations_total")
-    return (requests + more) / requests
+    migrations = grown("lepton_migrations_total")
+    attempts = requests + grown("lepton_retries_total") + migrations
+    return attempts / (requests + min(migrations, num_hit))
 
 
 @final

@@ -202,10 +202,12 @@ async def _after(
         found["leaked_threads"] = max(after[p].threads - held[p].threads for p in same & routers)
         found["grown_mib"] = max((after[p].rss - held[p].rss) / 2**20 for p in same & routers)
     now = await _router_counts(stage.cluster)
+    hit = sum(one.hit for one in stage.injections)
     ratios = [
         ratio
         for pid, counts in now.items()
-        if pid in counted and (ratio := amplification(counted[pid], counts)) is not None
+        if pid in counted
+        and (ratio := amplification(counted[pid], counts, num_hit=hit)) is not None
     ]
     if ratios:
         found["amplification"] = max(ratios)

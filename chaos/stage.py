@@ -49,7 +49,9 @@ class Stage:
     def open_clients(self) -> list[LedgerClient]:
         """Those of routers that are not being restarted: what a load balancer with health checks would use."""
         pairs = zip(self.cluster.routers, self.clients, strict=False)
-        return [client for unit, client in pairs if not unit.is_leaving] or self.clients
+        return [
+            client for unit, client in pairs if unit.is_ready and not unit.is_leaving
+        ] or self.clients
 
     def streams_of(self, worker_id: str) -> int:
         """Streams that this worker feeds now."""

@@ -257,6 +257,7 @@ def _server(config: Config, tracer: Tracer, clock: Clock) -> RpcServer:
             ErrorInterceptor(),
         ),
         message_bytes_max=config.limits.transport_bytes_max,
+        peer_silence_s_max=config.router.client_silence_s_max,
     )
 
 

@@ -24,7 +24,13 @@ CALLS_MAX: Final = 10_000
 the work long before; this bounds the memory of a server that is flooded."""
 
 
-def server_options(*, message_bytes_max: int, so_reuseport: bool) -> list[tuple[str, int]]:
+PEER_SILENCE_S_MAX: Final = 30.0
+"""After so many seconds without a sign of life from a peer its connection, and with it its calls, are given up."""
+
+
+def server_options(
+    *, message_bytes_max: int, so_reuseport: bool, peer_silence_s_max: float = PEER_SILENCE_S_MAX
+) -> list[tuple[str, int]]:
     """Options of every server, each with its why."""
     return [
         # grpcio binds a used port silently by default, and the kernel then deals calls to both processes.
@@ -38,8 +44,8 @@ def server_options(*, message_bytes_max: int, so_reuseport: bool) -> list[tuple[
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         # Clients that vanished without a FIN must not keep the engine busy.
-        ("grpc.keepalive_time_ms", 20_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_time_ms", round(1e3 * peer_silence_s_max / 2)),
+        ("grpc.keepalive_timeout_ms", round(1e3 * peer_silence_s_max / 2)),
     ]
 
 
@@ -61,12 +67,15 @@ class RpcServer:
         interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
         message_bytes_max: int,
         so_reuseport: bool = False,
+        peer_silence_s_max: float = PEER_SILENCE_S_MAX,
     ) -> None:
         self._host = host
         self._port = port
         self._interceptors = tuple(interceptors)
         self._options = server_options(
-            message_bytes_max=message_bytes_max, so_reuseport=so_reuseport
+            message_bytes_max=message_bytes_max,
+            so_reuseport=so_reuseport,
+            peer_silence_s_max=peer_silence_s_max,
         )
         self._so_reuseport = so_reuseport
         self._services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}

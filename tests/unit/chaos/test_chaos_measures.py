@@ -90,6 +90,7 @@ def test_amplification_counts_what_routers_sent_beyond_what_they_got() -> None:
         "lepton_migrations_total": 10.0,
     }
     assert amplification(before, after) == pytest.approx(1.15)
+    assert amplification(before, after, num_hit=20) == pytest.approx(115 / 110)
     assert amplification(before, before) is None
 
 
