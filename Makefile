@@ -14,7 +14,7 @@ CHAOS_FLAGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo check format lint types layers protos protos-check protos-lint protos-release test test-fast \
-        test-e2e wheel-test soak chaos bench bench-cluster bench-latency bench-peers tools docs docs-check lock clean
+        test-e2e wheel-test soak chaos bench bench-cluster bench-latency bench-peers sim tools docs docs-check lock clean
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ bench: $(READY) ## How fast the engine decodes and prefills, alone; into docs/pe
 
 bench-latency: $(READY) ## What router and gRPC add, long prompts among streams, second turns, memory (MODEL=DIR)
 	@$(BIN)/python -m loadtest.latency --model $(or $(MODEL),models/demo) $(BENCH_FLAGS)
+
+sim: $(READY) ## The router's core in hundreds of simulated clusters with faults, by seed (SEEDS=50)
+	@$(BIN)/python -m loadtest.sim --seeds $(or $(SEEDS),50) $(BENCH_FLAGS)
 
 bench-cluster: $(READY) ## A load on a cluster of its own, through router and gRPC (BENCH_FLAGS of `lepton bench`)
 	@$(BIN)/python -m loadtest $(BENCH_FLAGS)

@@ -12,9 +12,10 @@ from typing import Final, NoReturn
 
 from google.protobuf.message import Message
 
-from common.errors import Forbidden, InvalidRequest, LeptonError, Reason, Unsupported
+from common.errors import InvalidRequest, LeptonError, Reason, Unsupported
 from common.limits import Limits
 from common.request.constraint import validate_constraint
+from common.request.continuation import validate_continuation
 from common.request.request_id import is_request_id
 from lepton.v1 import inference_pb2, types_pb2
 
@@ -45,7 +46,8 @@ def validate_generate(
 
     `from_router` says that the caller proved to be a router, which alone may send `continuation`.
     """
-    _refuse_reserved(request, from_router=from_router)
+    validate_continuation(request, limits, from_router=from_router)
+    _refuse_reserved(request)
     _names(request)
     _input(request, limits)
     _sampling(request.sampling, limits)
@@ -85,11 +87,16 @@ def _input(
 
 
 def _message_size(request: Message, limits: Limits) -> None:
-    """Last, since the checks before name the field that is too large; this one catches the sum."""
-    num_bytes = request.ByteSize()
-    if num_bytes > limits.message_bytes_max:
+    """Last, since the checks before name the field that is too large; this one catches the sum.
+
+    A continuation may be as large once more: what a router adds must not make a request too large that was not.
+    """
+    num_bytes, num_bytes_max = request.ByteSize(), limits.message_bytes_max
+    if isinstance(request, inference_pb2.GenerateRequest) and request.HasField("continuation"):
+        num_bytes_max *= 2
+    if num_bytes > num_bytes_max:
         raise InvalidRequest(
-            f"the request has {num_bytes} bytes; at most {limits.message_bytes_max} are allowed "
+            f"the request has {num_bytes} bytes; at most {num_bytes_max} are allowed "
             "(setting limits.message_bytes_max)",
             reason=Reason.FIELD_TOO_LARGE,
         )
@@ -128,15 +135,7 @@ def _prompt_size(num_bytes: int, limits: Limits, field: str) -> None:
         )
 
 
-def _refuse_reserved(request: inference_pb2.GenerateRequest, *, from_router: bool) -> None:
-    if request.HasField("continuation"):
-        if not from_router:
-            raise Forbidden(
-                "continuation is set by routers only; leave it out",
-                reason=Reason.ROUTER_ONLY_FIELD,
-                field="continuation",
-            )
-        raise _unsupported("continuation", Reason.CONTINUATION_UNSUPPORTED)
+def _refuse_reserved(request: inference_pb2.GenerateRequest) -> None:
     if request.adapter:
         raise _unsupported("adapter", Reason.ADAPTER_UNSUPPORTED)
     for field in ("resume", "resumable_ms"):

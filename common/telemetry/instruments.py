@@ -77,6 +77,9 @@ class WorkerInstruments:
         self.prompt_tokens_total = _take(made, "lepton_prompt_tokens_total", Counter)
         self.cached_tokens_total = _take(made, "lepton_cached_tokens_total", Counter)
         self.generation_tokens_total = _take(made, "lepton_generation_tokens_total", Counter)
+        self.continuations_total = _take(made, "lepton_continuations_total", Counter)
+        self.replayed_tokens_total = _take(made, "lepton_replayed_tokens_total", Counter)
+        self.replay_mismatches_total = _take(made, "lepton_replay_mismatches_total", Counter)
         self.time_to_first_token_seconds = _take(
             made, "lepton_time_to_first_token_seconds", Histogram
         )

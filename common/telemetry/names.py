@@ -90,6 +90,10 @@ LEPTON_CHOICE: Final = "lepton.choice"
 LEPTON_CONSTRAINT: Final = "lepton.constraint"
 LEPTON_GRAMMAR_S: Final = "lepton.grammar_s"
 LEPTON_GRAMMAR_KNOWN: Final = "lepton.grammar_known"
+LEPTON_MIGRATION: Final = "lepton.migration"
+LEPTON_MIGRATED_FROM: Final = "lepton.migrated_from"
+LEPTON_REPLAYED_TOKENS: Final = "lepton.replayed_tokens"
+LEPTON_REPLAY_MISMATCHES: Final = "lepton.replay_mismatches"
 LEPTON_WAITED_S: Final = "lepton.waited_s"
 LEPTON_SNAPSHOT_AGE_S: Final = "lepton.snapshot_age_s"
 LEPTON_SNAPSHOT_STALE: Final = "lepton.snapshot_stale"
@@ -133,6 +137,10 @@ ATTRIBUTES: Final[dict[str, str]] = {
     LEPTON_CONSTRAINT: "Kind of the constraint: json_schema, regex, grammar, json_object or literals.",
     LEPTON_GRAMMAR_S: "Seconds from the text of the constraint to its compiled form, waiting included.",
     LEPTON_GRAMMAR_KNOWN: "Whether the constraint had been tried out before.",
+    LEPTON_MIGRATION: "On a stream that another worker began: 1 for the first time that it moved.",
+    LEPTON_MIGRATED_FROM: "Worker that was given up.",
+    LEPTON_REPLAYED_TOKENS: "Tokens of the completion that were computed again.",
+    LEPTON_REPLAY_MISMATCHES: "Of these, how many this worker would have drawn otherwise, as far as it drew again.",
     LEPTON_WAITED_S: "Seconds that the call waited for a worker to be there.",
     LEPTON_SNAPSHOT_AGE_S: "Seconds since the registry last confirmed the list of workers, at the choice.",
     LEPTON_SNAPSHOT_STALE: "Whether the registry could not be reached then.",
@@ -255,6 +263,25 @@ WORKER_METRICS: Final = (
         kind="counter",
         unit="tokens",
         help="Tokens sent to callers.",
+    ),
+    MetricSpec(
+        name="lepton_continuations_total",
+        kind="counter",
+        unit="1",
+        help="Streams that another worker began and this one went on with.",
+    ),
+    MetricSpec(
+        name="lepton_replayed_tokens_total",
+        kind="counter",
+        unit="tokens",
+        help="Tokens of their completions that were computed again.",
+    ),
+    MetricSpec(
+        name="lepton_replay_mismatches_total",
+        kind="counter",
+        unit="tokens",
+        help="Of these, how many this worker would have drawn otherwise: 0 between workers of one engine fingerprint "
+        "in mode exact. Only ONNX Runtime's operators draw again.",
     ),
     MetricSpec(
         name="lepton_time_to_first_token_seconds",

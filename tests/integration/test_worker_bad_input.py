@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
-from common.errors import Forbidden, InvalidRequest, NotFound, Unsupported
+from common.errors import Forbidden, InvalidRequest, NotFound, Reason, Unsupported
 from lepton.v1 import inference_pb2, types_pb2
 from tests.support.fake_runner import FakeRunner, fake_completion
 from tests.support.processes import until
@@ -242,14 +242,100 @@ async def test_a_prompt_that_is_too_long_is_told_with_both_numbers() -> None:
 
 
 async def test_only_routers_may_continue_a_stream() -> None:
-    request = Request(text="x", continuation=inference_pb2.Continuation(next_seq=1))
+    request = Request(text="x", continuation=a_continuation([1]))
     async with worker_of(FakeRunner(), token="secret") as worker:
         answer = await worker.ask(request)
         assert isinstance(answer.error, Forbidden)
         assert answer.error.reason == "ROUTER_ONLY_FIELD"
         answer = await worker.ask(request, metadata=[("lepton-cluster-token", "secret")])
-        assert isinstance(answer.error, Unsupported)
-        assert answer.error.reason == "CONTINUATION_UNSUPPORTED"
+        assert answer.error is None
+
+
+def a_continuation(*choices: list[int], **fields: Any) -> inference_pb2.Continuation:
+    return inference_pb2.Continuation(
+        choices=[inference_pb2.ContinuedChoice(token_ids=ids) for ids in choices],
+        **{"next_seq": 2, "attempt": 1, "prompt_tokens": 1, **fields},
+    )
+
+
+BAD_CONTINUATIONS = {
+    "another prompt": (
+        Request(text="x", continuation=a_continuation([1], prompt_tokens=2)),
+        Unsupported,
+        Reason.CONTINUATION_UNSUPPORTED,
+        "continuation.prompt_tokens",
+    ),
+    "an id that does not exist": (
+        Request(text="x", continuation=a_continuation([1, 256])),
+        InvalidRequest,
+        Reason.TOKEN_ID_OUT_OF_RANGE,
+        "continuation.choices[0].token_ids[1]",
+    ),
+    "as long as it may be, without an end": (
+        Request(text="x", stop={"max_tokens": 3}, continuation=a_continuation([1, 2, 3])),
+        InvalidRequest,
+        Reason.FIELD_OUT_OF_RANGE,
+        "continuation.choices[0].token_ids",
+    ),
+    "longer than the context": (
+        Request(text="x", continuation=a_continuation([1] * 70)),
+        InvalidRequest,
+        Reason.FIELD_OUT_OF_RANGE,
+        "continuation.choices[0].token_ids",
+    ),
+    "longer than it may be, with an end": (
+        Request(
+            text="x",
+            sampling={"n": 2},
+            stop={"max_tokens": 3},
+            continuation=inference_pb2.Continuation(
+                next_seq=2,
+                attempt=1,
+                prompt_tokens=1,
+                choices=[
+                    {"token_ids": [1]},
+                    {"token_ids": [1] * 4, "end": {"reason": types_pb2.FINISH_REASON_LENGTH}},
+                ],
+            ),
+        ),
+        InvalidRequest,
+        Reason.FIELD_OUT_OF_RANGE,
+        "continuation.choices[1].token_ids",
+    ),
+    "behind a stop id": (
+        Request(text="x", stop={"token_ids": [7]}, continuation=a_continuation([1, 7, 2])),
+        InvalidRequest,
+        Reason.FIELDS_CONTRADICT,
+        "continuation.choices[0].token_ids",
+    ),
+    "behind a stop string": (
+        Request(text="x", stop={"strings": ["ab"]}, continuation=a_continuation([*b"cabd"])),
+        InvalidRequest,
+        Reason.FIELDS_CONTRADICT,
+        "continuation.choices[0].token_ids",
+    ),
+    "with an earlier choice missing": (
+        Request(text="x", sampling={"n": 2}, continuation=a_continuation([1])),
+        InvalidRequest,
+        Reason.FIELDS_CONTRADICT,
+        "continuation.choices",
+    ),
+}
+
+
+@pytest.mark.parametrize("keeps_decoded", [False, True], ids=["portable", "native"])
+async def test_a_continuation_that_cannot_be_is_refused_and_nobody_else_notices(
+    *, keeps_decoded: bool
+) -> None:
+    runner = FakeRunner(keeps_decoded=keeps_decoded)
+    async with worker_of(runner) as worker:
+        for name, (request, error, reason, field) in BAD_CONTINUATIONS.items():
+            answer, good = await asyncio.gather(worker.ask(request), worker.ask("abc"))
+            assert isinstance(answer.error, error), (name, answer)
+            assert (answer.error.reason, answer.error.field) == (reason, field), name
+            good.check_whole()
+        await worker.idle()
+    assert not runner.violations
 
 
 async def test_a_full_queue_is_refused_with_a_hint_and_running_calls_finish() -> None:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,11 +18,13 @@ from tests.support.fuzz import Fuzz
 from tests.support.quantized import in_blocks
 from tests.support.stepped_engine import alone_on
 from tests.support.tiny_models import TINY_LLAMA, TINY_LLAMA_INT4, TINY_QWEN2
-from worker.engine import scheduler
+from worker.engine import intake, loop, scheduler
 from worker.engine.mailbox import Mailbox
 from worker.engine.ports import Batch, CacheLayout, Sampled
 from worker.engine.prefix import PrefixCache
+from worker.engine.request import EngineRequest
 from worker.engine.scheduler import Scheduler
+from worker.engine.sequence import Sequence
 from worker.engine.slots import SlotTable
 from worker.runtime.model import load_model
 from worker.runtime.runner import OnnxRunner
@@ -63,7 +66,7 @@ def check_mix(fuzz: Fuzz) -> None:
     if fuzz.seen["steps"] < 5_000:
         return
     for what in ("too long", "queue full", "queue_timeout", "deadline_exceeded", "client_gone", "engine_failed",
-                 "model_output_invalid", "length", "stop", "cached tokens"):  # fmt: skip
+                 "model_output_invalid", "length", "stop", "cached tokens", "replayed tokens"):  # fmt: skip
         assert fuzz.seen[what] > 10, what
     assert fuzz.seen["rows"] > 3 * fuzz.seen["steps"]
 
@@ -111,6 +114,17 @@ def share_with_everybody(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def begin_anew(patch: pytest.MonkeyPatch) -> None:
+    """What another worker has told already is told again."""
+    sequences_of = intake.sequences_of
+
+    def forgetful(request: EngineRequest, *args: Any, **kwargs: Any) -> tuple[Sequence, ...]:
+        known = None if request.known_ids is None else dict.fromkeys(request.known_ids, ())
+        return sequences_of(replace(request, known_ids=known), *args, **kwargs)
+
+    patch.setattr(loop, "sequences_of", forgetful)
+
+
 def swallow_deadlines(patch: pytest.MonkeyPatch) -> None:
     """They end in the scheduler, and their readers hear nothing."""
     expire = Scheduler.expire
@@ -133,7 +147,7 @@ def draw_by_company(patch: pytest.MonkeyPatch) -> None:
     "plant",
     [
         lose_copies, keep_what_a_failed_step_wrote, forget_followers, forget_the_report, share_with_everybody,
-        swallow_deadlines, draw_by_company,
+        begin_anew, swallow_deadlines, draw_by_company,
     ],
 )  # fmt: skip
 def test_a_planted_fault_is_found(

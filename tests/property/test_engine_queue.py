@@ -1,4 +1,7 @@
-"""The waiting queue: first come first served inside a band, higher bands first, nobody starves."""
+"""The waiting queue: first come first served inside a band, higher bands first, nobody starves.
+
+Sequences that another worker began go before all bands.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from worker.engine.queue import WaitingQueue
 from worker.engine.sequence import Sequence
 
 OVERTAKEN_MAX = 3
+CONTINUED = 9
+"""Stands for the band of sequences that another worker began."""
 PRIORITIES = (1, 2, 3)
 
 
@@ -22,7 +27,7 @@ class QueueMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.queue = WaitingQueue(overtaken_max=OVERTAKEN_MAX)
-        self.bands: dict[int, deque[Sequence]] = {p: deque() for p in PRIORITIES}
+        self.bands: dict[int, deque[Sequence]] = {p: deque() for p in (*PRIORITIES, CONTINUED)}
         self.passed: dict[int, int] = defaultdict(int)
         self.num_made = 0
 
@@ -30,16 +35,30 @@ class QueueMachine(RuleBasedStateMachine):
     def occupied(self) -> list[int]:
         return [p for p in PRIORITIES if self.bands[p]]
 
-    @rule(priority=st.sampled_from(PRIORITIES), num_tokens=st.integers(1, 5))
-    def put(self, priority: int, num_tokens: int) -> None:
-        self.num_made += 1
-        sequence = make_sequence(self.num_made, prompt_ids=(7,) * num_tokens, priority=priority)
-        self.queue.put(sequence)
-        self.bands[priority].append(sequence)
+    @property
+    def is_anybody_there(self) -> bool:
+        return any(self.bands.values())
 
-    @precondition(lambda self: self.occupied)
+    @rule(
+        priority=st.sampled_from(PRIORITIES), num_tokens=st.integers(1, 5), is_begun=st.booleans()
+    )
+    def put(self, priority: int, num_tokens: int, *, is_begun: bool) -> None:
+        self.num_made += 1
+        sequence = make_sequence(
+            self.num_made,
+            prompt_ids=(7,) * num_tokens,
+            priority=priority,
+            known_ids=() if is_begun else None,
+        )
+        self.queue.put(sequence)
+        self.bands[CONTINUED if is_begun else priority].append(sequence)
+
+    @precondition(lambda self: self.is_anybody_there)
     @rule()
     def take(self) -> None:
+        if self.bands[CONTINUED]:
+            assert self.queue.take() is self.bands[CONTINUED].popleft(), "whatever else is due"
+            return
         due = [p for p in self.occupied if self.passed[p] >= OVERTAKEN_MAX]
         peeked = self.queue.peek()
         taken = self.queue.take()
@@ -52,10 +71,10 @@ class QueueMachine(RuleBasedStateMachine):
                 self.passed[lower] += 1
                 assert self.passed[lower] <= OVERTAKEN_MAX
 
-    @precondition(lambda self: self.occupied)
+    @precondition(lambda self: self.is_anybody_there)
     @rule(data=st.data())
     def remove(self, data: st.DataObject) -> None:
-        priority = data.draw(st.sampled_from(self.occupied))
+        priority = data.draw(st.sampled_from([p for p, band in self.bands.items() if band]))
         sequence = data.draw(st.sampled_from(list(self.bands[priority])))
         self.queue.remove(sequence)
         self.bands[priority].remove(sequence)
@@ -70,7 +89,7 @@ class QueueMachine(RuleBasedStateMachine):
     def books_agree(self) -> None:
         self.queue.check_integrity()
         assert set(self.queue.sequences) == {s for band in self.bands.values() for s in band}
-        assert bool(self.queue) == bool(self.occupied)
+        assert bool(self.queue) == self.is_anybody_there
 
 
 TestQueue = QueueMachine.TestCase

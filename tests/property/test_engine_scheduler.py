@@ -14,7 +14,14 @@ from tests.support.engine import make_sequence
 from tests.support.fake_runner import FakeRunner, fake_completion
 from worker.engine.chunking import chunk_sizes
 from worker.engine.config import EngineConfig
-from worker.engine.events import EndEvent, Event, FailedEvent, ScheduledEvent, TokenEvent
+from worker.engine.events import (
+    EndEvent,
+    Event,
+    FailedEvent,
+    ReplayedEvent,
+    ScheduledEvent,
+    TokenEvent,
+)
 from worker.engine.ports import Batch
 from worker.engine.prefix import BLOCK_TOKENS
 from worker.engine.scheduler import Scheduler, SequenceEvent, check_answer
@@ -52,6 +59,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         stop_ids=st.sampled_from([frozenset(), frozenset(range(0, 256, 3))]),
         seed=st.integers(0, 3),
         n=st.sampled_from([1, 1, 1, 2, 3, 5]),
+        known=st.none() | st.lists(st.integers(0, 7), min_size=5, max_size=5),
     )
     def add(
         self,
@@ -65,8 +73,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         stop_ids: frozenset[int],
         seed: int,
         n: int,
+        known: list[int] | None,
     ) -> None:
-        """Some prompts begin alike; where they part, they part for good. Some are completed several times."""
+        """Some prompts begin alike; where they part, they part for good. Some are completed several times, some were
+        begun elsewhere, each choice as far as it came.
+        """
         number = len(self.events)
         shared = 0 if beginning is None else num_prompt_tokens * 3 // 4
         prompt = tuple(
@@ -74,6 +85,12 @@ class SchedulerMachine(RuleBasedStateMachine):
             for i in range(num_prompt_tokens)
         )
         for choice in range(n):
+            known_ids = None
+            if known is not None:
+                num_known = min(known[choice], max_tokens - 1)
+                ids = fake_completion(prompt, choice=choice, num_tokens=num_known, seed=seed)
+                ends = [at for at, token_id in enumerate(ids) if token_id in stop_ids]
+                known_ids = tuple(ids[: min(ends, default=num_known)])
             sequence = make_sequence(
                 number + choice,
                 group=number,
@@ -85,6 +102,8 @@ class SchedulerMachine(RuleBasedStateMachine):
                 priority=priority,
                 deadline=None if patience is None else self.now + patience,
                 start_by=None if choice or start_within is None else self.now + start_within,
+                known_ids=known_ids,
+                known_with_prompt=self.runner.layout.keeps_decoded,
             )
             self.events[sequence] = []
             self.scheduler.add(sequence)
@@ -149,7 +168,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         if not hasattr(self, "scheduler"):
             return
         # A step moves the first prompt by at least 2 tokens and every running row by one.
-        num_steps_max = sum(s.num_prompt_tokens + s.stop.max_tokens + 1 for s in self.events)
+        num_steps_max = sum(s.num_prefill_tokens + s.stop.max_tokens + 1 for s in self.events)
         for _ in range(num_steps_max):
             self.step(0.001, "ok")
         assert self.scheduler.is_idle
@@ -176,16 +195,21 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert sequence.slot is None
         assert (sequence.leader, sequence.followers) == (None, [])
         assert sequence.num_cached_tokens % BLOCK_TOKENS == 0
-        assert sequence.num_cached_tokens <= max(0, sequence.num_prompt_tokens - 2)
+        assert sequence.num_cached_tokens <= max(0, sequence.num_prefill_tokens - 2)
         assert not sequence.num_cached_tokens or sequence.salt is not None
         assert sum(isinstance(e, EndEvent | FailedEvent) for e in events) == 1
         tokens = [e.token_id for e in events if isinstance(e, TokenEvent)]
+        replayed = [e for e in events if isinstance(e, ReplayedEvent)]
+        assert all(e.num_mismatches == 0 for e in replayed)
+        if tokens:
+            redraws = bool(sequence.known_ids) and not sequence.known_with_prompt
+            assert len(replayed) == redraws
         alone = fake_completion(
             sequence.prompt_ids,
             choice=sequence.choice,
             num_tokens=sequence.stop.max_tokens,
             seed=sequence.sampling.seed,
-        )
+        )[len(sequence.known_ids) :]
         assert tokens == alone[: len(tokens)]
         assert sum(isinstance(e, ScheduledEvent) for e in events) <= 1
         if tokens:

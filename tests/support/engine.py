@@ -92,8 +92,10 @@ def make_sequence(
     priority: int = 0,
     deadline: float | None = None,
     start_by: float | None = None,
+    known_ids: tuple[int, ...] | None = None,
+    known_with_prompt: bool = False,
 ) -> Sequence:
-    """A sequence as the engine makes it; `number` becomes its id."""
+    """A sequence as the engine makes it; `number` becomes its id. With `known_ids` another worker began it."""
     return Sequence(
         id=number,
         group=group,
@@ -105,4 +107,7 @@ def make_sequence(
         priority=priority,
         deadline=deadline,
         start_by=start_by,
+        is_continued=known_ids is not None,
+        known_ids=known_ids or (),
+        known_with_prompt=known_with_prompt,
     )

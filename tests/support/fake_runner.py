@@ -150,8 +150,7 @@ class FakeRunner:
             raise self._errors.pop(0)
         self._check_layout(batch)
         for chunk in batch.prefill:
-            ids = chunk.sequence.prompt_ids[chunk.start : chunk.end]
-            self._compute(chunk.sequence, chunk.start, ids)
+            self._compute(chunk.sequence, chunk.start, chunk.token_ids)
             self._save(chunk)
             self._follow(chunk)
         for sequence in batch.decode:
@@ -208,7 +207,7 @@ class FakeRunner:
         self._require(chunk.is_last or not chunk.followers, f"followers of a part: {chunk}")
         for follower in chunk.followers:
             self._require(
-                follower.prompt_ids == chunk.sequence.prompt_ids, f"another prompt: {follower}"
+                follower.prefill_ids == chunk.sequence.prefill_ids, f"another prompt: {follower}"
             )
             self._require(follower.id not in self._computed, f"computed before: {follower}")
             self._rows[follower.slot or 0] = list(self._rows[chunk.sequence.slot or 0])
@@ -220,7 +219,7 @@ class FakeRunner:
         slots = [sequence.slot for sequence in sequences]
         self._require(slots == list(range(len(slots))), f"slots have gaps: {slots}")
         for chunk in batch.prefill:
-            size, prompt = chunk.end - chunk.start, chunk.sequence.num_prompt_tokens
+            size, prompt = chunk.end - chunk.start, chunk.sequence.num_prefill_tokens
             self._require(
                 0 <= chunk.start < chunk.end <= prompt, f"a chunk out of its prompt: {chunk}"
             )

@@ -2,9 +2,9 @@
 
     Fuzz(runner, alone, seed=7).play(10_000)
 
-Requests come in waves, some too long, some with a deadline or little patience; prompts share beginnings, choices share
-prompts; readers read late, leave, or stop a choice because of what they read (as a stop string does). Steps fail
-before and after they computed, logits are poisoned. Whatever happens:
+Requests come in waves, some too long, some with a deadline or little patience, some begun elsewhere; prompts share
+beginnings, choices share prompts; readers read late, leave, or stop a choice because of what they read (as a stop
+string does). Steps fail before and after they computed, logits are poisoned. Whatever happens:
 
 - the books agree after each step (`SteppedEngine.check`), and the watching `FakeRunner` has seen no wrong batch;
 - every choice that was accepted gets its events in order and exactly one end, for a reason that was really there;
@@ -31,7 +31,14 @@ from tests.support.fake_runner import VOCAB_SIZE, FakeRunner
 from tests.support.manual_clock import ManualClock
 from tests.support.stepped_engine import SteppedEngine, Token
 from worker.engine.config import EngineConfig
-from worker.engine.events import EndEvent, Event, FailedEvent, ScheduledEvent, TokenEvent
+from worker.engine.events import (
+    EndEvent,
+    Event,
+    FailedEvent,
+    ReplayedEvent,
+    ScheduledEvent,
+    TokenEvent,
+)
 from worker.engine.ports import Batch, CacheLayout, ModelRunner, Sampled
 from worker.engine.request import EngineRequest
 from worker.engine.sampling_params import SamplingParams
@@ -203,6 +210,8 @@ class Fuzz:
         if rng.random() < 0.03:
             longer = self._layout.capacity - len(request.prompt_ids) + 1
             request = replace(request, stop=replace(request.stop, max_tokens=longer))
+        if rng.random() < 0.1:
+            request = replace(request, known_ids=self._cut(number) or None)
         fits = len(request.prompt_ids) + request.stop.max_tokens <= self._layout.capacity
         try:
             stream = self._engine.submit(request)
@@ -213,6 +222,7 @@ class Fuzz:
             return
         except Overloaded as error:
             assert error.reason is Reason.QUEUE_FULL
+            assert not request.is_continued
             assert error.retry_after_s
             self.seen["queue full"] += 1
             return
@@ -224,9 +234,18 @@ class Fuzz:
                 stream=stream,
                 is_slow=rng.random() < 0.2,
                 stops_at=rng.choice((None, None, None, 8, 40)),
-                events={choice: [] for choice in range(request.n)},
+                events={choice: [] for choice in request.choices},
             )
         )
+
+    def _cut(self, number: int) -> dict[int, tuple[int, ...]]:
+        """As if another worker had come so far with each choice; those that came to their end are left out."""
+        cuts: dict[int, tuple[int, ...]] = {}
+        for choice, tokens in enumerate(self._alone_tokens(number)):
+            size = self._rng.randint(0, len(tokens))
+            if size < len(tokens):
+                cuts[choice] = tuple(token_id for token_id, _ in tokens[:size])
+        return cuts
 
     def _leave(self) -> None:
         if self._readers and self._rng.random() < 0.08:
@@ -275,10 +294,15 @@ class Fuzz:
         *before, end = events
         tokens = [(e.token_id, e.logprob) for e in before if isinstance(e, TokenEvent)]
         scheduled = [e for e in before if isinstance(e, ScheduledEvent)]
-        assert len(scheduled) + len(tokens) == len(before)
+        replayed = [e for e in before if isinstance(e, ReplayedEvent)]
+        known = (reader.request.known_ids or {}).get(choice, ())
+        assert len(scheduled) + len(replayed) + len(tokens) == len(before)
+        assert all(e.num_mismatches == 0 for e in replayed), "company changed a draw of the replay"
+        assert len(replayed) == bool(known) or not tokens
+        self.seen["replayed tokens"] += len(known) * len(replayed)
         assert scheduled == before[:1], "scheduled once and first, or never"
         self.seen["cached tokens"] += sum(e.num_cached_tokens for e in scheduled)
-        alone = self._alone_tokens(reader.number)[choice]
+        alone = self._alone_tokens(reader.number)[choice][len(known) :]
         assert tokens == alone[: len(tokens)], f"company changed choice {choice} of {reader}"
         if isinstance(end, EndEvent):
             assert tokens == alone
@@ -296,6 +320,7 @@ class Fuzz:
                 assert reader.request.start_by is not None
                 assert reader.request.start_by <= end.at
                 assert not scheduled
+                assert not reader.request.is_continued
             case Internal(reason=Reason.ENGINE_FAILED | Reason.MODEL_OUTPUT_INVALID):
                 pass  # those that nobody asked for are in `unexpected`
             case other:

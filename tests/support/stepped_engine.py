@@ -76,7 +76,7 @@ class SteppedEngine:
         for sequence in waiting:
             assert sequence.state is SequenceState.WAITING
             assert (sequence.slot, sequence.num_computed_tokens) == (None, 0)
-            assert not sequence.generated_ids
+            assert not sequence.generated_ids or sequence.known_with_prompt
         computed = sum(sequence.num_computed_tokens for sequence in running)
         room = self._layout.num_slots * self._layout.capacity
         assert scheduler.kv_usage == computed / room
@@ -102,8 +102,8 @@ def _check_running(sequence: Sequence, capacity: int) -> None:
         assert (sequence.leader, sequence.followers) == (None, [])
         return
     assert sequence.state is SequenceState.PREFILLING
-    assert not sequence.generated_ids
-    assert sequence.num_computed_tokens < sequence.num_prompt_tokens
+    assert sequence.num_tokens == sequence.num_prefill_tokens
+    assert sequence.num_computed_tokens < sequence.num_prefill_tokens
     if sequence.leader is not None:
         assert sequence.num_computed_tokens == 0
         assert sequence in sequence.leader.followers

@@ -85,14 +85,19 @@ class Answer:
     """One Generate as the client saw it."""
 
     started: inference_pb2.Started | None = None
+    migrated: inference_pb2.Migrated | None = None
     finished: inference_pb2.Finished | None = None
     deltas: list[inference_pb2.Delta] = field(default_factory=list)
-    seqs: list[int] = field(default_factory=list)
+    events: list[inference_pb2.Event] = field(default_factory=list)
     num_messages: int = 0
     trailing: Mapping[str, str | bytes] = field(default_factory=dict)
     initial: Mapping[str, str | bytes] = field(default_factory=dict)
     error: LeptonError | None = None
     code: grpc.StatusCode | None = None
+
+    @property
+    def seqs(self) -> list[int]:
+        return [event.seq for event in self.events]
 
     def text(self, choice: int = 0) -> str:
         return "".join(delta.text for delta in self.deltas if delta.index == choice)
@@ -187,11 +192,14 @@ class LocalWorker:
 
 def take(answer: Answer, event: inference_pb2.Event) -> None:
     assert answer.finished is None, "something after the terminal event"
-    answer.seqs.append(event.seq)
+    answer.events.append(event)
     kind = event.WhichOneof("kind")
     if kind == "started":
         assert event.seq == 0
         answer.started = event.started
+    elif kind == "migrated":
+        assert len(answer.events) == 1, "in the middle of a stream"
+        answer.migrated = event.migrated
     elif kind == "delta":
         answer.deltas.append(event.delta)
     else:

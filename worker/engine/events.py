@@ -1,6 +1,6 @@
 """What the engine tells the reader of a stream.
 
-    ScheduledEvent?  TokenEvent*  (EndEvent | FailedEvent)        per choice, in this order
+    ScheduledEvent?  ReplayedEvent?  TokenEvent*  (EndEvent | FailedEvent)        per choice, in this order
 
 Every accepted choice ends in exactly one `EndEvent` or `FailedEvent`. All times are seconds on the engine's clock.
 """
@@ -14,7 +14,15 @@ from common.errors import LeptonError
 from worker.engine.ports import TopLogprob
 from worker.engine.sequence import FinishReason
 
-__all__ = ["EndEvent", "Event", "FailedEvent", "ScheduledEvent", "TokenEvent", "is_terminal"]
+__all__ = [
+    "EndEvent",
+    "Event",
+    "FailedEvent",
+    "ReplayedEvent",
+    "ScheduledEvent",
+    "TokenEvent",
+    "is_terminal",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +32,16 @@ class ScheduledEvent:
     choice: int
     num_cached_tokens: int
     """Prompt tokens that came from the prefix cache and are not computed."""
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayedEvent:
+    """The tokens that were known were decoded and drawn once more. Missing where they were computed as a prompt."""
+
+    choice: int
+    num_mismatches: int
+    """How many draws were not what the other worker had drawn."""
     at: float
 
 
@@ -61,7 +79,7 @@ class FailedEvent:
     at: float
 
 
-Event: TypeAlias = ScheduledEvent | TokenEvent | EndEvent | FailedEvent
+Event: TypeAlias = ScheduledEvent | ReplayedEvent | TokenEvent | EndEvent | FailedEvent
 
 
 def is_terminal(event: Event) -> bool:

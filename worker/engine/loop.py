@@ -19,10 +19,11 @@ from collections.abc import Callable, Mapping
 from typing import final
 
 from common.clock import Clock
-from common.errors import Internal, InvalidRequest, LeptonError, Reason, Unavailable
+from common.errors import Internal, LeptonError, Reason, Unavailable
 from common.logs import get_logger
 from worker.engine.config import EngineConfig
 from worker.engine.events import Event, is_terminal
+from worker.engine.intake import check_fits, sequences_of
 from worker.engine.load import EngineLoad
 from worker.engine.mailbox import Abort, Arrival, Mailbox, Report
 from worker.engine.observer import StepObserver
@@ -117,14 +118,16 @@ class EngineLoop:
         *Resources*: who stops reading before the end calls `abort`.
         *Errors*: `Overloaded(QUEUE_FULL)` with a retry hint; `Unavailable(DRAINING)` after `drain` or `stop`,
         `(STARTING)` before `start`; `Internal(ENGINE_FAILED)` after a crash; `InvalidRequest` when prompt + max_tokens
-        do not fit into a slot (the edge has checked that, with a better message).
+        do not fit into a slot, or what is known leaves nothing to draw (the edge has checked that, with better
+        messages).
         """
         if self._refusal is not None:
             raise self._refusal()
-        self._check_fits(request)
-        sequences = self._sequences_of(request)
+        check_fits(request, self._layout)
+        now = self._clock.now()
+        sequences = sequences_of(request, self._layout, ids=self._ids, now=now)
         stream = TokenStream(sequences)
-        self._mailbox.offer(Arrival(stream, sequences))
+        self._mailbox.offer(Arrival(stream, sequences, is_continued=request.is_continued))
         self._streams.add(stream)
         self._no_streams.clear()
         return stream
@@ -341,42 +344,9 @@ class EngineLoop:
         self._streams.clear()
         self._no_streams.set()
 
-    def _sequences_of(self, request: EngineRequest) -> tuple[Sequence, ...]:
-        now = self._clock.now()
-        ids = [next(self._ids) for _ in range(request.n)]
-        return tuple(
-            Sequence(
-                id=ids[choice],
-                group=ids[0],
-                choice=choice,
-                prompt_ids=request.prompt_ids,
-                sampling=request.sampling,
-                stop=request.stop,
-                grammar=request.grammar,
-                salt=request.salt,
-                priority=request.priority,
-                deadline=request.deadline,
-                # Choices wait in order: while the first of them waits none has begun.
-                start_by=request.start_by if choice == 0 else None,
-                arrived_at=now,
-            )
-            for choice in range(request.n)
-        )
-
     def _is_stuck(self) -> bool:
         ends_at = self._mailbox.report.step_ends_at
         return ends_at is not None and self._clock.now() > ends_at + self._config.step_late_s_max
-
-    def _check_fits(self, request: EngineRequest) -> None:
-        if not request.prompt_ids or request.n < 1 or request.stop.max_tokens < 1:
-            raise InvalidRequest("a request needs a prompt, a choice and max_tokens of at least 1")
-        num_tokens = len(request.prompt_ids) + request.stop.max_tokens
-        if num_tokens > self._layout.capacity:
-            raise InvalidRequest(
-                f"prompt and max_tokens are {num_tokens} tokens together; "
-                f"the context has {self._layout.capacity}",
-                reason=Reason.PROMPT_TOO_LONG,
-            )
 
 
 def _starting() -> LeptonError:

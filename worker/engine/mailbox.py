@@ -25,11 +25,13 @@ class Arrival:
 
     stream: TokenStream
     sequences: tuple[Sequence, ...]
+    is_continued: bool = False
+    """Whether another worker began it."""
 
     @property
     def waiting(self) -> Waiting:
         """What it adds to those that wait."""
-        return Waiting(len(self.sequences), sum(s.num_prompt_tokens for s in self.sequences))
+        return Waiting(len(self.sequences), sum(s.num_prefill_tokens for s in self.sequences))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Report:
 
 @final
 class Mailbox:
-    """Bounded: arrivals by `check_room`, aborts because a stream names each of its sequences once."""
+    """Bounded: arrivals by `check_room`, here or where they began; aborts because a stream names each sequence once."""
 
     def __init__(self, config: EngineConfig) -> None:
         self._config = config
@@ -77,9 +79,13 @@ class Mailbox:
             self._check_room(added)
 
     def offer(self, arrival: Arrival) -> None:
-        """Puts a request in. Raises `Overloaded(QUEUE_FULL)` when those that wait are too many."""
+        """Puts a request in. Raises `Overloaded(QUEUE_FULL)` when those that wait are too many.
+
+        Not when another worker began it: the cluster accepted it there, within the bounds of that worker.
+        """
         with self._changed:
-            self._check_room(arrival.waiting)
+            if not arrival.is_continued:
+                self._check_room(arrival.waiting)
             self._letters.append(arrival)
             self._on_the_way += arrival.waiting
             self._changed.notify()

@@ -74,7 +74,7 @@ class RowSave:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrefillChunk:
-    """Prompt positions [start, end) of a sequence, computed in one run into its slot."""
+    """Positions [start, end) of `Sequence.prefill_ids`, computed in one run into the slot of the sequence."""
 
     sequence: Sequence
     start: int
@@ -82,12 +82,17 @@ class PrefillChunk:
     saves: tuple[BlockSave, ...] = ()
     """Blocks that are complete with this chunk and shall be kept."""
     followers: tuple[Sequence, ...] = ()
-    """With the last chunk: sequences with the same prompt. They get a copy of the row and draw from the same logits."""
+    """With the last chunk: sequences with the same `prefill_ids`. They get a copy of the row and draw from the same
+    logits."""
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        return self.sequence.prefill_ids[self.start : self.end]
 
     @property
     def is_last(self) -> bool:
-        """Whether the first token of the completion is sampled after it."""
-        return self.end == self.sequence.num_prompt_tokens
+        """Whether a token is drawn after it."""
+        return self.end == self.sequence.num_prefill_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

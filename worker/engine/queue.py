@@ -1,11 +1,13 @@
 """Who waits, who is next, who is refused.
 
 Priority bands, first come first served inside a band. Higher bands go first, but a band that is not empty is passed
-over at most `overtaken_max` times in a row, then it is served once: nobody starves.
+over at most `overtaken_max` times in a row, then it is served once: nobody starves. Sequences that another worker began
+go before all bands: their readers have waited once, and there are no more of them than a lost worker had.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
@@ -17,6 +19,8 @@ from worker.engine.speed import Speed
 
 __all__ = ["Waiting", "WaitingQueue", "check_room", "retry_after_s"]
 
+_CONTINUED: Final = math.inf
+"""The band of sequences that another worker began."""
 _RETRY_AFTER_S_MIN: Final = 0.1
 _RETRY_AFTER_S_UNKNOWN: Final = 1.0
 """Retry hint while no speed has been measured."""
@@ -81,7 +85,7 @@ class WaitingQueue:
 
     def __init__(self, *, overtaken_max: int) -> None:
         self._overtaken_max = overtaken_max
-        self._bands: dict[int, _Band] = {}
+        self._bands: dict[float, _Band] = {}
         """By priority; only bands with sequences."""
         self._waiting = Waiting()
 
@@ -103,8 +107,8 @@ class WaitingQueue:
 
     def put(self, sequence: Sequence) -> None:
         """Adds at the end of its band."""
-        self._bands.setdefault(sequence.priority, _Band()).sequences.append(sequence)
-        self._waiting += Waiting(1, sequence.num_prompt_tokens)
+        self._bands.setdefault(_band_of(sequence), _Band()).sequences.append(sequence)
+        self._waiting += Waiting(1, sequence.num_prefill_tokens)
 
     def peek(self) -> Sequence | None:
         """Who is next; changes nothing."""
@@ -118,7 +122,7 @@ class WaitingQueue:
         band = self._bands[priority]
         band.num_passed = 0
         for other, lower in self._bands.items():
-            if other < priority:
+            if other < priority < _CONTINUED:
                 lower.num_passed += 1
         sequence = band.sequences.popleft()
         self._left(sequence)
@@ -126,7 +130,7 @@ class WaitingQueue:
 
     def remove(self, sequence: Sequence) -> None:
         """Removes one that waits, wherever it stands. Raises RuntimeError when it does not wait."""
-        band = self._bands.get(sequence.priority)
+        band = self._bands.get(_band_of(sequence))
         if band is None or sequence not in band.sequences:
             raise RuntimeError(f"sequence {sequence.id} does not wait")
         band.sequences.remove(sequence)
@@ -134,23 +138,29 @@ class WaitingQueue:
 
     def check_integrity(self) -> None:
         """Raises RuntimeError when counts and contents disagree."""
-        found = Waiting(len(self.sequences), sum(s.num_prompt_tokens for s in self.sequences))
+        found = Waiting(len(self.sequences), sum(s.num_prefill_tokens for s in self.sequences))
         if found != self._waiting:
             raise RuntimeError(f"{found} found, {self._waiting} counted")
         if not all(band.sequences for band in self._bands.values()):
             raise RuntimeError("an empty band was kept")
 
-    def _next_priority(self) -> int:
+    def _next_priority(self) -> float:
         """The lowest band that was passed over often enough, else the highest band.
 
         The lowest, so that a band that is due cannot be passed over once more by another one that is due.
         """
+        if _CONTINUED in self._bands:
+            return _CONTINUED
         due = [p for p, band in self._bands.items() if band.num_passed >= self._overtaken_max]
         return min(due) if due else max(self._bands)
 
     def _left(self, sequence: Sequence) -> None:
         self._waiting = Waiting(
-            self._waiting.sequences - 1, self._waiting.tokens - sequence.num_prompt_tokens
+            self._waiting.sequences - 1, self._waiting.tokens - sequence.num_prefill_tokens
         )
-        if not self._bands[sequence.priority].sequences:
-            del self._bands[sequence.priority]
+        if not self._bands[_band_of(sequence)].sequences:
+            del self._bands[_band_of(sequence)]
+
+
+def _band_of(sequence: Sequence) -> float:
+    return _CONTINUED if sequence.is_continued else sequence.priority

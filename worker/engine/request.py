@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from worker.engine.grammar import Grammar
@@ -31,3 +32,15 @@ class EngineRequest:
     """On the engine's clock, seconds; None waits for ever."""
     start_by: float | None = None
     """On the same clock: refused when none of its choices has a slot by then; None waits until the deadline."""
+    known_ids: Mapping[int, tuple[int, ...]] | None = None
+    """Of a request that another worker began: choice → how its completion begins there; choices that ended are left
+    out. Refused neither for a full queue nor for `start_by`. None: nobody began it."""
+
+    @property
+    def is_continued(self) -> bool:
+        return self.known_ids is not None
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """Those to compute, ascending."""
+        return tuple(range(self.n)) if self.known_ids is None else tuple(sorted(self.known_ids))

@@ -14,12 +14,20 @@ Pure: time comes in as an argument, seconds on the engine's clock; engine thread
 from __future__ import annotations
 
 from collections.abc import Sequence as SequenceOf
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from common.errors import Cancelled, DeadlineExceeded, Internal, LeptonError, Overloaded, Reason
+from worker.engine.budget import prefill_budget, pressure
 from worker.engine.chunking import CHUNK_TOKENS_MIN, chunk_sizes
 from worker.engine.config import EngineConfig
-from worker.engine.events import EndEvent, Event, FailedEvent, ScheduledEvent, TokenEvent
+from worker.engine.events import (
+    EndEvent,
+    Event,
+    FailedEvent,
+    ReplayedEvent,
+    ScheduledEvent,
+    TokenEvent,
+)
 from worker.engine.ports import (
     Batch,
     BlockLoad,
@@ -40,10 +48,6 @@ __all__ = ["Scheduler", "SequenceEvent", "check_answer"]
 
 SequenceEvent: TypeAlias = tuple[Sequence, Event]
 """An event and whom it concerns. A method's events are in the order in which they happened."""
-
-
-_WAITING_WEIGHT: Final = 4
-"""So many streams may be slowed down for each prompt that could begin: who waits has nothing yet."""
 
 
 class Scheduler:
@@ -199,33 +203,20 @@ class Scheduler:
         self._prefixes.check_integrity()
 
     def _prefill_budget(self, num_decode_rows: int, now: float) -> int:
-        """Prompt tokens of this step: what the measured speed fits beside decoding, in bounds."""
-        config = self._config
-        step_s, least = config.step_ms_max / 1000, config.chunk_tokens_min
-        if num_decode_rows:
-            pressure = self._pressure(num_decode_rows, now)
-            decode_s = self._meter.decode_s(num_decode_rows)
-            if decode_s >= step_s:  # the aim is missed as it is
-                least = min(int(least * pressure), config.chunk_tokens_max)
-            step_s = min(step_s, config.chunk_stretch * pressure * decode_s or step_s)
-        fits = self._meter.prefill_tokens(step_s=step_s, num_decode_rows=num_decode_rows)
-        if fits is None:
-            return config.chunk_tokens_first
-        return min(max(fits, least), config.chunk_tokens_max)
-
-    def _pressure(self, num_decode_rows: int, now: float) -> float:
-        """How much more than usual prompts may take from those that decode, at least 1.
-
-        More when many prompts have not begun although there are slots for them, compared with those that decode, and
-        when the first of them has waited for long.
-        """
-        first = self._queue.peek() if self._slots.num_free else None
-        if first is None:
-            return 1.0
-        waiting = min(self._queue.waiting.sequences, self._slots.num_free)
-        many = _WAITING_WEIGHT * waiting / num_decode_rows
-        long = (now - first.arrived_at) / self._config.chunk_patience_s
-        return max(1.0, many, long)
+        """Prompt tokens of this step."""
+        num_free = self._slots.num_free
+        return prefill_budget(
+            self._config,
+            self._meter,
+            num_decode_rows=num_decode_rows,
+            pressure=pressure(
+                self._config,
+                first=self._queue.peek() if num_free else None,
+                num_beginning=min(self._queue.waiting.sequences, num_free),
+                num_decode_rows=num_decode_rows,
+                now=now,
+            ),
+        )
 
     def _start(self, sequence: Sequence, now: float) -> list[BlockLoad]:
         """Gives a slot and, where the beginning of the prompt is known, the load that fills it."""
@@ -235,17 +226,18 @@ class Scheduler:
         self._started.append(sequence)
         if sequence.salt is None or not self._prefixes.num_blocks:
             return []
-        sequence.block_keys = block_keys(sequence.prompt_ids, sequence.salt)
-        usable = sequence.block_keys[: num_reusable(sequence.num_prompt_tokens)]
+        sequence.block_keys = block_keys(sequence.prefill_ids, sequence.salt)
+        usable = sequence.block_keys[: num_reusable(sequence.num_prefill_tokens)]
         blocks = self._prefixes.match(usable)
         sequence.num_cached_tokens = len(blocks) * BLOCK_TOKENS
         sequence.num_computed_tokens = sequence.num_cached_tokens
         return [BlockLoad(slot, blocks)] if blocks else []
 
     def _start_followers(self, leader: Sequence, now: float) -> None:
-        """Gives slots to the other choices of the request, as far as there are any: their prompt is the same."""
+        """Gives slots to the other choices of the request, as far as there are any that begin with the same tokens."""
         while self._slots.num_free and (follower := self._queue.peek()) is not None:
-            if leader.group is None or follower.group != leader.group:
+            is_of_group = leader.group is not None and follower.group == leader.group
+            if not is_of_group or follower.prefill_ids != leader.prefill_ids:
                 return
             self._queue.take()
             self._slots.admit(follower)
@@ -273,10 +265,10 @@ class Scheduler:
         order of their slots, or the border between decoding and prefilling rows could not simply move.
         """
         start = sequence.num_computed_tokens
-        for size in chunk_sizes(sequence.num_prompt_tokens - start, budget):
+        for size in chunk_sizes(sequence.num_prefill_tokens - start, budget):
             end = start + size
             saves = self._saves(sequence, start, end)
-            followers = sequence.followers if end == sequence.num_prompt_tokens else ()
+            followers = sequence.followers if end == sequence.num_prefill_tokens else ()
             chunks.append(
                 PrefillChunk(
                     sequence=sequence,
@@ -337,6 +329,8 @@ class Scheduler:
                 "the model computed numbers that are not finite", reason=Reason.MODEL_OUTPUT_INVALID
             )
             return [self._fail(sequence, error, now)]
+        if sequence.next_known_id is not None:
+            return _replay(sequence, sequence.next_known_id, drawn_id=result.token_id, now=now)
         sequence.generated_ids.append(result.token_id)
         token = TokenEvent(
             choice=sequence.choice,
@@ -371,6 +365,16 @@ class Scheduler:
 
     def _everybody(self) -> tuple[Sequence, ...]:
         return self._slots.occupants + self._queue.sequences
+
+
+def _replay(sequence: Sequence, known_id: int, *, drawn_id: int, now: float) -> list[SequenceEvent]:
+    """The known token takes the place of the one that was drawn; both are the same where the arithmetic is."""
+    sequence.num_replay_mismatches += drawn_id != known_id
+    sequence.generated_ids.append(known_id)
+    replayed = ReplayedEvent(
+        choice=sequence.choice, num_mismatches=sequence.num_replay_mismatches, at=now
+    )
+    return [(sequence, replayed)] if sequence.next_known_id is None else []
 
 
 def _leave_group(sequence: Sequence) -> None:

@@ -5,6 +5,13 @@
 
 A request with n choices is n sequences; the prompt is computed by one of them. `num_computed_tokens` counts the tokens
 whose keys and values are in the cache.
+
+A sequence that goes on with another worker's stream begins with `known_ids`. They are computed so that they have, to
+the bit, the keys and values that they had there, and told to nobody:
+
+    prefill_ids  │ prompt            │ known │          known_with_prompt: decoded tokens are kept as a prompt's are
+                 │ prompt            │                  otherwise known ids are decoded one by one, as they were there;
+                                                       each is drawn again, and what was drawn does not count
 """
 
 from __future__ import annotations
@@ -79,6 +86,14 @@ class Sequence:
     num_computed_tokens: int = 0
     num_cached_tokens: int = 0
     """Of the prompt, how many came from the prefix cache."""
+    is_continued: bool = False
+    """Whether another worker began it: it goes before all that only begin here."""
+    known_ids: tuple[int, ...] = ()
+    """How the completion begins; each below the vocabulary size, none of them ends it, fewer than max_tokens."""
+    known_with_prompt: bool = False
+    """Whether they are computed together with the prompt (`worker.engine.ports.CacheLayout.keeps_decoded`)."""
+    num_replay_mismatches: int = 0
+    """Known ids instead of which another one was drawn."""
     group: int | None = None
     """Sequences of one request have the same number, and the same prompt; None belongs to nobody."""
     leader: Sequence | None = field(default=None, repr=False)
@@ -88,11 +103,29 @@ class Sequence:
     block_keys: tuple[bytes, ...] = ()
     """Of its full blocks (`worker.engine.prefix`), as far as anybody asked; empty while it waits and when it shares
     nothing."""
+    prefill_ids: tuple[int, ...] = field(init=False, repr=False)
+    """What is computed in chunks, before anything is drawn."""
     generated_ids: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.prefill_ids = self.prompt_ids
+        if self.known_with_prompt:
+            self.prefill_ids += self.known_ids
+            self.generated_ids += self.known_ids
 
     @property
     def num_prompt_tokens(self) -> int:
         return len(self.prompt_ids)
+
+    @property
+    def num_prefill_tokens(self) -> int:
+        return len(self.prefill_ids)
+
+    @property
+    def next_known_id(self) -> int | None:
+        """What the next token is, whatever is drawn; None once all that is known is there."""
+        at = len(self.generated_ids)
+        return self.known_ids[at] if at < len(self.known_ids) else None
 
     @property
     def num_tokens(self) -> int:

@@ -60,9 +60,7 @@ class OracleRunner:
         for load in batch.loads:
             self._rows[load.slot] = [s for block in load.blocks for s in self._blocks[block]]
         for chunk in batch.prefill:
-            self._compute(
-                chunk.sequence, chunk.start, chunk.sequence.prompt_ids[chunk.start : chunk.end]
-            )
+            self._compute(chunk.sequence, chunk.start, chunk.token_ids)
             self._share(chunk)
         for sequence in batch.decode:
             self._compute(sequence, sequence.num_tokens - 1, (sequence.generated_ids[-1],))

@@ -63,8 +63,8 @@ def check_batch(batch: Batch, layout: CacheLayout) -> None:
         slot = slot_of(chunk.sequence)
         demand(decoding <= slot < num_slots, f"chunk in slot {slot}, decode run up to {decoding}")
         demand(
-            0 <= chunk.start < chunk.end <= chunk.sequence.num_prompt_tokens <= capacity,
-            f"chunk [{chunk.start}, {chunk.end}) of {chunk.sequence.num_prompt_tokens}, capacity {capacity}",
+            0 <= chunk.start < chunk.end <= chunk.sequence.num_prefill_tokens <= capacity,
+            f"chunk [{chunk.start}, {chunk.end}) of {chunk.sequence.num_prefill_tokens}, capacity {capacity}",
         )
         for follower in chunk.followers:
             demand(

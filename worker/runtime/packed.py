@@ -145,7 +145,7 @@ def _rows(batch: Batch) -> list[_Row]:
     rows += [
         _Row(
             slot_of(chunk.sequence),
-            tuple(chunk.sequence.prompt_ids[chunk.start : chunk.end]),
+            chunk.token_ids,
             chunk.end,
             draws=chunk.is_last,
         )

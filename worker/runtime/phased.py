@@ -93,9 +93,9 @@ class PhasedForward:
     def _run_prefill(
         self, sequence: Sequence, start: int, end: int, *, draws: bool
     ) -> npt.NDArray[np.float32]:
-        """Prompt positions [start, end); logits [1, vocab] after the last of them if it `draws`, else [0, vocab]."""
+        """Positions [start, end); logits [1, vocab] after the last of them if it `draws`, else [0, vocab]."""
         slot, size, drawn = slot_of(sequence), end - start, int(draws)
-        self._prompt_ids[0, :size] = sequence.prompt_ids[start:end]
+        self._prompt_ids[0, :size] = sequence.prefill_ids[start:end]
         self._prompt_end_at[0, 1] = size - 1
         # Equal to S for the first chunk alone, as the rules for first prompts demand.
         self._lengths[0], self._longest[()] = end - 1, end

@@ -96,7 +96,13 @@ class Sampler:
                 matcher = sequence.grammar.new_matcher(sequence.generated_ids)
                 self._matchers[sequence] = matcher
             drawn = self._draw_row(raw, best, sequence, matcher)
-            if drawn.token_id is None or drawn.token_id in sequence.stop.eos_ids:
+            if drawn.token_id is None:
+                return drawn
+            known_id = sequence.next_known_id
+            if known_id is not None:
+                _follow(matcher, known_id, sequence)
+                return drawn
+            if drawn.token_id in sequence.stop.eos_ids:
                 return drawn
             is_complete = matcher.advance(drawn.token_id)
         except LeptonError as error:
@@ -156,6 +162,18 @@ class Sampler:
         elif never and len(set(never)) < len(logits):
             logits[never] = -np.inf
         return logits
+
+
+def _follow(matcher: Matcher, known_id: int, sequence: Sequence) -> None:
+    """Goes on by the token that another worker drew, whatever was drawn here."""
+    if not matcher.allows(known_id):
+        raise InvalidRequest(
+            f"token {known_id} at position {len(sequence.generated_ids)} of what another worker generated does not "
+            "follow the constraint",
+            reason=Reason.GRAMMAR_UNSATISFIABLE,
+            field="constraint",
+        )
+    matcher.advance(known_id)
 
 
 def _dead_end(sequence: Sequence) -> InvalidRequest:

@@ -1,6 +1,7 @@
 """What goes into a generation and what comes out of it: plain values, no proto, no arrays.
 
-GenerateRequest ──> GenerateTask.run ──> Begun, Piece, Piece, …, Done       (or one LeptonError)
+GenerateRequest ──> GenerateTask.run ──> Begun, Piece, Piece, …, Done          (or one LeptonError)
+  with a Continuation                ──> Resumed, Piece, …, Done
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ __all__ = [
     "ChatPrompt",
     "ChatTurn",
     "ChoiceEnd",
+    "Continuation",
+    "ContinuedChoice",
     "Done",
     "GenerateRequest",
     "ModelFacts",
     "Output",
     "Piece",
     "Prompt",
+    "Resumed",
     "Task",
     "TextPrompt",
     "Timeline",
@@ -89,6 +93,54 @@ Prompt = TextPrompt | ChatPrompt | TokenPrompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChoiceEnd:
+    """How one choice ended."""
+
+    reason: FinishReason
+    stop_string: str | None = None
+    """What matched, when a stop string did."""
+    stop_token_id: int | None = None
+    """What matched, when a stop id of the request did (the model's own end tokens are not told)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContinuedChoice:
+    """How far one choice came elsewhere."""
+
+    token_ids: tuple[int, ...]
+    """What the client has, text and all; each below the vocabulary size."""
+    end: ChoiceEnd | None
+    """None: it goes on here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continuation:
+    """What another worker, which was given up, has already sent of the answer."""
+
+    choices: tuple[ContinuedChoice, ...]
+    """In choice order, one for each."""
+    next_seq: int
+    """The first event has this number."""
+    attempt: int
+    """1 for the first migration."""
+    from_worker_id: str
+    """Who was given up."""
+    num_prompt_tokens: int
+    num_cached_tokens: int
+    """Of the prompt, as that worker counted."""
+
+    @property
+    def num_replayed_tokens(self) -> int:
+        """Tokens of the completion that are computed again."""
+        return sum(len(choice.token_ids) for choice in self.choices if choice.end is None)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing but `Done` is missing."""
+        return all(choice.end is not None for choice in self.choices)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateRequest:
     """One generation, checked against everything but the length of its prompt, which only the tokenizer knows."""
 
@@ -118,6 +170,8 @@ class GenerateRequest:
     """What every choice must follow; None: nothing."""
     start_by: float | None = None
     """On the same clock: refused when nothing of it has begun to compute by then; None waits until the deadline."""
+    continuation: Continuation | None = None
+    """What is not to be said again; None: nothing was said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,23 +185,20 @@ class TokenLogprobs:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChoiceEnd:
-    """How one choice ended."""
-
-    reason: FinishReason
-    stop_string: str | None = None
-    """What matched, when a stop string did."""
-    stop_token_id: int | None = None
-    """What matched, when a stop id of the request did (the model's own end tokens are not told)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Begun:
     """First output, together with the first piece: the request has a worker and a token."""
 
     num_prompt_tokens: int
     num_cached_tokens: int
     """Of these, how many came from the prefix cache, for the first choice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed:
+    """First output of a continuation, together with the first piece."""
+
+    from_worker_id: str
+    num_replayed_tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +229,8 @@ class Timeline:
     """First compute for any of its choices."""
     first_token_at: float | None = None
     last_token_at: float | None = None
+    num_replay_mismatches: int = 0
+    """Of a continuation: known tokens instead of which this worker would have drawn another one, as far as it asked."""
     token_gaps_s: list[float] = field(default_factory=list)
     """Times between two tokens of one choice; whoever measures takes them out."""
 
@@ -195,7 +248,7 @@ class Done:
     """In choice order."""
 
 
-Output = Begun | Piece | Done
+Output = Begun | Resumed | Piece | Done
 
 
 class Task(Protocol):

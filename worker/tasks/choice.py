@@ -1,8 +1,8 @@
 """The text of one choice: ids in, pieces of text with their ids out. No I/O.
 
 An id leaves only together with the text that it releases: ids whose text is still part of an unfinished character, or
-might be the start of a stop string, wait. So whoever has the ids that were sent can rebuild everything else. An id that
-stands for no text at all (a control token) waits for nothing but its turn.
+might be the start of a stop string, wait. So whoever has the ids that were sent can rebuild everything else (`resume`).
+An id that stands for no text at all (a control token) waits for nothing but its turn.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import final
 
+from common.errors import InvalidRequest, Reason
 from worker.engine.sequence import FinishReason
-from worker.tasks.api import ChoiceEnd, Piece, TokenLogprobs
+from worker.tasks.api import ChoiceEnd, ContinuedChoice, Piece, TokenLogprobs
 from worker.tasks.ports import Detokenizer
 from worker.tasks.stop_strings import StopMatch, StopMatcher
 
@@ -57,6 +58,26 @@ class ChoiceText:
     def end(self) -> ChoiceEnd | None:
         """How the choice ended; None while it goes on."""
         return self._end
+
+    def resume(self, sent: ContinuedChoice) -> None:
+        """Goes on behind what another worker sent; before anything else. All of it was released there, so it was here.
+
+        Raises `InvalidRequest(FIELDS_CONTRADICT)` when a stop string ended the choice on the way.
+        """
+        if sent.end is not None:
+            self.num_tokens = len(sent.token_ids)
+            self._end, self._end_told = sent.end, True
+            return
+        for token_id in sent.token_ids:
+            self.num_tokens += 1
+            match = self._take_text(self._detokenizer.push(token_id))
+            if match is not None:
+                raise InvalidRequest(
+                    f"the stop string {match.string!r} ends choice {self._choice}, which goes on all the same",
+                    reason=Reason.FIELDS_CONTRADICT,
+                    field=f"continuation.choices[{self._choice}].token_ids",
+                )
+        self._num_released, self._text = len(self._text), ""
 
     def push(self, token_id: int, logprobs: TokenLogprobs | None, *, is_end: bool) -> bool:
         """Takes the next token and says whether it completed a stop string, which ends the choice.
@@ -103,7 +124,8 @@ class ChoiceText:
     def _stop(self, match: StopMatch | None) -> bool:
         if match is None:
             return False
-        self._text = self._text[: match.start - self._num_released]
+        # Text that another worker has released stays, should a match begin in it; with the same tokens none does.
+        self._text = self._text[: max(0, match.start - self._num_released)]
         self._end = ChoiceEnd(reason=FinishReason.STOP, stop_string=match.string)
         return True
 

@@ -8,7 +8,14 @@ from typing import final
 
 from common.clock import Clock
 from common.errors import Internal, Reason
-from worker.engine.events import EndEvent, Event, FailedEvent, ScheduledEvent, TokenEvent
+from worker.engine.events import (
+    EndEvent,
+    Event,
+    FailedEvent,
+    ReplayedEvent,
+    ScheduledEvent,
+    TokenEvent,
+)
 from worker.engine.grammar import Grammar
 from worker.engine.loop import EngineLoop, TokenStream
 from worker.engine.request import EngineRequest
@@ -16,14 +23,17 @@ from worker.engine.sequence import StopRule
 from worker.tasks.api import (
     Begun,
     ChoiceEnd,
+    Continuation,
     Done,
     GenerateRequest,
     ModelFacts,
     Output,
+    Resumed,
     Timeline,
     TokenLogprobs,
 )
 from worker.tasks.choice import ChoiceText
+from worker.tasks.continuation import check_continuation, known_ids_of
 from worker.tasks.lengths import max_tokens_of
 from worker.tasks.ports import GrammarCompiler
 from worker.tasks.stop_strings import StopStrings
@@ -56,19 +66,33 @@ class GenerateTask:
     ) -> AsyncGenerator[tuple[Output, ...], None]:
         """See `worker.tasks.api.Task`.
 
-        The outputs of one engine step, or of several when the reader is slow, come as one tuple. `Begun` comes with the
-        first piece, not before: until a token is there, whoever relays the stream may still give it to another worker.
+        The outputs of one engine step, or of several when the reader is slow, come as one tuple. `Begun` or `Resumed`
+        comes with the first piece, not before: until a token is there, whoever relays the stream may still give it to
+        another worker. A request with a continuation was accepted before, so no full queue refuses it.
         """
-        self._engine.check_room(n=request.n)
+        continuation = request.continuation
+        if continuation is None:
+            self._engine.check_room(n=request.n)
+        elif continuation.has_ended:
+            choices, counts = self._choices(request), _Counts.of(continuation)
+            yield counts.opening(), _done(choices, counts)
+            return
         grammar = await self._grammar(request, timeline)
-        prompt_ids = await self._tokenizers.prompt_ids(request.prompt)
+        prompt_ids = await self._tokenizers.prompt_ids(
+            request.prompt, is_bounded=continuation is None
+        )
+        engine_request = self._engine_request(request, prompt_ids, grammar)
+        if continuation is None:
+            choices, counts = self._choices(request), _Counts(len(prompt_ids))
+        else:
+            # On a thread: thousands of tokens are followed again.
+            choices = await self._tokenizers.run(lambda: self._choices(request), is_bounded=False)
+            counts = _Counts.of(continuation)
         timeline.tokenized_at = self._clock.now()
-        stream = self._engine.submit(self._engine_request(request, prompt_ids, grammar))
+        stream = self._engine.submit(engine_request)
         # Not asked of the clock again: the engine may have begun before `submit` returned.
         timeline.submitted_at = timeline.tokenized_at
         try:
-            choices = self._choices(request)
-            counts = _PromptCounts(len(prompt_ids))
             has_begun = False
             while not all(choice.end for choice in choices):
                 events = await stream.next()
@@ -81,7 +105,7 @@ class GenerateTask:
                     outputs.append(_done(choices, counts))
                 if outputs and not has_begun:
                     has_begun = True
-                    outputs.insert(0, counts.begun())
+                    outputs.insert(0, counts.opening())
                 if outputs:
                     yield tuple(outputs)
         finally:
@@ -92,7 +116,9 @@ class GenerateTask:
             return None
         began_at = self._clock.now()
         try:
-            grammar, timeline.grammar_was_known = await self._grammars.compile(request.constraint)
+            grammar, timeline.grammar_was_known = await self._grammars.compile(
+                request.constraint, is_bounded=request.continuation is None
+            )
         finally:
             timeline.grammar_s = self._clock.now() - began_at
         return grammar
@@ -107,26 +133,32 @@ class GenerateTask:
             default=request.max_tokens_default,
             min_tokens=request.min_tokens,
         )
+        stop = StopRule(
+            max_tokens=max_tokens,
+            min_tokens=request.min_tokens,
+            eos_ids=frozenset() if request.ignore_eos else self._model.eos_ids,
+            stop_ids=request.stop_ids,
+        )
+        continuation = request.continuation
+        if continuation is not None:
+            check_continuation(continuation, num_prompt_tokens=len(prompt_ids), stop=stop)
         return EngineRequest(
             prompt_ids=prompt_ids,
             sampling=request.sampling,
-            stop=StopRule(
-                max_tokens=max_tokens,
-                min_tokens=request.min_tokens,
-                eos_ids=frozenset() if request.ignore_eos else self._model.eos_ids,
-                stop_ids=request.stop_ids,
-            ),
+            stop=stop,
             grammar=grammar,
             n=request.n,
             salt=request.salt,
             priority=request.priority,
             deadline=request.deadline,
             start_by=request.start_by,
+            known_ids=None if continuation is None else known_ids_of(continuation),
         )
 
     def _choices(self, request: GenerateRequest) -> tuple[ChoiceText, ...]:
+        """Where each choice stands: at its beginning, or behind what another worker sent."""
         stops = StopStrings(request.stop_strings)
-        return tuple(
+        choices = tuple(
             ChoiceText(
                 index,
                 self._tokenizers.tokenizer.new_detokenizer(
@@ -137,6 +169,10 @@ class GenerateTask:
             )
             for index in range(request.n)
         )
+        if request.continuation is not None:
+            for choice, sent in zip(choices, request.continuation.choices, strict=True):
+                choice.resume(sent)
+        return choices
 
     def _take(
         self,
@@ -157,6 +193,8 @@ class GenerateTask:
             match event:
                 case ScheduledEvent():
                     timeline.scheduled_at = timeline.scheduled_at or event.at
+                case ReplayedEvent():
+                    timeline.num_replay_mismatches += event.num_mismatches
                 case TokenEvent() if choice.end is None:
                     _note_token(timeline, choice, event.at)
                     if choice.push(
@@ -173,19 +211,32 @@ class GenerateTask:
 
 
 @dataclass(slots=True)
-class _PromptCounts:
-    """How long the prompt is, and how much of it was known."""
+class _Counts:
+    """How long the prompt is, and how much of it was known to the worker that began the stream."""
 
     tokens: int
     cached: int = 0
+    continuation: Continuation | None = None
+
+    @classmethod
+    def of(cls, continuation: Continuation) -> _Counts:
+        return cls(continuation.num_prompt_tokens, continuation.num_cached_tokens, continuation)
 
     def note(self, events: Sequence[Event]) -> None:
+        if self.continuation is not None:
+            return
         for event in events:
             if isinstance(event, ScheduledEvent) and event.choice == 0:
                 self.cached = event.num_cached_tokens
 
-    def begun(self) -> Begun:
-        return Begun(num_prompt_tokens=self.tokens, num_cached_tokens=self.cached)
+    def opening(self) -> Begun | Resumed:
+        """The first output."""
+        if self.continuation is None:
+            return Begun(num_prompt_tokens=self.tokens, num_cached_tokens=self.cached)
+        return Resumed(
+            from_worker_id=self.continuation.from_worker_id,
+            num_replayed_tokens=self.continuation.num_replayed_tokens,
+        )
 
 
 def _note_token(timeline: Timeline, choice: ChoiceText, at: float) -> None:
@@ -216,7 +267,7 @@ def _logprobs(event: TokenEvent) -> TokenLogprobs | None:
     return TokenLogprobs(token_id=event.token_id, logprob=event.logprob, top=event.top)
 
 
-def _done(choices: Sequence[ChoiceText], counts: _PromptCounts) -> Done:
+def _done(choices: Sequence[ChoiceText], counts: _Counts) -> Done:
     return Done(
         num_prompt_tokens=counts.tokens,
         num_cached_tokens=counts.cached,

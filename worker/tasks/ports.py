@@ -56,8 +56,12 @@ class Tokenizer(Protocol):
 class GrammarCompiler(Protocol):
     """Constraint → grammar, without making the event loop wait."""
 
-    async def compile(self, constraint: Constraint) -> tuple[Grammar, bool]:
+    async def compile(
+        self, constraint: Constraint, *, is_bounded: bool = True
+    ) -> tuple[Grammar, bool]:
         """The grammar for the choices of one request, and whether the constraint was known before.
+
+        Without `is_bounded` it waits however many wait already.
 
         Errors: `InvalidRequest` with a reason GRAMMAR_*, `Unsupported(CONSTRAINT_UNSUPPORTED)`, `Overloaded`,
         `Unavailable(DRAINING)`. Cancellation: gives back what it holds.

@@ -34,33 +34,37 @@ class TokenizerPool:
         self._places = BoundedSemaphore(threads + waiting_max)
         self._is_closed = False
 
-    async def prompt_ids(self, prompt: Prompt) -> tuple[int, ...]:
-        """The token ids of a prompt."""
+    async def prompt_ids(self, prompt: Prompt, *, is_bounded: bool = True) -> tuple[int, ...]:
+        """The token ids of a prompt. `is_bounded` as in `run`."""
         match prompt:
             case TokenPrompt(ids):
                 return ids
             case TextPrompt(text):
-                return tuple(await self._run(lambda: self.tokenizer.encode(text)))
+                return tuple(
+                    await self.run(lambda: self.tokenizer.encode(text), is_bounded=is_bounded)
+                )
             case ChatPrompt():
                 return tuple(
-                    await self._run(
+                    await self.run(
                         lambda: self.tokenizer.encode_chat(
                             prompt.turns, add_generation_prompt=prompt.add_generation_prompt
-                        )
+                        ),
+                        is_bounded=is_bounded,
                     )
                 )
 
     async def token_bytes(self, token_ids: tuple[int, ...]) -> list[bytes]:
         """The bytes of each id."""
-        return await self._run(lambda: [self.tokenizer.token_bytes(i) for i in token_ids])
+        return await self.run(lambda: [self.tokenizer.token_bytes(i) for i in token_ids])
 
     def close(self) -> None:
         """Waits for the prompts that threads have begun; those that wait are dropped, with an error each."""
         self._is_closed = True
         self._executor.shutdown(cancel_futures=True)
 
-    async def _run(self, job: Callable[[], ResultT]) -> ResultT:
-        if not self._places.acquire(blocking=False):
+    async def run(self, job: Callable[[], ResultT], *, is_bounded: bool = True) -> ResultT:
+        """What `job` returns or raises, on a thread. Without `is_bounded` it waits beside those that are counted."""
+        if is_bounded and not self._places.acquire(blocking=False):
             raise Overloaded(
                 "too many prompts wait to be tokenized; try again later",
                 reason=Reason.QUEUE_FULL,
@@ -72,10 +76,12 @@ class TokenizerPool:
         try:
             future: Future[ResultT] = self._executor.submit(lambda: jobs.pop()())
         except RuntimeError as error:
-            self._places.release()
+            if is_bounded:
+                self._places.release()
             raise _closed() from error
         future.add_done_callback(lambda _: jobs.clear())
-        future.add_done_callback(lambda _: self._places.release())
+        if is_bounded:
+            future.add_done_callback(lambda _: self._places.release())
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:

@@ -24,7 +24,16 @@ from common.rpc.status import codes_of
 from common.telemetry import names
 from common.telemetry.instruments import WorkerInstruments
 from worker.engine.sequence import FinishReason
-from worker.tasks.api import Begun, ChatPrompt, Done, GenerateRequest, ModelFacts, Output, Timeline
+from worker.tasks.api import (
+    Begun,
+    ChatPrompt,
+    Done,
+    GenerateRequest,
+    ModelFacts,
+    Output,
+    Resumed,
+    Timeline,
+)
 from worker.transport.call_context import CallFacts, ServicerContext
 
 __all__ = ["CallCount", "CallReport", "CallReporter"]
@@ -52,6 +61,8 @@ class CallReport:
             match output:
                 case Begun():
                     self._begun(output)
+                case Resumed():
+                    self._resumed(output)
                 case Done():
                     self._done(output)
                 case _:
@@ -61,13 +72,25 @@ class CallReport:
         timeline = self._timeline
         self._instruments.prompt_tokens_total.inc(begun.num_prompt_tokens)
         self._instruments.cached_tokens_total.inc(begun.num_cached_tokens)
-        if timeline.submitted_at is not None and timeline.scheduled_at is not None:
-            self._instruments.queue_seconds.observe(timeline.scheduled_at - timeline.submitted_at)
+        self._waited()
         if timeline.first_token_at is not None:
             first_s = timeline.first_token_at - timeline.arrived_at
             self._instruments.time_to_first_token_seconds.observe(first_s)
             self._span.set_attribute(names.GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK, first_s)
         self._span.set_attribute(names.GEN_AI_USAGE_INPUT_TOKENS, begun.num_prompt_tokens)
+
+    def _resumed(self, resumed: Resumed) -> None:
+        """Prompt and first token count where the stream began."""
+        self._instruments.continuations_total.inc()
+        self._instruments.replayed_tokens_total.inc(resumed.num_replayed_tokens)
+        self._waited()
+        annotate(replayed_tokens=resumed.num_replayed_tokens)
+        self._span.set_attribute(names.LEPTON_REPLAYED_TOKENS, resumed.num_replayed_tokens)
+
+    def _waited(self) -> None:
+        timeline = self._timeline
+        if timeline.submitted_at is not None and timeline.scheduled_at is not None:
+            self._instruments.queue_seconds.observe(timeline.scheduled_at - timeline.submitted_at)
 
     def _done(self, done: Done) -> None:
         annotate(prompt_tokens=done.num_prompt_tokens, completion_tokens=done.num_completion_tokens)
@@ -141,10 +164,16 @@ class CallReporter:
         """Covers a call from the parsed request to whatever its end is."""
         span = trace.get_current_span()
         self._describe(span, request, facts)
+        if request.continuation is not None:
+            annotate(
+                migration=request.continuation.attempt,
+                migrated_from=request.continuation.from_worker_id,
+            )
         try:
             yield CallReport(span, timeline, self._instruments)
         finally:
             self._note_grammar(span, timeline)
+            self._note_replay(span, request, timeline)
             if span.is_recording():
                 self._add_children(span, timeline)
 
@@ -177,6 +206,13 @@ class CallReporter:
                 names.LEPTON_REVISION: self._model.revision,
             }
         )
+        if request.continuation is not None:
+            span.set_attributes(
+                {
+                    names.LEPTON_MIGRATION: request.continuation.attempt,
+                    names.LEPTON_MIGRATED_FROM: request.continuation.from_worker_id,
+                }
+            )
         if request.constraint is not None:
             span.set_attribute(names.LEPTON_CONSTRAINT, request.constraint.kind.value)
         if facts.router_id:
@@ -194,6 +230,15 @@ class CallReporter:
         span.set_attributes(
             {names.LEPTON_GRAMMAR_S: timeline.grammar_s, names.LEPTON_GRAMMAR_KNOWN: known}
         )
+
+    def _note_replay(self, span: trace.Span, request: GenerateRequest, timeline: Timeline) -> None:
+        if request.continuation is None:
+            return
+        num_mismatches = timeline.num_replay_mismatches
+        self._instruments.replay_mismatches_total.inc(num_mismatches)
+        span.set_attribute(names.LEPTON_REPLAY_MISMATCHES, num_mismatches)
+        if num_mismatches:
+            annotate(replay_mismatches=num_mismatches)
 
     def _add_children(self, parent: trace.Span, timeline: Timeline) -> None:
         """A phase that was cut off ends now; a phase that never began has no span."""

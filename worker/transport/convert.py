@@ -14,9 +14,13 @@ from common.limits import Limits
 from lepton.v1 import inference_pb2, types_pb2
 from worker.engine.grammar import Constraint, ConstraintKind
 from worker.engine.sampling_params import SamplingParams
+from worker.engine.sequence import FinishReason
 from worker.tasks.api import (
     ChatPrompt,
     ChatTurn,
+    ChoiceEnd,
+    Continuation,
+    ContinuedChoice,
     GenerateRequest,
     ModelFacts,
     Prompt,
@@ -31,6 +35,11 @@ _ROLES: Final = {
     types_pb2.ROLE_USER: "user",
     types_pb2.ROLE_ASSISTANT: "assistant",
     types_pb2.ROLE_TOOL: "tool",
+}
+
+_FINISH_REASONS: Final = {
+    types_pb2.FINISH_REASON_STOP: FinishReason.STOP,
+    types_pb2.FINISH_REASON_LENGTH: FinishReason.LENGTH,
 }
 
 _PRIORITIES: Final = {
@@ -76,6 +85,7 @@ def parse_generate(
         deadline=deadline,
         constraint=_constraint(request),
         start_by=_start_by(request.service_level, arrived_at),
+        continuation=_continuation(request, model),
     )
 
 
@@ -148,7 +158,7 @@ def _sampling(
         frequency_penalty=sampling.frequency_penalty,
         presence_penalty=sampling.presence_penalty,
         logit_bias=dict(sampling.logit_bias),
-        seed=sampling.seed if sampling.HasField("seed") else new_seed(),
+        seed=_seed(request, new_seed),
         logprobs=request.output.logprobs if request.output.HasField("logprobs") else None,
     )
 
@@ -168,6 +178,52 @@ def _constraint(request: inference_pb2.GenerateRequest) -> Constraint | None:
             return Constraint(ConstraintKind.LITERALS, tuple(constraint.literals.texts))
         case _:
             return Constraint(ConstraintKind.JSON_OBJECT)
+
+
+def _seed(request: inference_pb2.GenerateRequest, new_seed: Callable[[], int]) -> int:
+    if request.HasField(
+        "continuation"
+    ):  # the one that was chosen, should the caller have brought none
+        return request.continuation.seed
+    return request.sampling.seed if request.sampling.HasField("seed") else new_seed()
+
+
+def _continuation(request: inference_pb2.GenerateRequest, model: ModelFacts) -> Continuation | None:
+    if not request.HasField("continuation"):
+        return None
+    sent = request.continuation
+    for index, choice in enumerate(sent.choices):
+        field = f"continuation.choices[{index}].token_ids"
+        if len(choice.token_ids) >= model.context_length:  # before anything is done per id
+            raise InvalidRequest(
+                f"the choice has {len(choice.token_ids)} tokens; the context of the model holds {model.context_length}",
+                reason=Reason.FIELD_OUT_OF_RANGE,
+                field=field,
+            )
+        _check_ids(choice.token_ids, model, field)
+    return Continuation(
+        choices=tuple(
+            ContinuedChoice(
+                token_ids=tuple(choice.token_ids),
+                end=_choice_end(choice.end) if choice.HasField("end") else None,
+            )
+            for choice in sent.choices
+        ),
+        next_seq=sent.next_seq,
+        attempt=sent.attempt,
+        from_worker_id=sent.from_worker_id,
+        num_prompt_tokens=sent.prompt_tokens,
+        num_cached_tokens=sent.cached_tokens,
+    )
+
+
+def _choice_end(end: inference_pb2.ChoiceEnd) -> ChoiceEnd:
+    matched = end.WhichOneof("matched")
+    return ChoiceEnd(
+        reason=_FINISH_REASONS[end.reason],
+        stop_string=end.stop_string if matched == "stop_string" else None,
+        stop_token_id=end.stop_token_id if matched == "stop_token_id" else None,
+    )
 
 
 def _start_by(level: types_pb2.ServiceLevel, arrived_at: float) -> float | None:

@@ -15,6 +15,7 @@ from worker.tasks.api import (
     ModelFacts,
     Output,
     Piece,
+    Resumed,
     Timeline,
 )
 
@@ -44,7 +45,7 @@ class ResponseEncoder:
         self._model = model
         self._worker_id = worker_id
         self._with_token_ids = with_token_ids
-        self._seq = 0
+        self._seq = 0 if request.continuation is None else request.continuation.next_seq
         self.finished: bytes | None = None
         """The serialised `Finished`, once it was encoded: what the trailing metadata repeat."""
 
@@ -57,6 +58,8 @@ class ResponseEncoder:
             match output:
                 case Begun():
                     event.started.CopyFrom(self._started(output))
+                case Resumed():
+                    event.migrated.CopyFrom(self._migrated(output))
                 case Piece():
                     self._fill_delta(event.delta, output)
                 case Done():
@@ -72,6 +75,15 @@ class ResponseEncoder:
             revision=self._model.revision,
             seed=self._request.sampling.seed,
             prompt_tokens=begun.num_prompt_tokens,
+            fingerprint=self._model.fingerprint,
+            cached_tokens=begun.num_cached_tokens,
+        )
+
+    def _migrated(self, resumed: Resumed) -> inference_pb2.Migrated:
+        return inference_pb2.Migrated(
+            from_worker_id=resumed.from_worker_id,
+            to_worker_id=self._worker_id,
+            replayed_tokens=resumed.num_replayed_tokens,
             fingerprint=self._model.fingerprint,
         )
 

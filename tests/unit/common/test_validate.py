@@ -20,7 +20,7 @@ from lepton.v1.inference_pb2 import (
     ResumeFrom,
     TokenizeRequest,
 )
-from lepton.v1.types_pb2 import ChatMessage, Role
+from lepton.v1.types_pb2 import FINISH_REASON_LENGTH, ChatMessage, Role
 
 LIMITS = Limits()
 Change = Callable[[GenerateRequest], object]
@@ -282,12 +282,110 @@ def test_good_requests_pass() -> None:
     validate_generate(request, LIMITS)
 
 
-def test_only_routers_get_as_far_as_the_continuation_itself() -> None:
+def _continued(request: GenerateRequest) -> Continuation:
+    """A continuation that goes with `_good` when it asks for two choices, one of which has ended."""
+    request.sampling.n = 2
+    request.stop.strings.append("</s>")
+    request.stop.token_ids.append(7)
+    sent = request.continuation
+    sent.next_seq, sent.attempt, sent.from_worker_id = 4, 1, "w1"
+    sent.prompt_tokens, sent.cached_tokens = 9, 9
+    sent.choices.add(token_ids=[1, 2])
+    sent.choices.add(token_ids=[3]).end.reason = FINISH_REASON_LENGTH
+    return sent
+
+
+BAD_CONTINUATIONS: list[tuple[str, Callable[[Continuation], object], Reason, str]] = [
+    ("no seq", lambda c: setattr(c, "next_seq", 0), Reason.FIELD_OUT_OF_RANGE, "next_seq"),
+    ("no attempt", lambda c: setattr(c, "attempt", 0), Reason.FIELD_OUT_OF_RANGE, "attempt"),
+    ("attempts", lambda c: setattr(c, "attempt", 101), Reason.FIELD_OUT_OF_RANGE, "attempt"),
+    (
+        "long worker id",
+        lambda c: setattr(c, "from_worker_id", "w" * 129),
+        Reason.FIELD_TOO_LARGE,
+        "from_worker_id",
+    ),
+    (
+        "more cached than there were",
+        lambda c: setattr(c, "cached_tokens", 10),
+        Reason.FIELD_OUT_OF_RANGE,
+        "cached_tokens",
+    ),
+    ("a choice too few", lambda c: c.choices.pop(), Reason.FIELDS_CONTRADICT, "choices"),
+    ("a choice too many", lambda c: c.choices.add(), Reason.FIELDS_CONTRADICT, "choices"),
+    (
+        "an end before the first token",
+        lambda c: c.choices[1].ClearField("token_ids"),
+        Reason.FIELD_REQUIRED,
+        "choices[1].token_ids",
+    ),
+    (
+        "an end without a reason",
+        lambda c: c.choices[1].end.ClearField("reason"),
+        Reason.FIELD_MALFORMED,
+        "choices[1].end.reason",
+    ),
+    (
+        "an end for an unknown reason",
+        lambda c: setattr(c.choices[1].end, "reason", 99),
+        Reason.FIELD_MALFORMED,
+        "choices[1].end.reason",
+    ),
+    (
+        "another stop string",
+        lambda c: setattr(c.choices[1].end, "stop_string", "<s>"),
+        Reason.FIELDS_CONTRADICT,
+        "choices[1].end.stop_string",
+    ),
+    (
+        "another stop id",
+        lambda c: setattr(c.choices[1].end, "stop_token_id", 8),
+        Reason.FIELDS_CONTRADICT,
+        "choices[1].end.stop_token_id",
+    ),
+    (
+        "too many ids",
+        lambda c: c.choices[0].token_ids.extend([1] * (LIMITS.message_bytes_max + 1)),
+        Reason.FIELD_TOO_LARGE,
+        "",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "field"),
+    [b[1:] for b in BAD_CONTINUATIONS],
+    ids=[b[0] for b in BAD_CONTINUATIONS],
+)
+def test_bad_continuations_are_refused_with_reason_and_field(
+    change: Callable[[Continuation], object], reason: Reason, field: str
+) -> None:
     request = _good()
-    request.continuation.SetInParent()
-    with pytest.raises(Unsupported) as caught:
+    change(_continued(request))
+    with pytest.raises(InvalidRequest) as caught:
         validate_generate(request, LIMITS, from_router=True)
-    assert caught.value.reason is Reason.CONTINUATION_UNSUPPORTED
+    assert caught.value.reason is reason
+    assert caught.value.field == ".".join(filter(None, ("continuation", field)))
+
+
+def test_a_good_continuation_passes_from_a_router_alone() -> None:
+    request = _good()
+    _continued(request)
+    validate_generate(request, LIMITS, from_router=True)
+    with pytest.raises(Forbidden) as caught:
+        validate_generate(request, LIMITS)
+    assert caught.value.reason is Reason.ROUTER_ONLY_FIELD
+
+
+def test_what_a_router_adds_makes_no_request_too_large() -> None:
+    limits = Limits(message_bytes_max=2000, prompt_bytes_max=2000)
+    request = GenerateRequest(text="x" * (2000 - 3))
+    validate_generate(request, limits)
+    request.continuation.CopyFrom(
+        Continuation(next_seq=1, attempt=1, choices=[{"token_ids": [1] * 1900}])
+    )
+    assert request.ByteSize() > 3900
+    validate_generate(request, limits, from_router=True)
 
 
 @given(st.binary(max_size=400))

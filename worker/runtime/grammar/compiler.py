@@ -97,8 +97,10 @@ class GrammarCompiler:
         self._clock = clock
         self._is_closed = False
 
-    async def compile(self, constraint: Constraint) -> tuple[LlGrammar, bool]:
-        """The grammar of one request, and whether its verdict was known.
+    async def compile(
+        self, constraint: Constraint, *, is_bounded: bool = True
+    ) -> tuple[LlGrammar, bool]:
+        """The grammar of one request, and whether its verdict was known. Without `is_bounded` it waits however many do.
 
         Errors: `InvalidRequest` with a reason GRAMMAR_*; `Unsupported(CONSTRAINT_UNSUPPORTED)` when this worker
         cannot follow any; `Overloaded(QUEUE_FULL)`; `Unavailable(DRAINING)` once it is closed. Cancellation: a trial
@@ -111,7 +113,7 @@ class GrammarCompiler:
                 reason=Reason.CONSTRAINT_UNSUPPORTED,
                 field="constraint",
             )
-        if self._num_inside >= self._num_inside_max:
+        if is_bounded and self._num_inside >= self._num_inside_max:
             raise Overloaded(
                 "too many constraints wait to be compiled; try again later",
                 reason=Reason.QUEUE_FULL,

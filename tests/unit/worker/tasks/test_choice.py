@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.errors import InvalidRequest, Reason
 from worker.engine.sequence import FinishReason
-from worker.tasks.api import ChoiceEnd, Piece
+from worker.tasks.api import ChoiceEnd, ContinuedChoice, Piece
 from worker.tasks.choice import ChoiceText
 from worker.tasks.stop_strings import StopStrings
 
@@ -118,20 +121,84 @@ def test_stop_strings_count_only_from_min_tokens_on() -> None:
     assert shape(pieces) == [("x", (0,)), ("x", (0,)), ("", (0,))]
 
 
+TABLE = [b"a", b"b", b"ab", "🚀".encode()[:2], "🚀".encode()[2:], b"ba"]
+STOPS = st.lists(st.sampled_from(["ab", "b🚀", "ba", "aab", "🚀"]), max_size=3)
+
+
+@given(
+    ids=st.lists(st.integers(0, 5), min_size=1, max_size=20),
+    stops=STOPS,
+    min_tokens=st.integers(0, 6),
+    data=st.data(),
+)
+def test_behind_what_was_sent_a_choice_goes_on_as_it_would_have(
+    ids: list[int], stops: list[str], min_tokens: int, data: st.DataObject
+) -> None:
+    """Cut behind any piece: in the middle of a character, of what might have been a stop string, before min_tokens."""
+
+    def go_on(choice: ChoiceText, rest: list[int]) -> list[Piece]:
+        pieces: list[Piece | None] = []
+        for token_id in rest if choice.end is None else ():
+            has_stopped = choice.push(token_id, None, is_end=False)
+            pieces.append(choice.take())
+            if has_stopped:
+                break
+        choice.finish(ChoiceEnd(reason=FinishReason.LENGTH))
+        pieces.append(choice.take())
+        return [piece for piece in pieces if piece is not None]
+
+    first = choice_of(TABLE, *stops, min_tokens=min_tokens)
+    pieces = go_on(first, ids)
+    cut = data.draw(st.integers(0, len(pieces)))
+    sent, lost = pieces[:cut], pieces[cut:]
+    known = tuple(token_id for piece in sent for token_id in piece.token_ids)
+    second = choice_of(TABLE, *stops, min_tokens=min_tokens)
+    second.resume(ContinuedChoice(token_ids=known, end=sent[-1].end if sent else None))
+    rest = go_on(second, ids[len(known) :])
+    assert text_of(rest) == text_of(lost)
+    assert second.end == first.end
+    assert second.num_tokens == first.num_tokens
+
+
+@given(
+    sent=st.lists(st.integers(0, 5), max_size=6),
+    rest=st.lists(st.integers(0, 5), max_size=6),
+    stops=STOPS,
+)
+def test_other_tokens_than_were_to_come_do_no_harm(
+    sent: list[int], rest: list[int], stops: list[str]
+) -> None:
+    """Text that was sent cannot be taken back, whatever would match now; and a stop string in it is told."""
+    choice = choice_of(TABLE, *stops)
+    try:
+        choice.resume(ContinuedChoice(token_ids=tuple(sent), end=None))
+    except InvalidRequest as error:
+        assert error.reason is Reason.FIELDS_CONTRADICT
+        return
+    pieces = [piece for piece in push_all(choice, rest) if piece is not None]
+    detokenizer = TableDetokenizer(TABLE)
+    before = "".join(map(detokenizer.push, sent))
+    text = before + "".join(map(detokenizer.push, rest))
+    assert text.startswith(before + "".join(piece.text for piece in pieces))
+
+
+def text_of(pieces: Sequence[Piece]) -> tuple[str, tuple[int, ...]]:
+    ids = tuple(token_id for piece in pieces for token_id in piece.token_ids)
+    return "".join(piece.text for piece in pieces), ids
+
+
 @given(
     ids=st.lists(st.integers(0, 5), max_size=20),
-    stops=st.lists(st.sampled_from(["ab", "b🚀", "ba", "aab", "🚀"]), max_size=3),
+    stops=STOPS,
     takes=st.sets(st.integers(0, 20)),
 )
 def test_text_does_not_depend_on_when_it_is_taken(
     ids: list[int], stops: list[str], takes: set[int]
 ) -> None:
     """Joined text and ids are those of one reading at the end, whatever was read when."""
-    rocket = "🚀".encode()
-    table = [b"a", b"b", b"ab", rocket[:2], rocket[2:], b"ba"]
 
     def read(when: set[int]) -> tuple[str, tuple[int, ...], ChoiceEnd | None]:
-        choice = choice_of(table, *stops)
+        choice = choice_of(TABLE, *stops)
         pieces = []
         for index, token_id in enumerate(ids):
             if choice.push(token_id, None, is_end=False):
@@ -150,7 +217,7 @@ def test_text_does_not_depend_on_when_it_is_taken(
     assert read(takes) == read(set())
     text, taken, end = read(takes)
     assert end is not None
-    whole = b"".join(table[i] for i in taken).decode(errors="replace")
+    whole = b"".join(TABLE[i] for i in taken).decode(errors="replace")
     if end.stop_string is None:
         assert text == whole
         assert list(taken) == ids

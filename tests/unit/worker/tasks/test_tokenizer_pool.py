@@ -80,8 +80,9 @@ async def test_more_prompts_than_places_are_refused_with_a_hint(
         await pool.prompt_ids(TextPrompt("c"))
     assert caught.value.reason is Reason.QUEUE_FULL
     assert caught.value.retry_after_s
+    owed = asyncio.ensure_future(pool.prompt_ids(TextPrompt("e"), is_bounded=False))
     tokenizer.go.set()
-    assert [await running, await waiting] == [(97,), (98,)]
+    assert [await running, await waiting, await owed] == [(97,), (98,), (101,)]
     assert await pool.prompt_ids(TextPrompt("d")) == (100,)
 
 

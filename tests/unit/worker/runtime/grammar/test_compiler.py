@@ -184,6 +184,7 @@ async def test_too_many_at_once_are_told_to_come_back() -> None:
             await compiler.compile(regex("a"))
         assert caught.value.reason is Reason.QUEUE_FULL
         assert caught.value.retry_after_s
+        await compiler.compile(regex("b"), is_bounded=False)
         await exploding
         await compiler.compile(regex("a"))
 
