@@ -13,8 +13,10 @@ import os
 import secrets
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Any, Final, final
 
+import grpc
 from prometheus_client import CollectorRegistry
 
 from common.clock import Clock, SystemClock
@@ -32,15 +34,17 @@ from common.telemetry.metrics import MetricsServer
 from common.telemetry.settings import TelemetrySettings
 from common.telemetry.setup import setup_telemetry
 from worker.addresses import advertised, bracketed
+from worker.engine.ports import ModelRunner
 from worker.oracle.open import open_oracle
 from worker.oracle.settings import OracleSettings
-from worker.runtime.grammar.compiler import GrammarCompiler
+from worker.runtime.grammar.compiler import GrammarCompiler as Grammars
 from worker.runtime.grammar.limits import GrammarLimits
 from worker.runtime.grammar.tokens import token_table
 from worker.runtime.model import LoadedModel, load_model
 from worker.serving import RunningWorker, WorkerParts, open_worker
 from worker.settings import WorkerSettings
 from worker.tasks.api import ModelFacts
+from worker.tasks.ports import GrammarCompiler, Tokenizer
 
 __all__ = ["PROCESS", "serve", "until_stopped"]
 
@@ -82,7 +86,11 @@ async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
                     settings=settings,
                     limits=sections["limits"],
                     cluster=cluster,
-                    **served,
+                    model=served.model,
+                    tokenizer=served.tokenizer,
+                    grammars=served.grammars,
+                    runner=served.runner,
+                    interceptors=served.interceptors,
                     registrar=open_registrar(sections["discovery"], clock),
                     tracer=telemetry.tracer,
                     instruments=WorkerInstruments(registry),
@@ -156,26 +164,36 @@ async def until_stopped(
         watching.cancel()
 
 
-def _open_model(sections: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
-    """The fields of `WorkerParts` that depend on what is served."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Served:
+    """The parts of a worker that depend on what is served."""
+
+    model: ModelFacts
+    tokenizer: Tokenizer
+    grammars: GrammarCompiler
+    runner: ModelRunner
+    interceptors: tuple[grpc.aio.ServerInterceptor, ...] = ()
+
+
+def _open_model(sections: Mapping[str, Any], clock: Clock) -> _Served:
     settings: WorkerSettings = sections["worker"]
     if settings.engine == "oracle":
         log.warning("worker.oracle", hint="a test engine without a model: its answers mean nothing")
         oracle = open_oracle(settings, sections["oracle"])
-        return {
-            "model": oracle.model,
-            "tokenizer": oracle.tokenizer,
-            "grammars": oracle.grammars,
-            "runner": oracle.runner,
-            "interceptors": oracle.interceptors,
-        }
+        return _Served(
+            model=oracle.model,
+            tokenizer=oracle.tokenizer,
+            grammars=oracle.grammars,
+            runner=oracle.runner,
+            interceptors=oracle.interceptors,
+        )
     loaded = _load(settings)
-    return {
-        "model": _facts(loaded),
-        "tokenizer": loaded.tokenizer,
-        "grammars": _grammars(loaded, settings, clock),
-        "runner": loaded.runner,
-    }
+    return _Served(
+        model=_facts(loaded),
+        tokenizer=loaded.tokenizer,
+        grammars=_grammars(loaded, settings, clock),
+        runner=loaded.runner,
+    )
 
 
 def _load(settings: WorkerSettings) -> LoadedModel:
@@ -207,9 +225,9 @@ def _facts(loaded: LoadedModel) -> ModelFacts:
     )
 
 
-def _grammars(loaded: LoadedModel, settings: WorkerSettings, clock: Clock) -> GrammarCompiler:
+def _grammars(loaded: LoadedModel, settings: WorkerSettings, clock: Clock) -> Grammars:
     info = loaded.info
-    return GrammarCompiler(
+    return Grammars(
         token_table(
             loaded.tokenizer.vocabulary, vocab_size=info.vocab_size, eos_ids=frozenset(info.eos_ids)
         ),

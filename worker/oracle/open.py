@@ -39,9 +39,11 @@ class Oracle:
 class NoGrammars:
     """Refuses every constraint: the oracle draws what it draws."""
 
-    async def compile(self, constraint: Constraint) -> tuple[Grammar, bool]:
+    async def compile(
+        self, constraint: Constraint, *, is_bounded: bool = True
+    ) -> tuple[Grammar, bool]:
         """Raises `Unsupported(CONSTRAINT_UNSUPPORTED)`."""
-        del constraint
+        del constraint, is_bounded
         raise Unsupported(
             "the oracle engine knows no constraints; ask a worker with a model", field="constraint"
         )
