@@ -185,9 +185,11 @@ def _run_one(
         if not quiet:
             console.print(f"  {line}", style="dim", markup=False)
 
-    return asyncio.run(
+    outcome = asyncio.run(
         run_scenario(scenario, clock=SystemClock(), seed=seed, control=control, tell=tell)
     )
+    tell(f"{outcome.verdict} after {outcome.took_s:.0f} s {'; '.join(outcome.why)}")
+    return outcome
 
 
 def _end(is_right: bool) -> None:  # noqa: FBT001 - private

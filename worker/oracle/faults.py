@@ -17,6 +17,7 @@ import grpc
 
 from common.errors import Internal, Reason
 from common.rpc.handlers import Behaviour, Continuation, wrap
+from lepton.v1 import inference_pb2
 from worker.oracle.settings import OracleFault, OracleSettings
 
 __all__ = ["FaultInterceptor"]
@@ -49,6 +50,10 @@ class FaultInterceptor(grpc.aio.ServerInterceptor):
 
         async def around(inner: Behaviour, request: Any, context: Any) -> Any:
             misdeed = self._misdeed(request)
+            if misdeed is not None and misdeed.kind == "abort":
+                # Poison is poison at a place of the answer, wherever the stream goes on.
+                sent = inference_pb2.GenerateRequest.FromString(request).continuation.next_seq
+                misdeed = _Misdeed("abort", max(0, misdeed.after - sent))
             if misdeed is None:
                 return await inner(request, context)
             if misdeed.kind == "error":
