@@ -35,12 +35,15 @@ from common.telemetry.metrics import MetricsServer
 from common.telemetry.settings import TelemetrySettings
 from common.telemetry.setup import setup_telemetry
 from router.core.dispatcher import Dispatcher, DispatchLimits
+from router.core.migration import MigrationLimits
 from router.core.policy.registry import make_policy
 from router.core.pool import EndpointPool, PoolSnapshot
+from router.core.quarantine import QuarantineLimits
 from router.core.retry import RetryLimits
 from router.core.waiting import happens_within
 from router.settings import RouterSettings
 from router.telemetry import RouterTelemetry
+from router.transport.generate_codec import ProtoGenerateCodec
 from router.transport.grpc_service import SERVICE, InferenceRelay
 from router.upstream.channels import Channels
 from router.upstream.grpc_worker import GrpcWorker
@@ -50,6 +53,9 @@ from router.upstream.membership import Membership
 __all__ = ["PROCESS", "Config", "Router", "running", "serve"]
 
 SERVICE_NAME: Final = "lepton-router"
+
+_LAST_MESSAGES_S_MAX: Final = 2.0
+"""Longest that the server waits for statuses to leave once every call was ended, seconds."""
 
 log = get_logger(__name__)
 
@@ -89,7 +95,7 @@ class Router:
 
     async def drain(self, grace_s: float | None = None) -> None:
         """Health says no, a moment later new calls are refused, running ones finish within `grace_s` seconds (default:
-        `drain_s_max`).
+        `drain_s_max`), and what still runs then ends with `Unavailable(DRAINING)`.
 
         Cancellation: safe; leaving `running` then ends what still runs.
         """
@@ -102,6 +108,9 @@ class Router:
         grace_s = settings.drain_s_max if grace_s is None else grace_s
         if not await happens_within(self.dispatcher.idle, grace_s, self.clock):
             log.warning("router.drain_cut", in_flight=self.dispatcher.in_flight)
+            self.dispatcher.cut()
+            # Returns as soon as every status has left.
+            await self.server.stop(_LAST_MESSAGES_S_MAX)
 
 
 async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
@@ -176,11 +185,13 @@ async def running(
         pool=pool,
         policy=policy,
         worker=GrpcWorker(channels, metadata=(*token, (ROUTER_ID_KEY, settings.id)), clock=clock),
+        codec=ProtoGenerateCodec(),
         observer=observer,
         limits=_dispatch_limits(settings),
         clock=clock,
     )
     instruments.requests_in_flight.set_function(lambda: dispatcher.in_flight)
+    instruments.suspects.set_function(lambda: dispatcher.num_suspects)
     server = _server(config, tracer, clock)
     relay = InferenceRelay(
         dispatcher=dispatcher, pool=pool, limits=config.limits, clock=clock, done=observer.done
@@ -271,6 +282,16 @@ def _dispatch_limits(settings: RouterSettings) -> DispatchLimits:
             budget_per_s=settings.retry_budget_per_s,
             budget_burst=settings.retry_budget_burst,
         ),
+        migration=MigrationLimits(
+            migrations_max=settings.migrations_max,
+            hand_overs_max=settings.hand_overs_max,
+            refusals_max=settings.retries_max,
+        ),
+        quarantine=QuarantineLimits(
+            quarantine_s=settings.quarantine_s, entries_max=settings.quarantine_entries_max
+        ),
+        transcript_bytes_max=settings.transcript_bytes_max,
+        death_verdict_s=settings.death_verdict_s,
     )
 
 

@@ -38,6 +38,18 @@ class RouterSettings(Section):
     """Retries that each second earns."""
     retry_budget_burst: float = Field(default=20.0, ge=0)
     """Most retries saved up."""
+    migrations_max: int = Field(default=2, ge=0, le=10)
+    """Most times that a stream which has begun goes on with another worker because one was lost; 0: never."""
+    hand_overs_max: int = Field(default=16, ge=0, le=1000)
+    """Most times that such a stream goes on with another worker because one drains."""
+    transcript_bytes_max: int = Field(default=64 << 10, ge=0)
+    """Memory for an answer as it came, per stream, bytes; when it is full the answer is reduced to token ids."""
+    quarantine_s: float = Field(default=600.0, ge=0)
+    """A request that has ended two workers is refused for that long, seconds; 0: nothing is suspected or refused."""
+    quarantine_entries_max: int = Field(default=1024, ge=1)
+    """Most refused requests remembered; the oldest is forgotten first."""
+    death_verdict_s: float = Field(default=1.0, ge=0, le=60)
+    """Longest wait for a sign of life of a lost worker before a request is called poison because of it, seconds."""
     hold_down_s_max: float = Field(default=60.0, ge=0, le=600)
     """Longest that a worker is kept that vanished from the registry without draining while its load stream
     speaks, seconds."""
@@ -62,4 +74,4 @@ class RouterSettings(Section):
     """After SIGTERM new calls are taken for that long while health already says NOT_SERVING, so that load balancers
     notice first, seconds."""
     drain_s_max: float = Field(default=30.0, ge=0, le=3600)
-    """Longest that running calls may go on after that, seconds; then they are cancelled."""
+    """Longest that running calls may go on after that, seconds; then they end with DRAINING."""

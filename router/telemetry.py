@@ -42,7 +42,7 @@ class RouterTelemetry:
         with self._tracer.start_as_current_span(
             names.ROUTE_SPAN, record_exception=False, set_status_on_exception=False
         ) as span:
-            span.set_attribute(names.LEPTON_ATTEMPT, route.num_retries + 1)
+            span.set_attribute(names.LEPTON_ATTEMPT, route.num_retries + route.num_migrations + 1)
             try:
                 yield
             except LeptonError as error:
@@ -56,7 +56,7 @@ class RouterTelemetry:
             span.set_attribute(names.LEPTON_SNAPSHOT_STALE, route.is_stale)
             span.set_attribute(names.LEPTON_SNAPSHOT_AGE_S, route.snapshot_age_s)
             span.set_attribute(names.LEPTON_WAITED_S, route.waited_s)
-        if route.num_retries == 0:
+        if route.num_retries == 0 and route.num_migrations == 0:
             self._instruments.route_seconds.observe(self._clock.now() - route.started_at)
 
     def done(self, route: Route, error: BaseException | None) -> None:
@@ -64,6 +64,10 @@ class RouterTelemetry:
         self._count(route, error)
         span = get_current_span()
         annotate(request_id=route.request_id, model=route.model, retries=route.num_retries)
+        if route.num_migrations:
+            annotate(migrations=route.num_migrations)
+        if route.stream_fault:
+            annotate(stream_fault=route.stream_fault)
         span.set_attribute(names.LEPTON_REQUEST_ID, route.request_id)
         span.set_attribute(names.GEN_AI_REQUEST_MODEL, route.model)
         if route.endpoint is not None:
@@ -90,6 +94,15 @@ class RouterTelemetry:
         self._instruments.requests_total.labels(model=model, code=self._code(route, error)).inc()
         for _, reason in route.failures[: route.num_retries]:
             self._instruments.retries_total.labels(reason=reason).inc()
+        moves = route.failures[route.num_retries :][: route.num_migrations]
+        for _, reason in moves:
+            self._instruments.migrations_total.labels(reason=reason).inc()
+        for gap_s in route.gaps_s:
+            self._instruments.migration_gap_seconds.observe(gap_s)
+        if route.stream_fault:
+            self._instruments.stream_faults_total.labels(fault=route.stream_fault).inc()
+        if route.is_convicted:
+            self._instruments.convictions_total.inc()
         if route.first_message_at is not None:
             self._instruments.time_to_first_message_seconds.observe(
                 route.first_message_at - route.started_at

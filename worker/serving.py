@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.metadata
 import secrets
 from collections.abc import AsyncGenerator
@@ -79,6 +80,7 @@ class RunningWorker:
         in_flight: InFlight,
         server: RpcServer,
         announcement: Announcement,
+        hand_over_s: float,
     ) -> None:
         self.address = address
         """host:port as routers reach it."""
@@ -86,16 +88,26 @@ class RunningWorker:
         self.in_flight = in_flight
         self._server = server
         self._announcement = announcement
+        self._hand_over_s = hand_over_s
 
     async def drain(self, grace_s: float) -> bool:
-        """Takes nothing new and waits for what runs; False when `grace_s` was too short for it."""
+        """Takes nothing new and waits for what runs; False when `grace_s` was too short for it.
+
+        What is too long ends with `Unavailable(DRAINING)` a little earlier, so that routers move it to another worker
+        while this one is still there to say so.
+        """
+        margin_s = min(self._hand_over_s, grace_s / 2)
         self.in_flight.drain()
         self._server.set_serving(False)
         await self._announcement.drain()
         log.info("worker.draining", num_running=self.in_flight.num_calls, grace_s=grace_s)
-        finished = await self.in_flight.empty(grace_s)
+        finished = await self.in_flight.empty(grace_s - margin_s)
         if not finished:
-            log.warning("worker.drain_cut", num_running=self.in_flight.num_calls)
+            log.warning("worker.hand_over", num_running=self.in_flight.num_calls)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(margin_s / 2):
+                    await self.engine.stop()
+            await self.in_flight.empty(margin_s / 2)
         self.in_flight.close()
         return finished
 
@@ -181,6 +193,7 @@ async def open_worker(parts: WorkerParts, stop: StopRequest) -> AsyncGenerator[R
             in_flight=in_flight,
             server=server,
             announcement=announcement,
+            hand_over_s=settings.hand_over_s,
         )
 
 

@@ -100,6 +100,9 @@ class WorkerSettings(Section):
     """Shortest time between two load reports to one router, milliseconds."""
     drain_s_max: float = Field(default=30.0, ge=0, le=3600)
     """Longest time that running requests get when the worker is told to end, seconds."""
+    hand_over_s: float = Field(default=2.0, ge=0, le=600)
+    """At the end of that time, the part in which what still runs is ended with DRAINING, so that routers go on with it
+    elsewhere while this worker is still there to say so, seconds; at most half of it."""
     engine_check_s: float = Field(default=1.0, gt=0, le=60)
     """How often the worker looks whether its engine still works, seconds; it ends when it does not."""
 

@@ -224,6 +224,40 @@ ROUTER_METRICS: Final = (
         help="Calls sent to another worker, by the reason of the first one's error.",
     ),
     MetricSpec(
+        name="lepton_migrations_total",
+        kind="counter",
+        unit="1",
+        labels=("reason",),
+        help="Streams that went on with another worker, by why they left the one before. Requests, retries and "
+        "migrations together are the calls that workers got.",
+    ),
+    MetricSpec(
+        name="lepton_migration_gap_seconds",
+        kind="histogram",
+        unit="s",
+        buckets=FIRST_TOKEN_SECONDS,
+        help="From the loss of a stream's worker to the next message.",
+    ),
+    MetricSpec(
+        name="lepton_stream_faults_total",
+        kind="counter",
+        unit="1",
+        labels=("fault",),
+        help="Streams in which a worker broke the rules: events repeated, missing (gap), late, or unreadable.",
+    ),
+    MetricSpec(
+        name="lepton_suspects",
+        kind="gauge",
+        unit="1",
+        help="Calls under suspicion of having ended a worker; they are tried one at a time on each worker.",
+    ),
+    MetricSpec(
+        name="lepton_convictions_total",
+        kind="counter",
+        unit="1",
+        help="Calls that ended two workers and are refused for a while (POISON_REQUEST).",
+    ),
+    MetricSpec(
         name="lepton_endpoints",
         kind="gauge",
         unit="1",

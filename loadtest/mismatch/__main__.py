@@ -1,7 +1,8 @@
 """`python -m loadtest.mismatch DIR`: how often company changes a token, per 10,000 tokens, in the mode `fast`.
 
 Every request is answered alone, then in company of 2, 4, … rows, each position under the same past (see
-`loadtest.mismatch.measure` for what is counted). The mode `exact` must show 0.
+`loadtest.mismatch.measure` for what is counted). With `--cuts` answers are also cut and go on, as when a worker takes
+over from another (`loadtest.mismatch.continued`). The mode `exact` must show 0 everywhere.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from common.errors import BadModel
+from loadtest.mismatch.continued import Continued, go_on
 from loadtest.mismatch.measure import Mismatches, compare, reference_of
 from worker.runtime.model import LoadedModel, load_model
 
@@ -51,16 +53,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for rows in wish.rows:
             status.update(f"{len(prompts)} requests, {rows} at a time")
             found.append(compare(model.runner, references, rows=rows))
+        cuts = []
+        for cut in wish.cuts:
+            status.update(f"{len(prompts)} requests, cut behind {cut} tokens")
+            cuts.append(go_on(model.runner, references, cut=cut, eos_ids=eos_ids))
     facts = {
         "fingerprint": model.info.fingerprint,
         "int8_from_rows": getattr(model.runner.forward, "many_from", None),
         "prompts": str(wish.prompts or "random"),
     }
     if wish.json:
-        json.dump({**facts, "company": [_as_json(one) for one in found]}, sys.stdout, indent=2)
+        company, continued = [_as_json(one) for one in found], [asdict(one) for one in cuts]
+        json.dump({**facts, "company": company, "continued": continued}, sys.stdout, indent=2)
         print()
     else:
-        _show(found, facts)
+        _show(found, cuts, facts)
     return 0
 
 
@@ -92,7 +99,7 @@ class _Turn:
     name: str = ""
 
 
-def _show(found: Sequence[Mismatches], facts: dict[str, Any]) -> None:
+def _show(found: Sequence[Mismatches], cuts: Sequence[Continued], facts: dict[str, Any]) -> None:
     table = Table(box=None)
     for title in (
         "rows",
@@ -119,8 +126,25 @@ def _show(found: Sequence[Mismatches], facts: dict[str, Any]) -> None:
         )
     console = Console()
     console.print(table)
+    if cuts:
+        console.print(_table_of(cuts))
     for name, value in facts.items():
         console.print(f"{name}: {value}", highlight=False)
+
+
+def _table_of(cuts: Sequence[Continued]) -> Table:
+    table = Table(box=None)
+    for title in ("cut behind", "answers", "replay mismatches", "per 10,000", "answers parted"):
+        table.add_column(title, justify="right")
+    for one in cuts:
+        table.add_row(
+            str(one.cut),
+            str(one.requests),
+            str(one.replay_mismatches),
+            f"{one.replay_per_10_000:.1f}",
+            str(one.parted),
+        )
+    return table
 
 
 def _as_json(one: Mismatches) -> dict[str, Any]:
@@ -144,6 +168,7 @@ def _parser() -> argparse.ArgumentParser:
         help="native are exact in any mode",
     )
     add("--rows", type=_numbers, default=[2, 4, 8, 16, 32], help="requests at a time: 2,4 …")
+    add("--cuts", type=_numbers, default=[], help="tokens behind which answers are cut: 1,7 …")
     add("--requests", type=int, default=200)
     add("--tokens", type=int, default=64, help="of each answer at most")
     add("--prompts", type=Path, help="JSON lines with `messages`; default: random ids")

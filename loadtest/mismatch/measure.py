@@ -27,7 +27,7 @@ from worker.engine.request import EngineRequest
 from worker.engine.sampling_params import SamplingParams
 from worker.engine.sequence import Sequence, StopRule
 
-__all__ = ["Mismatches", "Reference", "compare", "reference_of"]
+__all__ = ["Mismatches", "Reference", "compare", "engine_for", "reference_of"]
 
 Prompt = tuple[int, ...]
 
@@ -134,7 +134,7 @@ class _Teacher:
 async def _references(
     runner: ModelRunner, prompts: SequenceOf[Prompt], stop: StopRule
 ) -> list[Reference]:
-    engine = _engine(runner, len(prompts))
+    engine = engine_for(runner, len(prompts))
     try:
         return [await _answer(engine, prompt, stop) for prompt in prompts]
     finally:
@@ -142,7 +142,7 @@ async def _references(
 
 
 async def _all_at_once(runner: ModelRunner, references: SequenceOf[Reference]) -> None:
-    engine = _engine(runner, len(references))
+    engine = engine_for(runner, len(references))
     try:
         async with asyncio.TaskGroup() as group:
             for reference in references:
@@ -152,7 +152,8 @@ async def _all_at_once(runner: ModelRunner, references: SequenceOf[Reference]) -
         await engine.stop()
 
 
-def _engine(runner: ModelRunner, num_requests: int) -> EngineLoop:
+def engine_for(runner: ModelRunner, num_requests: int) -> EngineLoop:
+    """An engine that runs, whose queue holds so many requests."""
     config = EngineConfig(waiting_sequences_max=num_requests, waiting_tokens_max=1 << 30)
     engine = EngineLoop(runner, config, SystemClock())
     engine.start()

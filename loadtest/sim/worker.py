@@ -60,6 +60,7 @@ class SimCall:
         self.cached_tokens = 0
         self.next = start
         self.finished = b""
+        self.was_taken = True
         self.is_closed = False
         self._on_close = on_close
         self._ready: deque[bytes | LeptonError | None] = deque()
@@ -132,6 +133,7 @@ class SimWorker:
         call = SimCall(ask, start, self._gone)
         self.calls_taken += 1
         if self.health is WorkerHealth.DEAD:
+            call.was_taken = False
             call.push(_lost())
         elif self.health is WorkerHealth.FAILING:
             call.push(Internal("the engine failed in this step", reason=Reason.ENGINE_FAILED))

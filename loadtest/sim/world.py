@@ -10,6 +10,7 @@ from random import Random
 from typing import Final, final
 
 from common.errors import DeadlineExceeded, LeptonError
+from loadtest.sim.codec import SimCodec
 from loadtest.sim.faults import Fault, FaultKind
 from loadtest.sim.ledger import Answer
 from loadtest.sim.trace import Ask
@@ -18,9 +19,11 @@ from loadtest.sim.worker import Pace, SimCall, SimWorker, WorkerHealth
 from router.core.call import Call, RoutingView
 from router.core.dispatcher import Dispatcher, DispatchLimits
 from router.core.endpoint import Endpoint, EndpointState, Load
+from router.core.migration import MigrationLimits
 from router.core.policy.registry import make_policy
 from router.core.pool import EndpointPool
 from router.core.ports import WorkerReply
+from router.core.quarantine import QuarantineLimits
 from router.core.retry import RetryLimits
 from router.core.route import Route
 
@@ -68,8 +71,13 @@ class World:
             policy=make_policy(shape.policy, random),
             worker=self,
             observer=_Nobody(),
+            codec=SimCodec(),
             limits=DispatchLimits(
-                in_flight_max=100_000, wait_for_worker_s_max=5.0, retry=RetryLimits()
+                in_flight_max=100_000,
+                wait_for_worker_s_max=5.0,
+                retry=RetryLimits(),
+                migration=MigrationLimits(),
+                quarantine=QuarantineLimits(),
             ),
             clock=self.clock,
         )
@@ -112,6 +120,8 @@ class World:
         """What may never be true once every call has ended."""
         if self.dispatcher.in_flight:
             yield f"{self.dispatcher.in_flight} calls are still counted as in flight"
+        if self.dispatcher.num_suspects:
+            yield f"{self.dispatcher.num_suspects} calls are still under suspicion"
         held = sum(
             endpoint.in_flight for e in self.pool.snapshot().models.values() for endpoint in e
         )

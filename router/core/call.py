@@ -17,6 +17,8 @@ class Call:
     """On the router's clock, seconds. Every call has one (`limits.deadline_s_max` if the caller has none)."""
     metadata: tuple[tuple[str, str], ...] = field(default=())
     """What goes to the worker beside the payload."""
+    hides_token_ids: bool = False
+    """The client asked for no token ids. The router needs them all the same, and takes them out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

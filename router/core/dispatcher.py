@@ -1,4 +1,4 @@
-"""The way of a call: admit → resolve → pick → relay → (retry while nothing was sent).
+"""The way of a call: admit → place → relay → (retry while nothing was sent, migrate afterwards).
 
 Every accepted call ends in exactly one of: the worker's `Finished` bytes returned, or one `LeptonError` raised.
 """
@@ -6,23 +6,33 @@ Every accepted call ends in exactly one of: the worker's `Finished` bytes return
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeVar, final
 
 from common.clock import Clock
-from common.errors import DeadlineExceeded, LeptonError, NotFound, Overloaded, Reason, Unavailable
+from common.errors import (
+    LeptonError,
+    Overloaded,
+    Quarantined,
+    Reason,
+    Unavailable,
+)
 from router.core.call import Call, RoutingView
 from router.core.endpoint import Endpoint
 from router.core.entry import Tracked
+from router.core.exchange import Exchange, Proved, StreamExchange, UnaryExchange
+from router.core.journey import Journey
+from router.core.migration import Break, MigrationLimits, break_of, decide_migration
+from router.core.placement import Placement
 from router.core.policy.api import Policy
-from router.core.pool import EndpointPool, PoolSnapshot
-from router.core.ports import RouteObserver, WorkerClient, Write
-from router.core.resolve import resolve
-from router.core.retry import Retry, RetryBudget, RetryLimits, decide
+from router.core.pool import EndpointPool
+from router.core.ports import GenerateCodec, RouteObserver, WorkerClient, Write
+from router.core.probation import Probation
+from router.core.quarantine import Quarantine, QuarantineLimits
+from router.core.retry import RetryBudget, RetryLimits, decide
 from router.core.route import Route
-from router.core.waiting import happens_within
 
 __all__ = ["DispatchLimits", "Dispatcher"]
 
@@ -41,6 +51,12 @@ class DispatchLimits:
     wait_for_worker_s_max: float
     """Longest wait for a worker of a known model to become ready."""
     retry: RetryLimits
+    migration: MigrationLimits
+    quarantine: QuarantineLimits
+    transcript_bytes_max: int = 64 << 10
+    """Memory for unread messages, per stream."""
+    death_verdict_s: float = 1.0
+    """Longest wait for a sign of life before a worker's loss is called its death, where somebody is convicted of it."""
 
 
 @final
@@ -57,17 +73,29 @@ class Dispatcher:
         pool: EndpointPool,
         policy: Policy,
         worker: WorkerClient,
+        codec: GenerateCodec,
         observer: RouteObserver,
         limits: DispatchLimits,
         clock: Clock,
     ) -> None:
         self._pool = pool
-        self._policy = policy
         self._worker = worker
+        self._codec = codec
         self._observer = observer
         self._limits = limits
         self._clock = clock
         self._budget = RetryBudget(limits.retry, now=clock.now())
+        self._quarantine = Quarantine(limits.quarantine, clock)
+        self._probation = Probation(self._quarantine, pool, clock, verdict_s=limits.death_verdict_s)
+        self._placement = Placement(
+            pool=pool,
+            policy=policy,
+            probation=self._probation,
+            clock=clock,
+            wait_s_max=limits.wait_for_worker_s_max,
+        )
+        self._running: set[asyncio.Timeout] = set()
+        """One per call in flight: what `cut` ends it with."""
         self._in_flight = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -81,50 +109,48 @@ class Dispatcher:
         """Calls that are being served."""
         return self._in_flight
 
+    @property
+    def num_suspects(self) -> int:
+        """Calls under suspicion of having ended a worker."""
+        return self._quarantine.num_suspects
+
     async def generate(
         self, payload: bytes, view: RoutingView, call: Call, write: Write, route: Route
     ) -> bytes:
         """Relays one Generate, message for message, and returns the worker's serialised `Finished`.
 
-        Raises `Unavailable(DRAINING, NO_WORKER, STARTING, WORKER_LOST)`, `Overloaded`, `NotFound`, `InvalidRequest`,
-        `DeadlineExceeded`, or the worker's own error. What `write` raises passes through.
+        Raises `Unavailable(DRAINING, NO_WORKER, STARTING, WORKER_LOST, REVISION_GONE)`, `Overloaded`, `NotFound`,
+        `InvalidRequest`, `DeadlineExceeded`, `Quarantined`, or the worker's own error. What `write` raises passes
+        through.
         """
-
-        async def relay(endpoint: Endpoint, tracked: Tracked) -> bytes:
-            stream = self._worker.generate(endpoint, payload, call)
-            tracked.on_abandon = stream.abandon
-            num_messages = 0
-            try:
-                while (message := await stream.read()) is not None:
-                    if not num_messages:
-                        route.first_message_at = self._clock.now()
-                    num_messages += 1  # before the write: from here on it counts as sent
-                    await write(message)
-            finally:
-                route.num_messages = num_messages
-                stream.close()
-            return stream.finished
-
-        return await self._serve(view, call, route, relay)
+        exchange = StreamExchange(
+            payload,
+            call,
+            write,
+            route,
+            worker=self._worker,
+            codec=self._codec,
+            clock=self._clock,
+            transcript_bytes_max=self._limits.transcript_bytes_max,
+            continues=self._limits.migration.migrations_max > 0,
+        )
+        return await self._serve(view, call, route, exchange)
 
     async def unary(
         self, method: str, payload: bytes, view: RoutingView, call: Call, route: Route
     ) -> bytes:
         """Relays a call with one response message; raises as `generate` does."""
-
-        async def ask(endpoint: Endpoint, tracked: Tracked) -> bytes:
-            reply = self._worker.unary(endpoint, method, payload, call)
-            tracked.on_abandon = reply.abandon
-            try:
-                return await reply.read()
-            finally:
-                reply.close()
-
-        return await self._serve(view, call, route, ask)
+        exchange = UnaryExchange(method, payload, call, worker=self._worker)
+        return await self._serve(view, call, route, exchange)
 
     def refuse_new(self) -> None:
         """From now on every new call is refused with `Unavailable(DRAINING)`; running ones go on."""
         self._refusing = True
+
+    def cut(self) -> None:
+        """Ends every running call with `Unavailable(DRAINING)`; they are gone when `idle` is set."""
+        while self._running:
+            self._running.pop().reschedule(0.0)
 
     @property
     def is_refusing(self) -> bool:
@@ -138,125 +164,166 @@ class Dispatcher:
 
     # --- inside -------------------------------------------------------------------------------
 
-    async def _serve(
-        self,
-        view: RoutingView,
-        call: Call,
-        route: Route,
-        attempt: Callable[[Endpoint, Tracked], Awaitable[T]],
-    ) -> T:
+    async def _serve(self, view: RoutingView, call: Call, route: Route, exchange: Exchange[T]) -> T:
         with self._admitted():
             self._budget.earn(self._clock.now())
-            tried: set[tuple[str, str]] = set()
-            failure: LeptonError | None = None
-            retry: Retry | None = None
-            while True:
-                with self._observer.choosing(route):
-                    endpoint = await self._choose(view, call, route, tried, failure, retry)
-                try:
-                    with self._pool.track(endpoint) as tracked:
-                        return await attempt(endpoint, tracked)
-                except LeptonError as error:
-                    failure = error
-                    retry = self._after(error, endpoint, call, route)
-                    if not retry.allowed:
-                        raise
-                tried.add((endpoint.id, endpoint.incarnation))
-                route.num_retries += 1
+            async with self._cuttable():
+                with self._journey(exchange) as journey:
+                    return await self._travel(view, call, route, exchange, journey)
 
-    def _after(self, error: LeptonError, endpoint: Endpoint, call: Call, route: Route) -> Retry:
-        """What a failed attempt means for the endpoint and for the call."""
+    async def _travel(
+        self, view: RoutingView, call: Call, route: Route, exchange: Exchange[T], journey: Journey
+    ) -> T:
+        """From one endpoint to the next, until there is a result."""
+        while True:
+            with self._observer.choosing(route):
+                endpoint = await self._placement.find(view, call, route, journey)
+            try:
+                with self._pool.track(endpoint) as tracked:
+                    return await exchange.run(endpoint, tracked, self._proved(journey))
+            except LeptonError as error:
+                await self._note_failure(error, endpoint, tracked, route, journey, exchange)
+                if not exchange.has_begun:
+                    await self._retry(error, tracked, call, route, journey)
+                elif (result := self._migrate(error, call, route, journey, exchange)) is not None:
+                    return result
+
+    async def _note_failure(
+        self,
+        error: LeptonError,
+        endpoint: Endpoint,
+        tracked: Tracked,
+        route: Route,
+        journey: Journey,
+        exchange: Exchange[T],
+    ) -> None:
+        """What a failed attempt means for the endpoint, and for whom it is blamed on. Raises `Quarantined`."""
         route.failures.append((endpoint.id, error.reason.value))
+        journey.tried.add((endpoint.id, endpoint.incarnation))
         if error.reason is Reason.WORKER_LOST:
             # Nothing new goes there until its load stream speaks again, which takes milliseconds if it lives.
             self._pool.lost(endpoint.id, endpoint.incarnation)
+            if tracked.is_abandoned:
+                journey.declined.add(tracked.key)
+        if error.reason is Reason.WORKER_LOST and (exchange.was_taken or tracked.is_abandoned):
+            try:
+                journey.suspect = await self._probation.lost(
+                    journey.suspect, exchange.fingerprint, tracked
+                )
+            except Quarantined as verdict:
+                route.is_convicted = True
+                raise verdict from error
+        elif journey.suspect is not None:
+            self._quarantine.end(journey.suspect)
+
+    async def _retry(
+        self, error: LeptonError, tracked: Tracked, call: Call, route: Route, journey: Journey
+    ) -> None:
+        """Returns when the call may be sent elsewhere, from the beginning; raises `error` otherwise."""
         now = self._clock.now()
         retry = decide(
             error,
-            num_sent=route.num_messages,
+            num_sent=0,
             num_retries=route.num_retries,
             remaining_s=call.deadline - now,
             limits=self._limits.retry,
         )
-        if retry.allowed and not self._budget.spend(now):
-            return Retry(allowed=False, why="budget")
-        return retry
+        if not retry.allowed:
+            raise error
+        if not self._budget.spend(now) and not await self._is_owed(error, tracked):
+            raise error
+        route.num_retries += 1
+        journey.failure, journey.may_wait = error, retry.may_wait
 
-    async def _choose(
-        self,
-        view: RoutingView,
-        call: Call,
-        route: Route,
-        tried: set[tuple[str, str]],
-        failure: LeptonError | None,
-        retry: Retry | None,
-    ) -> Endpoint:
-        """The endpoint for the next attempt, waiting for one within bounds."""
-        began = self._clock.now()
-        until = min(began + self._limits.wait_for_worker_s_max, call.deadline)
-        while True:
-            changed = self._pool.changed()
-            snapshot = self._pool.snapshot()
-            candidates = self._candidates(view, snapshot)
-            endpoint = self._policy.pick(view, candidates, tried)
-            now = self._clock.now()
-            if now >= call.deadline:
-                raise failure or DeadlineExceeded("the deadline passed before a worker was found")
-            if endpoint is not None:
-                self._note(route, snapshot, candidates, endpoint, now - began)
-                return endpoint
-            if failure is not None and retry is not None and not retry.may_wait:
-                raise failure
-            if not await happens_within(changed, until - now, self._clock):
-                route.waited_s += self._clock.now() - began
-                raise failure or self._nobody(view, candidates, call)
+    async def _is_owed(self, error: LeptonError, tracked: Tracked) -> bool:
+        """Whether a retry is due although none is left: a worker that goes takes only what it had with it, so moving
+        all of that cannot become a storm.
+        """
+        if error.reason is Reason.WORKER_LOST:
+            return tracked.is_draining or await self._probation.has_died(tracked)
+        return error.reason is Reason.DRAINING
 
-    def _candidates(self, view: RoutingView, snapshot: PoolSnapshot) -> Sequence[Endpoint]:
-        """Endpoints of the model; () when there is reason to wait for some."""
-        try:
-            return resolve(view, snapshot)
-        except NotFound as error:
-            may_come = not self._pool.has_heard or (
-                error.reason is Reason.MODEL_NOT_FOUND and self._is_expected(view, snapshot)
-            )
-            if may_come:
-                return ()
-            raise
-
-    def _is_expected(self, view: RoutingView, snapshot: PoolSnapshot) -> bool:
-        return self._pool.remembers(view.model) if view.model else not snapshot.models
-
-    def _nobody(self, view: RoutingView, candidates: Sequence[Endpoint], call: Call) -> LeptonError:
-        if self._clock.now() >= call.deadline:
-            return DeadlineExceeded("the deadline passed while waiting for a worker")
-        if not self._pool.has_heard:
-            return Unavailable(
-                "the router has just started and has not heard of any worker yet",
-                reason=Reason.STARTING,
-                retry_after_s=_RETRY_AFTER_S,
-            )
-        model = f"model {view.model!r}" if view.model else "any model"
-        states = ", ".join(f"{e.id} is {e.state.name.lower()}" for e in candidates[:8])
-        return Unavailable(
-            f"no worker for {model} is ready ({states or 'none is registered'})",
-            retry_after_s=_RETRY_AFTER_S,
+    def _migrate(
+        self, error: LeptonError, call: Call, route: Route, journey: Journey, exchange: Exchange[T]
+    ) -> T | None:
+        """Returns None when the stream may go on elsewhere, and the result when it is whole; raises otherwise."""
+        if route.stream_fault or route.endpoint is None:
+            raise error
+        moves = journey.moves
+        how = break_of(
+            error, asked_to_go_on=journey.origin is not None and not exchange.has_answered
         )
+        migration = decide_migration(
+            how,
+            moves=moves,
+            remaining_s=call.deadline - self._clock.now(),
+            limits=self._limits.migration,
+        )
+        if not migration.allowed:
+            # Who declined to help is not what happened to the stream.
+            raise journey.failure if how is Break.REFUSAL and journey.failure else error
+        if how is Break.REFUSAL:
+            moves.refusals += 1
+            journey.declined.add((route.endpoint.id, route.endpoint.incarnation))
+        else:
+            moves.losses += how is Break.LOSS
+            moves.hand_overs += how is Break.HAND_OVER
+            journey.failure, journey.may_wait = error, True
+            journey.origin = route.endpoint
+            result = exchange.go_on(
+                revision=route.endpoint.revision,
+                attempt=moves.attempt,
+                from_worker_id=route.endpoint.id,
+            )
+            if result is not None:
+                return result
+        route.num_migrations += 1
+        return None
 
-    def _note(
-        self,
-        route: Route,
-        snapshot: PoolSnapshot,
-        candidates: Sequence[Endpoint],
-        endpoint: Endpoint,
-        waited_s: float,
-    ) -> None:
-        route.endpoint = endpoint
-        route.model = endpoint.model
-        route.num_candidates = len(candidates)
-        route.is_stale = snapshot.stale
-        route.waited_s += waited_s
-        if snapshot.stale_since is not None:
-            route.snapshot_age_s = self._clock.now() - snapshot.stale_since
+    def _proved(self, journey: Journey) -> Proved | None:
+        """What a call on probation calls when it has produced something."""
+        suspect = journey.suspect
+        if suspect is None:
+            return None
+
+        def clear() -> None:
+            self._quarantine.clear(suspect)
+            journey.suspect = None
+
+        return clear
+
+    @asynccontextmanager
+    async def _cuttable(self) -> AsyncIterator[None]:
+        """What runs inside is ended by `cut`."""
+        try:
+            async with asyncio.timeout(None) as scope:
+                self._running.add(scope)
+                try:
+                    yield
+                finally:
+                    self._running.discard(scope)
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            raise Unavailable(
+                "this router is shutting down and cannot wait for the end of the call; ask another one",
+                reason=Reason.DRAINING,
+                retry_after_s=_RETRY_AFTER_S,
+            ) from error
+
+    @contextmanager
+    def _journey(self, exchange: Exchange[T]) -> Iterator[Journey]:
+        """The state of one call, with its suspicion cleared up at its end. Raises `Quarantined`."""
+        journey = Journey()
+        if self._quarantine.is_watching:
+            journey.suspect = self._quarantine.admit(exchange.fingerprint())
+        try:
+            yield journey
+            if journey.suspect is not None:
+                self._quarantine.clear(journey.suspect)
+        finally:
+            if journey.suspect is not None:
+                self._quarantine.leave(journey.suspect)
 
     @contextmanager
     def _admitted(self) -> Iterator[None]:

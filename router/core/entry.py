@@ -13,15 +13,34 @@ __all__ = ["Entry", "Tracked"]
 
 @final
 class Tracked:
-    """One call in flight on one endpoint."""
+    """One call in flight on one endpoint. It may be asked about the endpoint also after the call has left it."""
 
-    __slots__ = ("on_abandon",)
+    __slots__ = ("_entry", "is_abandoned", "on_abandon")
 
-    def __init__(self) -> None:
+    def __init__(self, entry: Entry) -> None:
+        self._entry = entry
         self.on_abandon: Callable[[], None] | None = None
+        self.is_abandoned = False
+        """The endpoint was given up with the call on it."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(id, incarnation) of the endpoint."""
+        return (self._entry.about.id, self._entry.about.incarnation)
+
+    @property
+    def is_alive(self) -> bool:
+        """The endpoint's load stream speaks."""
+        return self._entry.is_alive
+
+    @property
+    def is_draining(self) -> bool:
+        """The endpoint has said that it goes."""
+        return self._entry.draining
 
     def abandon(self) -> None:
         """Tells the call that its endpoint is given up."""
+        self.is_abandoned = True
         if self.on_abandon is not None:
             self.on_abandon()
 

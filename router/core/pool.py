@@ -184,7 +184,7 @@ class EndpointPool:
     def track(self, endpoint: Endpoint) -> Iterator[Tracked]:
         """Counts one call in flight on that incarnation of the endpoint, whatever the call's end."""
         entry = self._find(endpoint.id, endpoint.incarnation) or Entry(endpoint)
-        tracked = Tracked()
+        tracked = Tracked(entry)
         entry.calls.add(tracked)
         self._touch(entry)
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -10,7 +10,16 @@ from router.core.call import Call
 from router.core.endpoint import Endpoint
 from router.core.route import Route
 
-__all__ = ["RouteObserver", "WorkerClient", "WorkerReply", "WorkerStream", "Write"]
+__all__ = [
+    "GenerateCodec",
+    "RouteObserver",
+    "StreamFault",
+    "StreamRecord",
+    "WorkerClient",
+    "WorkerReply",
+    "WorkerStream",
+    "Write",
+]
 
 Write = Callable[[bytes], Awaitable[None]]
 """Sends one serialised response message to the client; returns when the transport took it (backpressure)."""
@@ -26,6 +35,11 @@ class WorkerStream(Protocol):
         `Unavailable(WORKER_LOST)` for a broken connection or a stream that ended without its end, otherwise the
         worker's own error. Cancellation cancels the call on the worker.
         """
+        ...
+
+    @property
+    def was_taken(self) -> bool:
+        """Whether the worker has confirmed that the call reached it, known once `read` has returned or raised."""
         ...
 
     @property
@@ -67,6 +81,56 @@ class WorkerClient(Protocol):
 
     def unary(self, endpoint: Endpoint, method: str, payload: bytes, call: Call) -> WorkerReply:
         """Starts a call of the InferenceService method `method`, likewise."""
+        ...
+
+
+class StreamFault(Exception):
+    """A worker broke the rules of a stream."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        """One word for metrics: "repeated", "gap", "late", or "unreadable"."""
+
+
+class StreamRecord(Protocol):
+    """What one stream has told its client so far, as far as another worker needs it to go on."""
+
+    def take(self, messages: Sequence[bytes]) -> None:
+        """Folds in serialised `GenerateResponse`s, in order. Raises `StreamFault`; after that it is of no use."""
+        ...
+
+    @property
+    def finished(self) -> bytes | None:
+        """The serialised `Finished`, if the stream has told it; then nothing is left to do."""
+        ...
+
+    def continue_request(self, *, revision: str, attempt: int, from_worker_id: str) -> bytes | None:
+        """The request to go on with; None when the record does not begin with `Started`."""
+        ...
+
+
+class GenerateCodec(Protocol):
+    """Reads and changes messages of Generate for the core, which never looks inside them."""
+
+    def new_record(self, payload: bytes) -> StreamRecord:
+        """Of a stream that answers this request and has told nothing yet."""
+        ...
+
+    def fingerprint(self, payload: bytes) -> bytes:
+        """The same for requests that ask for the same work, whatever their names."""
+        ...
+
+    def has_output(self, message: bytes) -> bool:
+        """Whether the message brings something that the model produced."""
+        ...
+
+    def with_token_ids(self, payload: bytes) -> bytes:
+        """The request, asking for token ids."""
+        ...
+
+    def without_token_ids(self, message: bytes) -> bytes:
+        """The response message, as a worker sends it to who asked for no token ids."""
         ...
 
 

@@ -24,6 +24,9 @@ class Route:
     endpoint: Endpoint | None = None
     """The last one chosen."""
     num_retries: int = 0
+    """Moves before anything was sent."""
+    num_migrations: int = 0
+    """Moves after something was sent."""
     waited_s: float = 0.0
     """Time spent waiting for a worker to become ready."""
     is_stale: bool = False
@@ -34,4 +37,10 @@ class Route:
     num_messages: int = 0
     """Handed to the client's transport."""
     failures: list[tuple[str, str]] = field(default_factory=list)
-    """(endpoint id, reason) of each failed attempt, in order."""
+    """(endpoint id, reason) of each failed attempt, in order: retries first, then migrations."""
+    gaps_s: list[float] = field(default_factory=list)
+    """Per migration that went on: from the loss to the next message."""
+    stream_fault: str = ""
+    """How a worker broke the rules of this stream; see `StreamFault.kind`."""
+    is_convicted: bool = False
+    """The call was called poison."""

@@ -72,7 +72,14 @@ class InferenceRelay:
             request = parse_message(inference_pb2.GenerateRequest, payload)
             validate_generate(request, self._limits, from_router=False)
             view = view_of_generate(request)
-            call = self._call(context, request.request_id, view.model, route)
+            call = self._call(
+                context,
+                request.request_id,
+                view.model,
+                route,
+                hides_token_ids=request.output.HasField("token_ids")
+                and not request.output.token_ids,
+            )
             await context.send_initial_metadata(call.metadata)
             finished = await self._dispatcher.generate(payload, view, call, context.write, route)
             context.set_trailing_metadata(((FINISHED_KEY, finished),))
@@ -111,7 +118,15 @@ class InferenceRelay:
             raise
         self._done(route, None)
 
-    def _call(self, context: Any, request_id: str, model: str, route: Route) -> Call:
+    def _call(
+        self,
+        context: Any,
+        request_id: str,
+        model: str,
+        route: Route,
+        *,
+        hides_token_ids: bool = False,
+    ) -> Call:
         remaining_s: float | None = context.time_remaining()
         deadline_s = self._limits.deadline_s_max
         if remaining_s is not None:
@@ -123,4 +138,5 @@ class InferenceRelay:
             request_id=route.request_id,
             deadline=route.deadline,
             metadata=((REQUEST_ID_KEY, route.request_id),),
+            hides_token_ids=hides_token_ids,
         )

@@ -137,7 +137,7 @@ class GrpcReply(_Running):
 class GrpcStream(_Running):
     """The `WorkerStream` of `GrpcWorker.generate`."""
 
-    __slots__ = ("_finished",)
+    __slots__ = ("_finished", "_was_taken")
 
     def __init__(
         self,
@@ -155,6 +155,12 @@ class GrpcStream(_Running):
             ),
         )
         self._finished = b""
+        self._was_taken = False
+
+    @property
+    def was_taken(self) -> bool:
+        """See `WorkerStream.was_taken`: a worker sends the request id back before anything else."""
+        return self._was_taken
 
     @property
     def finished(self) -> bytes:
@@ -163,13 +169,21 @@ class GrpcStream(_Running):
 
     async def read(self) -> bytes | None:
         """See `WorkerStream.read`."""
-        message = await self._answer(self._call.read())
+        try:
+            message = await self._answer(self._call.read())
+        except Unavailable as error:
+            cause = error.__cause__
+            self._was_taken = isinstance(cause, grpc.aio.AioRpcError) and bool(
+                cause.initial_metadata()
+            )
+            raise
         if message is not _EOF:
             return cast("bytes", message)
         for key, value in await self._call.trailing_metadata() or ():
             if key == FINISHED_KEY and isinstance(value, bytes):
                 self._finished = value
                 return None
+        self._was_taken = True
         raise _lost(self._endpoint, "ended the stream before its end")
 
 

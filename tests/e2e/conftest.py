@@ -98,10 +98,14 @@ class Cluster:
 
 @pytest.fixture
 async def make_cluster(tmp_path: Path) -> AsyncIterator[Callable[..., object]]:
-    """`await make_cluster(workers=2, env={...})` gives a `Cluster`; all of it ends with the test."""
+    """`await make_cluster(workers=2, env={...}, migrations_max=0)` gives a `Cluster`, the rest being settings of its
+    router; all of it ends with the test.
+    """
     async with AsyncExitStack() as stack:
 
-        async def make(*, workers: int = 2, env: dict[str, str] | None = None) -> Cluster:
+        async def make(
+            *, workers: int = 2, env: dict[str, str] | None = None, **router: object
+        ) -> Cluster:
             etcd = EtcdServer(tmp_path / "etcd")
             etcd.start()
             stack.callback(etcd.stop)
@@ -117,7 +121,7 @@ async def make_cluster(tmp_path: Path) -> AsyncIterator[Callable[..., object]]:
             stack.push_async_callback(stop)
             for _ in range(workers):
                 await cluster.add_worker()
-            await cluster.start_router()
+            await cluster.start_router(**router)
             return cluster
 
         yield make

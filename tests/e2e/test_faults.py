@@ -65,8 +65,45 @@ async def test_killing_etcd_costs_nothing_and_its_return_is_seen(make_cluster: A
     await cluster.wait_for_workers(3, within_s=5)
 
 
-async def test_killing_a_worker_costs_only_its_own_running_streams(make_cluster: Any) -> None:
+async def test_killing_a_worker_costs_nothing(make_cluster: Any) -> None:
+    """Its streams go on with the other worker, to the token and the letter as if nothing had happened."""
     cluster = await make_cluster(workers=2)
+    alone = [await ask(cluster.channel(), _long(index)) for index in range(8)]
+    streams, tokens = await _start_streams(cluster, 8)
+    cluster.workers[0].kill()
+    at_kill = list(tokens)
+    answers = await asyncio.gather(*streams)
+
+    moved = [a for a in answers if a.worker_id == "worker-1" and a.migrations]
+    assert moved, f"the victim had no stream to lose; the test proves nothing: {at_kill}"
+    assert [a.error for a in answers] == [None] * 8
+    assert all(a.whole for a in answers)
+    assert [a.token_ids for a in answers] == [a.token_ids for a in alone]
+    assert [a.text for a in answers] == [a.text for a in alone]
+    usages = [a.finished.usage.completion_tokens for a in answers if a.finished]
+    assert usages == [LONG] * 8
+
+
+async def test_worker_whose_grace_is_too_short_hands_its_streams_over(make_cluster: Any) -> None:
+    cluster = await make_cluster(workers=0)
+    leaving = await cluster.add_worker(drain_s_max=0.1)
+    await cluster.add_worker()
+    await cluster.wait_for_workers(2)
+    alone = [await ask(cluster.channel(), _long(index)) for index in range(4)]
+    streams, _ = await _start_streams(cluster, 4)
+    leaving.terminate()
+    answers = await asyncio.gather(*streams)
+    assert any(a.migrations for a in answers), "no stream was long enough; the test proves nothing"
+    assert [a.error for a in answers] == [None] * 4
+    assert all(a.whole for a in answers)
+    assert [a.token_ids for a in answers] == [a.token_ids for a in alone]
+    assert await leaving.wait() == 0
+
+
+async def test_without_migration_killing_a_worker_costs_its_own_running_streams(
+    make_cluster: Any,
+) -> None:
+    cluster = await make_cluster(workers=2, migrations_max=0)
     streams, tokens = await _start_streams(cluster, 8)
     victim = cluster.workers[0]
     victim.kill()

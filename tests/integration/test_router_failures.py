@@ -40,10 +40,10 @@ async def test_error_before_the_first_message_is_never_seen(error: LeptonError) 
         assert len(bad.calls) >= 1
 
 
-async def test_error_after_the_first_message_is_seen_and_not_repeated() -> None:
+async def test_without_migration_an_error_after_the_first_message_is_seen() -> None:
     script = Script(messages=1, error=Internal("x"))
     workers = [FakeWorker("w1", script=script), FakeWorker("w2", script=script)]
-    async with small_cluster(*workers) as cluster:
+    async with small_cluster(*workers, migrations_max=0) as cluster:
         answer = await cluster.ask()
         assert len(answer.messages) == 1
         assert answer.code is grpc.StatusCode.INTERNAL
@@ -70,9 +70,28 @@ async def test_killed_worker_costs_no_call_that_had_no_answer_yet() -> None:
         cluster.router.pool.check_integrity()
 
 
-async def test_killed_worker_breaks_only_the_streams_that_it_had_begun() -> None:
+async def test_calls_of_a_worker_that_died_need_no_retry_budget() -> None:
+    """It takes only what it had with it; errors of a worker that lives do need it."""
+    none = {"retry_budget_burst": 0.0, "retry_budget_ratio": 0.0, "retry_budget_per_s": 0.0}
+    gate = asyncio.Event()
+    w1, w2 = FakeWorker("w1", script=Script(gate=gate)), FakeWorker("w2", script=Script(gate=gate))
+    async with small_cluster(w1, w2, death_verdict_s=0.1, **none) as cluster:
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(ask_many(cluster, 8))
+            await until(lambda: len(w1.calls) + len(w2.calls) == 8)
+            await w1.kill()
+            gate.set()
+        assert [answer.error for answer in waiting.result()] == [None] * 8
+        w2.script = Script(messages=0, error=Internal("x"))
+        await cluster.add(FakeWorker("w3"))
+        codes = {answer.code for answer in await ask_many(cluster, 8)}
+        assert grpc.StatusCode.INTERNAL in codes
+        await cluster.workers["w3"].stop()
+
+
+async def test_without_migration_a_killed_worker_breaks_the_streams_that_it_had_begun() -> None:
     w1, w2 = FakeWorker("w1", script=Script(messages=1, hang=True)), FakeWorker("w2")
-    async with small_cluster(w1) as cluster:
+    async with small_cluster(w1, migrations_max=0) as cluster:
         call = start(cluster)
         assert await call.read() == message_of("w1", 0)
         await cluster.add(w2)
@@ -221,9 +240,13 @@ async def test_call_on_a_worker_that_stays_silent_goes_elsewhere() -> None:
         await cluster.workers["w2"].stop()
 
 
-async def test_stream_on_a_worker_that_stays_silent_ends_with_the_loss() -> None:
+async def test_without_migration_a_stream_on_a_worker_that_stays_silent_ends_with_the_loss() -> (
+    None
+):
     hung = FakeWorker("w1", script=Script(messages=1, hang=True))
-    async with small_cluster(hung, load_silence_s_max=0.1, abandon_s=0.2) as cluster:
+    async with small_cluster(
+        hung, load_silence_s_max=0.1, abandon_s=0.2, migrations_max=0
+    ) as cluster:
         async with asyncio.TaskGroup() as group:
             waiting = group.create_task(cluster.ask())
             await until(lambda: len(hung.calls) == 1)

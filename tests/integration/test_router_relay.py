@@ -18,9 +18,10 @@ from tests.support.small_cluster import GENERATE, ask, small_cluster, until
 
 
 async def test_client_sees_exactly_the_bytes_of_the_worker() -> None:
-    """Not even messages that are none are looked at on their way back."""
+    """Not even messages that are none are looked at on their way back, before they are many."""
     messages = [os.urandom(size) for size in (1, 5, 100, 70_000)] + [b""]
-    async with small_cluster(FakeWorker(script=Script(messages=messages))) as cluster:
+    worker = FakeWorker(script=Script(messages=messages))
+    async with small_cluster(worker, transcript_bytes_max=100_000) as cluster:
         answer = await cluster.ask()
         assert answer.error is None
         assert answer.messages == messages
@@ -116,7 +117,8 @@ async def test_error_of_the_worker_reaches_the_client_with_reason_field_and_hint
 
 
 async def test_stream_that_ends_ok_without_its_end_is_a_lost_worker() -> None:
-    async with small_cluster(FakeWorker(script=Script(messages=2, finished=False))) as cluster:
+    worker = FakeWorker(script=Script(messages=2, finished=False))
+    async with small_cluster(worker, migrations_max=0) as cluster:
         answer = await cluster.ask()
         assert len(answer.messages) == 2
         assert answer.code is grpc.StatusCode.UNAVAILABLE
@@ -139,10 +141,15 @@ async def test_tokenize_and_count_are_relayed_and_models_listed() -> None:
         assert list(info.tasks) == ["generate"]
 
 
+def large_message(seq: int, size: int) -> bytes:
+    event = inference_pb2.Event(seq=seq, delta=inference_pb2.Delta(text=chr(65 + seq % 26) * size))
+    return inference_pb2.GenerateResponse(events=[event]).SerializeToString()
+
+
 @pytest.mark.parametrize("error", [Unavailable("busy"), None])
 async def test_slow_reader_loses_nothing(error: Unavailable | None) -> None:
     """Backpressure goes through; the order holds."""
-    messages = [bytes([seq]) * 20_000 for seq in range(100)]
+    messages = [large_message(seq, 20_000) for seq in range(100)]
     async with small_cluster(FakeWorker(script=Script(messages=messages, error=error))) as cluster:
         call: Any = cluster.channel.unary_stream(GENERATE)(
             inference_pb2.GenerateRequest(model="tiny", text="x").SerializeToString(), timeout=20

@@ -17,7 +17,7 @@ from common.telemetry import names
 from common.telemetry.setup import Telemetry
 from lepton.v1 import inference_pb2
 from router.core.endpoint import EndpointState
-from tests.support.fake_worker import FakeWorker, Script
+from tests.support.fake_worker import FakeWorker, Script, message_of
 from tests.support.small_cluster import GENERATE, SmallCluster, small_cluster, until
 
 GENERATE_SPAN = "lepton.v1.InferenceService/Generate"
@@ -162,3 +162,31 @@ async def test_metrics_show_the_workers_and_the_age_of_the_list() -> None:
         assert found['lepton_endpoints{state="ready"}'] == 1
         assert found['lepton_endpoints{state="lost"}'] == 1
         assert found["lepton_snapshot_stale"] == 1
+
+
+async def test_migration_is_counted_and_shown_in_the_trace(recorder: Recorder) -> None:
+    whole = Script(story=9)
+    cut = Script(story=9, stops_after=4, finished=False)
+    bad, good = FakeWorker("bad", script=cut), FakeWorker("good", script=whole)
+    async with small_cluster(
+        bad, good, telemetry=recorder.telemetry, policy="least_loaded"
+    ) as cluster:
+        good.report(running=1)
+        await until(lambda: cluster.endpoints()["good"].load.running == 1)
+        assert (await cluster.ask()).error is None
+        routes = recorder.named(names.ROUTE_SPAN)
+        assert [(s.attributes or {})[names.LEPTON_ATTEMPT] for s in routes] == [1, 2]
+        found = await metrics(cluster)
+        assert found['lepton_migrations_total{reason="WORKER_LOST"}'] == 1
+        assert found["lepton_migration_gap_seconds_count"] == 1
+        assert found["lepton_suspects"] == 0
+        assert found["lepton_convictions_total"] == 0
+        assert 'lepton_retries_total{reason="WORKER_LOST"}' not in found
+
+
+async def test_worker_that_breaks_the_rules_is_counted(recorder: Recorder) -> None:
+    story = [message_of("w1", seq) for seq in (0, 1, 3)]
+    worker = FakeWorker("w1", script=Script(messages=story, error=Internal("x")))
+    async with small_cluster(worker, telemetry=recorder.telemetry) as cluster:
+        assert (await cluster.ask()).error is not None
+        assert (await metrics(cluster))['lepton_stream_faults_total{fault="gap"}'] == 1

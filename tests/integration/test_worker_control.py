@@ -221,6 +221,22 @@ async def test_a_drain_that_is_too_short_ends_calls_with_a_typed_error() -> None
     assert answer.error.reason == "DRAINING"
 
 
+async def test_streams_too_long_for_the_grace_end_before_the_worker_leaves() -> None:
+    """So that a router hears DRAINING and not a broken connection, also when a step does not end."""
+    runner = FakeRunner(capacity=1_000_000)
+    async with worker_of(runner, hand_over_s=10) as worker:
+        with runner.hold():
+            calls = [
+                asyncio.ensure_future(worker.ask("abc", stop={"max_tokens": 900_000}))
+                for _ in range(3)
+            ]
+            await asyncio.to_thread(runner.wait_entered)
+            assert not await worker.running.drain(0.4)
+            assert worker.running.in_flight.num_calls == 0
+        answers = await asyncio.gather(*calls)
+    assert [answer.error and answer.error.reason for answer in answers] == ["DRAINING"] * 3
+
+
 async def test_an_engine_that_only_fails_ends_the_worker() -> None:
     runner = FakeRunner()
     async with worker_of(runner, engine_check_s=0.01) as worker:

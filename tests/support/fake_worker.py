@@ -21,9 +21,10 @@ import grpc
 
 from common.discovery.api import Instance
 from common.errors import LeptonError, Reason, Unavailable
-from common.rpc.metadata import FINISHED_KEY
+from common.rpc.metadata import FINISHED_KEY, REQUEST_ID_KEY
 from common.rpc.status import DETAILS_KEY, codes_of, details_of
 from lepton.v1 import inference_pb2, types_pb2, worker_pb2, worker_pb2_grpc
+from tests.support.story import finished_of, story_of
 
 __all__ = ["FakeWorker", "Script", "SeenCall", "message_of"]
 
@@ -35,7 +36,9 @@ def message_of(worker_id: str, seq: int) -> bytes:
     if seq == 0:
         event = inference_pb2.Event(seq=0, started=inference_pb2.Started(worker_id=worker_id))
     else:
-        event = inference_pb2.Event(seq=seq, delta=inference_pb2.Delta(text=f"token-{seq} "))
+        event = inference_pb2.Event(
+            seq=seq, delta=inference_pb2.Delta(text=f"token-{seq} ", token_ids=[seq])
+        )
     return inference_pb2.GenerateResponse(events=[event]).SerializeToString()
 
 
@@ -53,6 +56,12 @@ class Script:
     """After the messages the call fails with it."""
     finished: bool = True
     """Whether a good end carries `lepton-finished-bin`."""
+    story: int = 0
+    """Tokens of the answer of `tests.support.story`, which then takes the place of `messages`."""
+    stops_after: int | None = None
+    """How many messages of the story are told; None: all."""
+    dies: bool = False
+    """After the messages the whole worker dies, with everything on it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -80,12 +89,21 @@ class FakeWorker:
         *,
         model: str = "tiny",
         revision: str = "aaaaaaaa00000000",
+        fingerprint: str = "fake",
         script: Script | None = None,
     ) -> None:
         self.id = worker_id
         self.model = model
         self.revision = revision
+        self.fingerprint = fingerprint
         self.script = script or Script()
+        self.continued: Script | None = None
+        """What calls with a continuation do; None: as `script`."""
+        self.gate: asyncio.Event | None = None
+        """Waited for by every call, besides the script's."""
+        self.poison = ""
+        """A prompt that ends the worker before anything new comes out."""
+        self.num_deaths = 0
         self.incarnation = ""
         self.port = 0
         self.calls: list[SeenCall] = []
@@ -95,6 +113,7 @@ class FakeWorker:
         self._load = worker_pb2.WatchLoadResponse(rows_max=8)
         self._changed = asyncio.Event()
         self._server: grpc.aio.Server | None = None
+        self._death: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
         return f"FakeWorker({self.id} at {self.address}, {len(self.calls)} calls)"
@@ -136,6 +155,12 @@ class FakeWorker:
         """As `kill -9` looks from outside: every connection breaks."""
         await self.stop(None)
 
+    async def _die(self) -> None:
+        """`kill`, from within a call, which never comes back."""
+        self.num_deaths += 1
+        self._death = asyncio.ensure_future(self.kill())
+        await asyncio.Event().wait()
+
     def instance(self, **changes: Any) -> Instance:
         """What it would register."""
         instance = Instance(
@@ -148,7 +173,7 @@ class FakeWorker:
             context_length=256,
             vocab_size=1000,
             rows_max=8,
-            fingerprint="fake",
+            fingerprint=self.fingerprint,
             version="0",
         )
         return dataclasses.replace(instance, **changes)
@@ -196,27 +221,53 @@ class FakeWorker:
 
     async def _generate(self, payload: bytes, context: Any) -> None:
         with self._seen("Generate", payload, context):
+            metadata = dict(context.invocation_metadata() or ())
+            request_id = metadata.get(REQUEST_ID_KEY, "none")
+            await context.send_initial_metadata(((REQUEST_ID_KEY, request_id),))
             script = self.script
+            if self.continued is not None and _request(payload).HasField("continuation"):
+                script = self.continued
             if self.is_draining:
                 await self._fail(context, Unavailable("this worker drains", reason=Reason.DRAINING))
-            if script.gate is not None:
-                await script.gate.wait()
+            for gate in (self.gate, script.gate):
+                if gate is not None:
+                    await gate.wait()
             messages = script.messages
+            if script.story:
+                request = _request(payload)
+                if self.poison and request.text == self.poison:
+                    script = dataclasses.replace(script, stops_after=1, dies=True)
+                story = story_of(request, worker_id=self.id, tokens=script.story)
+                messages = list(story)[: script.stops_after]
             if isinstance(messages, int):
                 messages = [message_of(self.id, seq) for seq in range(messages)]
             for message in messages:
                 await context.write(message)
+            if script.dies:
+                await self._die()
             if script.hang:
                 await asyncio.Event().wait()
             if script.error is not None:
                 await self._fail(context, script.error)
             if script.finished:
-                context.set_trailing_metadata(((FINISHED_KEY, self.finished(len(messages))),))
+                finished = (
+                    self.finished_story(script.story, _request(payload))
+                    if script.story
+                    else self.finished(len(messages))
+                )
+                context.set_trailing_metadata(((FINISHED_KEY, finished),))
 
     def finished(self, num_messages: int) -> bytes:
         """The `Finished` bytes after so many messages."""
         usage = types_pb2.Usage(prompt_tokens=1, completion_tokens=num_messages)
         return inference_pb2.Finished(usage=usage).SerializeToString()
+
+    def finished_story(
+        self, tokens: int, request: inference_pb2.GenerateRequest | None = None
+    ) -> bytes:
+        """The `Finished` bytes of a story."""
+        num_choices = request.sampling.n if request and request.sampling.HasField("n") else 1
+        return finished_of(num_choices, tokens).SerializeToString()
 
     async def _tokenize(self, payload: bytes, context: Any) -> bytes:
         with self._seen("Tokenize", payload, context):
@@ -243,6 +294,10 @@ class FakeWorker:
         await context.abort(
             codes_of(error).grpc, error.message, ((DETAILS_KEY, details_of(error)),)
         )
+
+
+def _request(payload: bytes) -> inference_pb2.GenerateRequest:
+    return inference_pb2.GenerateRequest.FromString(payload)
 
 
 class _Seen:

@@ -155,6 +155,7 @@ class Answer:
     seqs: list[int] = field(default_factory=list)
     finished: inference_pb2.Finished | None = None
     error: grpc.aio.AioRpcError | None = None
+    migrations: int = 0
 
     @property
     def whole(self) -> bool:
@@ -196,6 +197,8 @@ async def ask(
             elif kind == "delta":
                 answer.text += event.delta.text
                 answer.token_ids.extend(event.delta.token_ids)
+            elif kind == "migrated":
+                answer.migrations += 1
             elif kind == "finished":
                 assert answer.finished is None, "two terminal events"
                 answer.finished = event.finished

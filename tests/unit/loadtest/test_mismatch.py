@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from loadtest.mismatch.__main__ import main
+from loadtest.mismatch.continued import go_on
 from loadtest.mismatch.measure import compare, reference_of
 from tests.support.fake_runner import FakeRunner, fake_token
 from tests.support.quantized import in_blocks
@@ -58,6 +59,18 @@ def honest_at(position: int) -> int:
     return fake_token(PROMPTS[0], 0, position)
 
 
+def test_of_cut_answers_replay_and_rest_are_compared() -> None:
+    """Prompts 3 and 4 are drawn otherwise at 5 and from 7 on; the fake draws by position alone."""
+    alone = FakeRunner(num_slots=1, tokens=honest)
+    references = reference_of(alone, PROMPTS, tokens=20, eos_ids=NO_END)
+    found = go_on(FakeRunner(num_slots=4, tokens=turned), references, cut=7, eos_ids=NO_END)
+    assert (found.requests, found.replay_mismatches, found.parted) == (10, 2, 2)
+    assert found.replay_per_10_000 == 1e4 * 2 / 70
+    native = FakeRunner(num_slots=4, tokens=turned, keeps_decoded=True)
+    found = go_on(native, references, cut=7, eos_ids=NO_END)
+    assert (found.replay_mismatches, found.parted) == (0, 2)
+
+
 def test_prompts_must_differ() -> None:
     with pytest.raises(ValueError, match="twice"):
         reference_of(FakeRunner(), [(1,), (1,)], tokens=2, eos_ids=NO_END)
@@ -73,10 +86,17 @@ def measured(capsys: pytest.CaptureFixture[str], folder: Path, *flags: str) -> d
 
 def test_exact_shows_none_and_fast_does(capsys: pytest.CaptureFixture[str]) -> None:
     folder = in_blocks(TINY_LLAMA, 128)
-    exact = measured(capsys, folder, "--mode", "exact")
+    exact = measured(capsys, folder, "--mode", "exact", "--cuts", "29,60")
     assert "/exact/" in exact["fingerprint"]
     assert [one["mismatches"] for one in exact["company"]] == [0]
-    fast = measured(capsys, folder)
+    assert exact["continued"] == [
+        {"cut": cut, "requests": requests, "replay_mismatches": 0, "parted": 0}
+        for cut, requests in ((29, 60), (60, 0))
+    ]
+    fast = measured(capsys, folder, "--cuts", "29,59")
+    early, late = fast["continued"]
+    assert early["parted"] > 0
+    assert late["replay_mismatches"] > 0
     assert "/fast/" in fast["fingerprint"]
     (company,) = fast["company"]
     assert company["positions"] == 60 * 60

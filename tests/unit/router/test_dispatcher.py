@@ -22,10 +22,13 @@ from common.errors import (
 from router.core.call import Call, RoutingView
 from router.core.dispatcher import Dispatcher, DispatchLimits
 from router.core.endpoint import Endpoint, EndpointState, Load
+from router.core.migration import MigrationLimits
 from router.core.policy.registry import make_policy
 from router.core.pool import EndpointPool
+from router.core.quarantine import QuarantineLimits
 from router.core.retry import RetryLimits
 from router.core.route import Route
+from router.transport.generate_codec import ProtoGenerateCodec
 from tests.support.endpoints import make_endpoint
 from tests.support.manual_clock import ManualClock
 
@@ -38,6 +41,7 @@ class ScriptedStream:
         self._steps = steps
         self._ended = ended
         self.finished = b""
+        self.was_taken = True
 
     async def read(self) -> bytes | None:
         while self._steps:
@@ -108,11 +112,14 @@ class Bench:
             pool=self.pool,
             policy=make_policy("least_loaded", Random(1)),
             worker=self.client,
+            codec=ProtoGenerateCodec(),
             observer=self.observer,
             limits=DispatchLimits(
                 in_flight_max=in_flight_max,
                 wait_for_worker_s_max=5.0,
                 retry=RetryLimits(retries_max=retries_max, budget_burst=3.0, budget_per_s=0.0),
+                migration=MigrationLimits(migrations_max=0),
+                quarantine=QuarantineLimits(quarantine_s=0),
             ),
             clock=self.clock,
         )

@@ -1,0 +1,32 @@
+"""What a call has been through, as far as it decides where it goes next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from common.errors import LeptonError
+from router.core.endpoint import Endpoint
+from router.core.migration import Moves
+from router.core.quarantine import Suspect
+
+__all__ = ["Journey"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Journey:
+    """Owned by one call; filled by the dispatcher."""
+
+    tried: set[tuple[str, str]] = field(default_factory=set)
+    """(id, incarnation) of endpoints on which it has failed."""
+    declined: set[tuple[str, str]] = field(default_factory=set)
+    """Of these, the ones that would not go on with the stream, or were given up."""
+    failure: LeptonError | None = None
+    """Why it left the last endpoint; told to the client when there is no next one."""
+    may_wait: bool = True
+    """Whether it is worth waiting for an endpoint when no other one is ready."""
+    origin: Endpoint | None = None
+    """Where the stream that is to go on comes from: its revision is a must, its fingerprint a wish."""
+    moves: Moves = field(default_factory=Moves)
+    """Since the stream began."""
+    suspect: Suspect | None = None
+    """Set while the call is under suspicion of having ended a worker."""

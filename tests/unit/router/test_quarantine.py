@@ -1,0 +1,131 @@
+"""Suspects, their places, and what is remembered of them. The invariants have a property test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from common.errors import Quarantined, Reason
+from router.core.quarantine import Key, Quarantine, QuarantineLimits, Suspect
+from tests.support.manual_clock import ManualClock
+
+W1, W2, W3 = ("w1", "1"), ("w2", "1"), ("w3", "1")
+
+
+@dataclass
+class Worker:
+    key: Key = W1
+    is_alive: bool = False
+    is_abandoned: bool = False
+
+
+class Ward:
+    """A quarantine with suspects a, b, c, … of the death of w1."""
+
+    def __init__(self, names: str = "", **limits: float) -> None:
+        self.clock = ManualClock()
+        self.quarantine = Quarantine(QuarantineLimits(**limits), self.clock)  # type: ignore[arg-type]
+        self.dead = Worker()
+        self.suspects = [self.accuse(name.encode()) for name in names]
+
+    def accuse(self, fingerprint: bytes) -> Suspect:
+        return self.quarantine.accuse(None, fingerprint, self.dead)
+
+
+def test_who_waits_longest_comes_next() -> None:
+    ward = Ward("abcd")
+    a, b, c, d = ward.suspects
+    assert ward.quarantine.begin(a, W2)
+    assert not ward.quarantine.begin(b, W2)
+    for suspect, wanted in ((b, [W3]), (c, [W2]), (d, [W2])):
+        ward.quarantine.wait(suspect, wanted)
+    ward.quarantine.clear(a)
+    assert (b.place, c.place, d.place) == (None, W2, None), "b does not want that one"
+    assert c.turn.is_set()
+    assert not d.turn.is_set()
+    ward.quarantine.end(c)
+    assert d.place == W2
+    ward.quarantine.check_integrity()
+
+
+def test_two_alike_are_not_tried_at_the_same_time() -> None:
+    ward = Ward("aab")
+    first, second, other = ward.suspects
+    assert ward.quarantine.begin(first, W2)
+    assert not ward.quarantine.begin(second, W3)
+    assert ward.quarantine.begin(other, W3)
+    ward.quarantine.wait(second, [W2, W3])
+    ward.quarantine.clear(other)
+    assert second.place is None
+    ward.quarantine.clear(first)
+    assert second.place in (W2, W3)
+    ward.quarantine.check_integrity()
+
+
+def test_conviction_reaches_those_alike_and_frees_those_beside() -> None:
+    ward = Ward("ab")
+    poison, like = ward.suspects[0], ward.accuse(b"a")
+    ward.quarantine.begin(poison, W2)
+    beside = ward.quarantine.accuse(None, b"z", Worker(W2))
+    ward.quarantine.wait(like, [W2])
+    ward.quarantine.wait(beside, [W2])
+    ward.quarantine.convict(poison, Worker(W2))
+    assert like.turn.is_set()
+    with pytest.raises(Quarantined) as caught:
+        ward.quarantine.check(like.fingerprint)
+    assert caught.value.reason is Reason.POISON_REQUEST
+    assert not ward.quarantine.stands(beside), "that death is explained"
+    assert beside.turn.is_set()
+    assert ward.quarantine.stands(ward.suspects[1]), "the first one is not"
+
+
+def test_suspicion_ends_when_the_worker_speaks_again_unless_it_was_given_up() -> None:
+    ward = Ward("a")
+    (a,) = ward.suspects
+    assert ward.quarantine.stands(a)
+    ward.dead.is_alive = True
+    assert not ward.quarantine.stands(a)
+    ward.dead.is_abandoned = True
+    assert ward.quarantine.stands(a)
+
+
+def test_like_of_a_suspect_is_one_from_the_start() -> None:
+    ward = Ward("a")
+    assert ward.quarantine.admit(b"b") is None
+    assert ward.quarantine.admit(b"a") is not None
+    ward.dead.is_alive = True
+    assert ward.quarantine.admit(b"a") is None
+
+
+def test_who_leaves_uncleared_is_remembered_and_who_was_cleared_is_not() -> None:
+    ward = Ward("ab", quarantine_s=10)
+    a, b = ward.suspects
+    ward.quarantine.leave(a)
+    ward.quarantine.clear(b)
+    ward.quarantine.leave(b)
+    assert ward.quarantine.num_suspects == 0
+    assert ward.quarantine.is_watching
+    assert ward.quarantine.admit(b"b") is None
+    again = ward.quarantine.admit(b"a")
+    assert again is not None
+    ward.quarantine.leave(again)
+    ward.clock.advance(10)
+    assert ward.quarantine.admit(b"a") is None
+
+
+def test_convictions_end_in_time_and_are_bounded() -> None:
+    ward = Ward("abc", quarantine_s=10, entries_max=2)
+    for suspect, key in zip(ward.suspects, (W1, W2, W3), strict=True):
+        ward.quarantine.begin(suspect, key)
+        ward.quarantine.convict(suspect, Worker(key))
+    ward.quarantine.check(b"a")  # the oldest was forgotten
+    with pytest.raises(Quarantined, match="another 10 s"):
+        ward.quarantine.check(b"c")
+    ward.clock.advance(10)
+    assert not ward.quarantine.is_watching
+    ward.quarantine.check(b"c")
+
+
+def test_quarantine_can_be_switched_off() -> None:
+    assert not Ward(quarantine_s=0).quarantine.is_on
