@@ -6,15 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from router.settings import RouterSettings
 from tests.support.lepton_up import lepton, lepton_up
 
 pytestmark = [pytest.mark.chaos, pytest.mark.e2e, pytest.mark.etcd]
 
 
-@pytest.mark.skipif(
-    "migrations_max" not in RouterSettings.model_fields, reason="streams do not move yet"
-)
 async def test_a_worker_of_a_running_cluster_is_killed_and_the_ledger_is_clean(
     tmp_path: Path,
 ) -> None:
