@@ -6,14 +6,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV := $(BIN)/uv
-PACKAGES := common router worker convert agent cli
+PACKAGES := common router worker convert agent chaos cli
 PYTEST_FLAGS ?=
 MODEL ?=
 BENCH_FLAGS ?=
+CHAOS_FLAGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo check format lint types layers protos protos-check protos-lint protos-release test test-fast \
-        test-e2e wheel-test soak bench bench-cluster bench-latency bench-router bench-peers sim tools docs docs-check lock clean
+        test-e2e wheel-test soak chaos bench bench-cluster bench-latency bench-router bench-peers sim tools docs docs-check lock clean
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -125,6 +126,10 @@ soak: $(READY) ## Minutes of random work, never in CI: the engine fuzzed, then a
 	@seed=$${SEED:-$$RANDOM}; echo "SEED=$$seed"; \
 	LEPTON_FUZZ_STEPS=100000 LEPTON_FUZZ_SEED=$$seed $(BIN)/pytest -q tests/property/test_engine_fuzz.py && \
 	$(BIN)/python -m loadtest.soak --minutes $(or $(MINUTES),5) --seed $$seed --model $(or $(MODEL),models/demo)
+
+chaos: $(READY) ## Break everything that can break, under load: the ledger, into docs/reliability.md (SEED=1, ONLY=kill-worker,…)
+	@$(BIN)/python -m loadtest.chaos --seed $(or $(SEED),1) $(if $(ONLY),--only $(ONLY),--save docs/figures/reliability.json \
+	  --write docs/reliability.md) $(CHAOS_FLAGS)
 
 wheel-test: $(READY) ## Build the wheel, install it elsewhere, run a cluster from it
 	@tools/wheel-test $(BIN)

@@ -39,9 +39,14 @@ def etcd_role(plan: ClusterPlan, etcd: EtcdPlan, settings: AgentSettings, clock:
 
 
 def worker_role(
-    plan: ClusterPlan, worker: WorkerPlan, settings: AgentSettings, token: SecretStr
+    plan: ClusterPlan,
+    worker: WorkerPlan,
+    settings: AgentSettings,
+    token: SecretStr,
+    *,
+    more: Mapping[str, str] | None = None,
 ) -> Role:
-    """One worker on a port that it chooses itself."""
+    """One worker on a port that it chooses itself, unless `more` flags say otherwise."""
 
     def spec(start: int) -> ProcessSpec:
         # A new id for each start: the registry may still hold the lease of the dead, and would refuse the heir.
@@ -54,13 +59,20 @@ def worker_role(
             "metrics-port": "0",
             "threads": str(worker.threads),
         }
-        return _lepton("worker", worker.name, plan, token, flags)
+        return _lepton("worker", worker.name, plan, token, flags, more)
 
     return Role(name=worker.name, spec=spec, stop_s_max=settings.drain_s_max)
 
 
-def router_role(plan: ClusterPlan, settings: AgentSettings, token: SecretStr) -> Role:
-    """The front door. It keeps its ports over restarts."""
+def router_role(
+    plan: ClusterPlan,
+    settings: AgentSettings,
+    token: SecretStr,
+    *,
+    name: str = ROUTER,
+    more: Mapping[str, str] | None = None,
+) -> Role:
+    """The front door. It keeps its ports over restarts. One of several has another name, and its ports in `more`."""
     flags = {
         "host": plan.host,
         "port": str(plan.port),
@@ -70,12 +82,17 @@ def router_role(plan: ClusterPlan, settings: AgentSettings, token: SecretStr) ->
     }
     if plan.cluster.insecure:
         flags["cluster.insecure"] = "true"
-    spec = _lepton("router", ROUTER, plan, token, flags)
-    return Role(name=ROUTER, spec=lambda _: spec, stop_s_max=settings.drain_s_max)
+    spec = _lepton("router", name, plan, token, flags, more)
+    return Role(name=name, spec=lambda _: spec, stop_s_max=settings.drain_s_max)
 
 
 def _lepton(
-    module: str, name: str, plan: ClusterPlan, token: SecretStr, flags: Mapping[str, str]
+    module: str,
+    name: str,
+    plan: ClusterPlan,
+    token: SecretStr,
+    flags: Mapping[str, str],
+    more: Mapping[str, str] | None,
 ) -> ProcessSpec:
     registry = (
         {"discovery.etcd-endpoints": plan.etcd.ports.endpoint}
@@ -87,6 +104,7 @@ def _lepton(
         **registry,
         "telemetry.trace-dir": str(plan.state.traces),
         "telemetry.log-format": "json",  # the agent reads it
+        **(more or {}),
     }
     if plan.config:
         every["config"] = str(plan.config)

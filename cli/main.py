@@ -10,6 +10,7 @@ import sys
 import typer
 
 from cli.bench.command import bench
+from cli.chaos import chaos
 from cli.chat import chat
 from cli.convert import convert
 from cli.doctor import doctor
@@ -38,6 +39,7 @@ for command in (
     up, generate, chat, ps, models, route, trace, bench, convert, quantize, doctor, version,
 ):  # fmt: skip
     app.command()(command)
+app.add_typer(chaos)
 
 
 def main() -> None:

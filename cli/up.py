@@ -116,6 +116,13 @@ def up(
     demo: Annotated[
         bool, typer.Option("--demo", help="Like --once with a question of ours.")
     ] = False,
+    oracle: Annotated[
+        bool,
+        typer.Option(
+            "--oracle",
+            help="Workers without a model, for `lepton chaos`: every token is a pure function of the request.",
+        ),
+    ] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show what the processes log.")
     ] = False,
@@ -127,13 +134,17 @@ def up(
     """
     with reported(as_json=as_json):
         from agent.listen import listen_of
-        from agent.models import choose_models
+        from agent.models import choose_models, find_demo
         from agent.plan import make_plan
         from cli.target import find_state_dir
 
         settings, cluster = _settings(config, etcd=etcd, state_dir=state_dir, insecure=insecure)
         wanted = listen_of(config)
         state = find_state_dir(settings.state_dir)
+        env = dict(os.environ)
+        if oracle:
+            env["LEPTON_WORKER_ENGINE"] = "oracle"
+            model = model or [f"oracle={find_demo().folder}"]  # only the name of it is used
         models = choose_models(model or [])
         with state.lock():
             plan = make_plan(
@@ -147,7 +158,7 @@ def up(
                 advertise=advertise,
                 cluster=cluster,
                 config=config.absolute() if config else None,
-                env=dict(os.environ),
+                env=env,
             )
             prompt = once if once is not None else _GREETING
             wish = _Wish(prompt=prompt, ends=demo or once is not None, verbose=verbose)

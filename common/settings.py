@@ -35,6 +35,7 @@ SECTIONS: Final = (
     "limits",
     "cluster",
     "convert",
+    "oracle",
 )
 """Every section of every process; a name outside it is a typo."""
 

@@ -392,6 +392,7 @@ def _server(config: Config, tracer: Tracer, clock: Clock, *, shares_port: bool) 
         so_reuseport=shares_port,
         connections_max=connections_within(config.router.connections_max),
         calls_per_connection_max=config.router.calls_per_connection_max,
+        peer_silence_s_max=config.router.client_silence_s_max,
     )
 
 

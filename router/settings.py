@@ -142,6 +142,8 @@ class RouterSettings(Section):
     """Longest wait between two tries of a load stream, seconds."""
     sweep_s: float = Field(default=0.25, ge=0.01, le=60)
     """How often hold-downs and lost workers are looked at, seconds."""
+    client_silence_s_max: float = Field(default=4.0, ge=1, le=3600)
+    """A client that answers no ping of HTTP/2 for so long has vanished, seconds: its calls are cancelled."""
     worker_message_bytes_max: int = Field(default=64 << 20, ge=1024)
     """Largest message that a worker may answer with, bytes."""
     connections_max: int = Field(default=10_000, ge=1)

@@ -23,6 +23,7 @@ from common.telemetry.fleet_metrics import FLEET_METRICS
 from common.telemetry.settings import TelemetrySettings
 from convert.settings import ConvertSettings
 from router.settings import RouterSettings
+from worker.oracle.settings import OracleSettings
 from worker.settings import WorkerSettings
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -36,6 +37,7 @@ SECTIONS: dict[str, tuple[type[Section], str]] = {
     "limits": (Limits, "router and worker"),
     "cluster": (ClusterSettings, "every process"),
     "convert": (ConvertSettings, "`lepton convert`, `lepton quantize`"),
+    "oracle": (OracleSettings, '`lepton-worker` with `worker.engine = "oracle"`, a test engine'),
 }
 
 

@@ -13,8 +13,10 @@ import os
 import secrets
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Any, Final, final
 
+import grpc
 from prometheus_client import CollectorRegistry
 
 from common.clock import Clock, SystemClock
@@ -32,13 +34,18 @@ from common.telemetry.metrics import MetricsServer
 from common.telemetry.settings import TelemetrySettings
 from common.telemetry.setup import setup_telemetry
 from worker.addresses import advertised, bracketed
-from worker.runtime.grammar.compiler import GrammarCompiler
+from worker.engine.golden import ANY_ANSWER, GoldenQuestion
+from worker.engine.ports import ModelRunner
+from worker.oracle.open import open_oracle
+from worker.oracle.settings import OracleSettings
+from worker.runtime.grammar.compiler import GrammarCompiler as Grammars
 from worker.runtime.grammar.limits import GrammarLimits
 from worker.runtime.grammar.tokens import token_table
 from worker.runtime.model import LoadedModel, load_model
 from worker.serving import RunningWorker, WorkerParts, open_worker
 from worker.settings import WorkerSettings
 from worker.tasks.api import ModelFacts
+from worker.tasks.ports import GrammarCompiler, Tokenizer
 
 __all__ = ["PROCESS", "serve", "until_stopped"]
 
@@ -69,8 +76,7 @@ async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
         metrics = MetricsServer(settings.metrics_host, settings.metrics_port, registry, ready)
         metrics_port = metrics.start()
         stack.push_async_callback(asyncio.to_thread, metrics.stop)
-        loaded = await asyncio.to_thread(_load, settings)
-        grammars = await asyncio.to_thread(_grammars, loaded, settings, clock)
+        served = await asyncio.to_thread(_open_model, sections, clock)
         if stop.requested.is_set():
             return
         metrics_address = f"{bracketed(settings.metrics_host)}:{metrics_port}"
@@ -81,16 +87,17 @@ async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
                     settings=settings,
                     limits=sections["limits"],
                     cluster=cluster,
-                    model=_facts(loaded),
-                    tokenizer=loaded.tokenizer,
-                    grammars=grammars,
-                    runner=loaded.runner,
+                    model=served.model,
+                    tokenizer=served.tokenizer,
+                    grammars=served.grammars,
+                    runner=served.runner,
+                    interceptors=served.interceptors,
                     registrar=open_registrar(sections["discovery"], clock),
                     tracer=telemetry.tracer,
                     instruments=WorkerInstruments(registry),
                     metrics_address=metrics_address,
                     clock=clock,
-                    question=loaded.question,
+                    question=served.question,
                 ),
                 stop,
             )
@@ -118,6 +125,7 @@ PROCESS: Final = ProcessSpec(
         "telemetry": TelemetrySettings,
         "limits": Limits,
         "cluster": ClusterSettings,
+        "oracle": OracleSettings,
     },
     serve=serve,
 )
@@ -158,6 +166,40 @@ async def until_stopped(
         watching.cancel()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Served:
+    """The parts of a worker that depend on what is served."""
+
+    model: ModelFacts
+    tokenizer: Tokenizer
+    grammars: GrammarCompiler
+    runner: ModelRunner
+    question: GoldenQuestion = ANY_ANSWER
+    interceptors: tuple[grpc.aio.ServerInterceptor, ...] = ()
+
+
+def _open_model(sections: Mapping[str, Any], clock: Clock) -> _Served:
+    settings: WorkerSettings = sections["worker"]
+    if settings.engine == "oracle":
+        log.warning("worker.oracle", hint="a test engine without a model: its answers mean nothing")
+        oracle = open_oracle(settings, sections["oracle"])
+        return _Served(
+            model=oracle.model,
+            tokenizer=oracle.tokenizer,
+            grammars=oracle.grammars,
+            runner=oracle.runner,
+            interceptors=oracle.interceptors,
+        )
+    loaded = _load(settings)
+    return _Served(
+        model=_facts(loaded),
+        tokenizer=loaded.tokenizer,
+        grammars=_grammars(loaded, settings, clock),
+        runner=loaded.runner,
+        question=loaded.question,
+    )
+
+
 def _load(settings: WorkerSettings) -> LoadedModel:
     return load_model(
         settings.model_dir,
@@ -187,9 +229,9 @@ def _facts(loaded: LoadedModel) -> ModelFacts:
     )
 
 
-def _grammars(loaded: LoadedModel, settings: WorkerSettings, clock: Clock) -> GrammarCompiler:
+def _grammars(loaded: LoadedModel, settings: WorkerSettings, clock: Clock) -> Grammars:
     info = loaded.info
-    return GrammarCompiler(
+    return Grammars(
         token_table(
             loaded.tokenizer.vocabulary, vocab_size=info.vocab_size, eos_ids=frozenset(info.eos_ids)
         ),

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, final
 
+import grpc
 from opentelemetry.trace import Tracer
 
 from common.clock import Clock
@@ -69,6 +70,8 @@ class WorkerParts:
     clock: Clock
     question: GoldenQuestion = ANY_ANSWER
     """What probes ask."""
+    interceptors: tuple[grpc.aio.ServerInterceptor, ...] = ()
+    """Innermost on the gRPC server."""
 
 
 @final
@@ -252,6 +255,7 @@ def _server(parts: WorkerParts) -> RpcServer:
             TracingServerInterceptor(parts.tracer),
             CallLogInterceptor(parts.clock),
             ErrorInterceptor(),
+            *parts.interceptors,
         ),
         message_bytes_max=parts.limits.transport_bytes_max,
     )

@@ -32,6 +32,9 @@ class WorkerSettings(Section):
     """Address of /metrics, /livez and /readyz. Beyond loopback it needs `cluster.insecure`."""
     metrics_port: int = Field(default=0, ge=0, le=65535)
     """Port of /metrics, /livez and /readyz; 0 takes any free one."""
+    engine: Literal["onnx", "oracle"] = "onnx"
+    """`onnx` serves the model. `oracle` is for tests of the cluster: its tokens are a pure function of the request, its
+    answers mean nothing, nothing is read from `model_dir`; section `oracle` has its pace."""
     provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
     """Execution provider of ONNX Runtime. This release serves `cpu` alone and refuses to start with another."""
     threads: int = Field(default=0, ge=0, le=1024)

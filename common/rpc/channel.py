@@ -32,6 +32,8 @@ def channel_options(*, message_bytes_max: int) -> list[tuple[str, int]]:
         # A peer that vanished without a FIN is noticed within 10 + 5 s, also while no call runs.
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", 5_000),
+        # Without it a ping may take a minute, whatever the line above says.
+        ("grpc.http2.ping_timeout_ms", 5_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         # A restarted worker is found again within a second, not after gRPC's two minutes.

@@ -24,12 +24,17 @@ CALLS_MAX: Final = 10_000
 the work long before; this bounds the memory of a server that is flooded."""
 
 
+PEER_SILENCE_S_MAX: Final = 30.0
+"""After so many seconds without a sign of life from a peer its connection, and with it its calls, are given up."""
+
+
 def server_options(
     *,
     message_bytes_max: int,
     so_reuseport: bool = False,
     connections_max: int | None = None,
     calls_per_connection_max: int = CALLS_MAX,
+    peer_silence_s_max: float = PEER_SILENCE_S_MAX,
 ) -> list[tuple[str, int]]:
     """Options of every server, each with its why."""
     connections = (
@@ -50,8 +55,10 @@ def server_options(
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         # Clients that vanished without a FIN must not keep the engine busy.
-        ("grpc.keepalive_time_ms", 20_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_time_ms", round(1e3 * peer_silence_s_max / 2)),
+        ("grpc.keepalive_timeout_ms", round(1e3 * peer_silence_s_max / 2)),
+        # Without it a ping may take a minute, whatever the line above says.
+        ("grpc.http2.ping_timeout_ms", round(1e3 * peer_silence_s_max / 2)),
     ]
 
 
@@ -75,6 +82,7 @@ class RpcServer:
         so_reuseport: bool = False,
         connections_max: int | None = None,
         calls_per_connection_max: int = CALLS_MAX,
+        peer_silence_s_max: float = PEER_SILENCE_S_MAX,
     ) -> None:
         self._host = host
         self._port = port
@@ -84,6 +92,7 @@ class RpcServer:
             so_reuseport=so_reuseport,
             connections_max=connections_max,
             calls_per_connection_max=calls_per_connection_max,
+            peer_silence_s_max=peer_silence_s_max,
         )
         self._so_reuseport = so_reuseport
         self._services: dict[str, dict[str, grpc.RpcMethodHandler[Any, Any]]] = {}

@@ -15,6 +15,7 @@ from typing import Final, final
 
 from agent.process import Process, ProcessSpec
 from agent.ready import parse_ready
+from chaos.vitals import Holdings, held_by
 from common.errors import Reason, Unavailable
 from loadtest.soak.worker import LEAK_ENV, VITALS_EVENT
 
@@ -28,14 +29,9 @@ LOG_BYTES_MAX: Final = 8 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vitals:
+class Vitals(Holdings):
     """What a process holds at one moment."""
 
-    rss: int
-    """Bytes resident, those of mapped files included."""
-    files: int
-    """Open file descriptors."""
-    threads: int
     tasks: int
     """Of asyncio, those that have not ended."""
 
@@ -66,22 +62,8 @@ class ObservedWorker:
         self._tasks = asyncio.get_running_loop().create_future()
         os.kill(pid, signal.SIGUSR1)
         tasks = await asyncio.wait_for(self._tasks, VITALS_S_MAX)
-        return _vitals(pid, tasks)
-
-
-def _vitals(pid: int, tasks: int) -> Vitals:
-    process = Path("/proc") / str(pid)
-    lines = dict(
-        line.split(":\t", 1)
-        for line in (process / "status").read_text("ascii").splitlines()
-        if ":\t" in line
-    )
-    return Vitals(
-        rss=int(lines["VmRSS"].split()[0]) << 10,
-        files=len(list((process / "fd").iterdir())),
-        threads=int(lines["Threads"]),
-        tasks=tasks,
-    )
+        held = held_by(pid)
+        return Vitals(rss=held.rss, files=held.files, threads=held.threads, tasks=tasks)
 
 
 @asynccontextmanager

@@ -16,6 +16,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
+from chaos.proxy import FaultProxy
+from common.clock import SystemClock
 from common.errors import Conflict, Reason
 from common.rpc.channel import open_channel
 from common.rpc.interceptors import ErrorInterceptor
@@ -378,3 +380,29 @@ async def test_buf_curl_lists_and_calls(server: RpcServer) -> None:
     answer = await _buf_curl("--data", request, f"{url}/{SERVICE}/Generate")
     assert '"text": "one"' in answer
     assert '"text": "two"' in answer
+
+
+async def test_a_client_that_vanished_without_a_word_ends_its_call() -> None:
+    ended = asyncio.Event()
+
+    async def stream(_payload: bytes, _context: Any) -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                yield b"x"
+                await SystemClock().sleep(0.05)
+        finally:
+            ended.set()
+
+    server = RpcServer(host="127.0.0.1", port=0, message_bytes_max=1 << 20, peer_silence_s_max=1.0)
+    server.add_service("lepton.test.Vanish", {"Stream": raw_unary_stream(stream)})
+    port = await server.start()
+    async with FaultProxy(f"127.0.0.1:{port}", SystemClock()) as proxy:
+        channel = grpc.aio.insecure_channel(proxy.address)
+        call: Any = channel.unary_stream("/lepton.test.Vanish/Stream")(b"")
+        assert await call.read() == b"x"
+        proxy.black_hole()
+        await asyncio.wait_for(ended.wait(), 20)  # gRPC's own patience is a minute
+        proxy.reset()
+        call.cancel()
+        await channel.close()
+    await server.stop(0)

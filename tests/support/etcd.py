@@ -226,12 +226,9 @@ class EtcdServer:
         """Forgets all history up to now; returns the revision."""
         client = self.client()
         try:
-            revision = (await client.list_prefix(b"none")).revision
-            request = pb.CompactionRequest(revision=revision, physical=True)
-            await client._unary("/etcdserverpb.KV/Compact", request, pb.CompactionResponse)
+            return await client.compact()
         finally:
             await client.close()
-        return revision
 
     async def num_leases(self) -> int:
         """How many leases there are: the unknown fields of an answer that our wire subset leaves out."""

@@ -220,6 +220,7 @@ async def worker_of(
     question: GoldenQuestion = ANY_ANSWER,
     worker_id: str = "w1",
     found_in: MemoryRegistry | None = None,
+    interceptors: tuple[grpc.aio.ServerInterceptor, ...] = (),
     **settings: Any,
 ) -> AsyncIterator[LocalWorker]:
     """A worker with everything real but, by default, tokenizer and registry."""
@@ -251,6 +252,7 @@ async def worker_of(
         metrics_address="",
         clock=SystemClock(),
         question=question,
+        interceptors=interceptors,
     )
     # Channels outlive the worker, so that a test sees how calls end.
     async with AsyncExitStack() as channels, open_worker(parts, stop) as running:

@@ -1,0 +1,1 @@
+"""`make chaos`: every scenario, the controls, the table in docs/reliability.md."""
