@@ -12,7 +12,6 @@ from functools import partial
 from random import Random
 from typing import Any, Final, final
 
-from grpc.aio import Channel
 from opentelemetry.trace import Tracer
 from prometheus_client import CollectorRegistry
 
@@ -27,43 +26,45 @@ from common.process import ProcessSpec, StopRequest
 from common.resume_token import ResumeTokens
 from common.rpc.auth import cluster_token_metadata
 from common.rpc.bind import check_bind
-from common.rpc.channel import open_channel
 from common.rpc.interceptors import CallLogInterceptor, ErrorInterceptor
 from common.rpc.metadata import ROUTER_ID_KEY
 from common.rpc.server import RpcServer
 from common.telemetry.instruments import RouterInstruments
-from common.telemetry.interceptors import TracingServerInterceptor, tracing_client_interceptors
+from common.telemetry.interceptors import TracingServerInterceptor
 from common.telemetry.metrics import MetricsServer
 from common.telemetry.settings import TelemetrySettings
 from common.telemetry.setup import setup_telemetry
 from router.core.admission.demand import Band
 from router.core.admission.gate import Admission
-from router.core.admission.limits import AdmissionLimits
 from router.core.alias import Aliases
-from router.core.dispatcher import Dispatcher, DispatchLimits
-from router.core.health.outliers import HealthLimits, Outliers
+from router.core.dispatcher import Dispatcher
+from router.core.health.outliers import Outliers
 from router.core.idempotency import IdempotencyTable
-from router.core.migration import MigrationLimits
 from router.core.policy.placed import PlacedPolicy
 from router.core.policy.prefix_table import PrefixTable
 from router.core.policy.registry import make_policy
 from router.core.policy.scorers.prefix import PrefixScorer
 from router.core.pool import EndpointPool, PoolSnapshot
-from router.core.quarantine import QuarantineLimits
-from router.core.retry import RetryLimits
 from router.core.waiting import happens_within
 from router.fleet.parent import OnReady, serve_fleet
+from router.limits_of import (
+    admission_limits,
+    dispatch_limits,
+    feed_limits,
+    health_limits,
+    outlet_limits,
+)
 from router.open_files import connections_within
 from router.settings import RouterSettings
 from router.telemetry import RouterTelemetry
 from router.transport.generate_codec import ProtoGenerateCodec
 from router.transport.grpc_service import SERVICE, InferenceRelay
-from router.transport.outlet import OutletLimits, Outlets
+from router.transport.outlet import Outlets
 from router.transport.rejoin import Rejoin
 from router.transport.router_service import ROUTER_SERVICE, RouteExplainer
-from router.upstream.channels import Channels
+from router.upstream.channels import worker_channels
 from router.upstream.grpc_worker import GrpcWorker
-from router.upstream.load_feed import LoadFeed, LoadFeedLimits
+from router.upstream.load_feed import LoadFeed
 from router.upstream.membership import Membership
 from router.upstream.prober import Prober
 
@@ -239,11 +240,11 @@ async def running(
         mass_silence_s_max=settings.mass_silence_s_max,
         mass_vanish_s_max=settings.mass_vanish_s_max,
         slow_start_s=settings.slow_start_s,
-        health=Outliers(_health_limits(settings), Random()),
+        health=Outliers(health_limits(settings), Random()),
     )
-    channels = _channels(settings, tracer)
+    channels = worker_channels(tracer, message_bytes_max=settings.worker_message_bytes_max)
     admission = Admission(
-        pool=pool, limits=_admission_limits(settings), observer=observer, clock=clock
+        pool=pool, limits=admission_limits(settings), observer=observer, clock=clock
     )
     dispatcher = Dispatcher(
         pool=pool,
@@ -252,7 +253,7 @@ async def running(
         worker=GrpcWorker(channels, metadata=(*token, (ROUTER_ID_KEY, settings.id)), clock=clock),
         codec=ProtoGenerateCodec(),
         observer=observer,
-        limits=_dispatch_limits(settings),
+        limits=dispatch_limits(settings),
         clock=clock,
         aliases=aliases.targets.keys(),
     )
@@ -263,7 +264,7 @@ async def running(
             partial(admission.num_waiting, band)
         )
     server = _server(config, tracer, clock, shares_port=shares_port)
-    outlets = Outlets(_outlet_limits(settings), clock, on_cut=instruments.slow_readers_total.inc)
+    outlets = Outlets(outlet_limits(settings), clock, on_cut=instruments.slow_readers_total.inc)
     instruments.waiting_bytes.set_function(lambda: outlets.waiting_bytes)
     relay = InferenceRelay(
         dispatcher=dispatcher,
@@ -308,7 +309,7 @@ async def running(
             channels=channels,
             router_id=settings.id,
             metadata=token,
-            limits=_feed_limits(settings),
+            limits=feed_limits(settings),
             clock=clock,
             random=Random(),
         ),
@@ -356,17 +357,6 @@ def _prefix_scorer(settings: RouterSettings, clock: Clock) -> PrefixScorer | Non
     return PrefixScorer(table, clock)
 
 
-def _channels(settings: RouterSettings, tracer: Tracer) -> Channels:
-    def open_to(address: str) -> Channel:
-        return open_channel(
-            address,
-            interceptors=tracing_client_interceptors(tracer, address=address),
-            message_bytes_max=settings.worker_message_bytes_max,
-        )
-
-    return Channels(open_to)
-
-
 def _rejoin(config: Config, pool: EndpointPool, clock: Clock) -> Rejoin:
     return Rejoin(
         pool=pool,
@@ -393,74 +383,6 @@ def _server(config: Config, tracer: Tracer, clock: Clock, *, shares_port: bool) 
         connections_max=connections_within(config.router.connections_max),
         calls_per_connection_max=config.router.calls_per_connection_max,
         peer_silence_s_max=config.router.client_silence_s_max,
-    )
-
-
-def _dispatch_limits(settings: RouterSettings) -> DispatchLimits:
-    return DispatchLimits(
-        wait_for_worker_s_max=settings.wait_for_worker_s_max,
-        retry=RetryLimits(
-            retries_max=settings.retries_max,
-            budget_ratio=settings.retry_budget_ratio,
-            budget_per_s=settings.retry_budget_per_s,
-            budget_burst=settings.retry_budget_burst,
-        ),
-        migration=MigrationLimits(
-            migrations_max=settings.migrations_max,
-            hand_overs_max=settings.hand_overs_max,
-            refusals_max=settings.retries_max,
-        ),
-        quarantine=QuarantineLimits(
-            quarantine_s=settings.quarantine_s, entries_max=settings.quarantine_entries_max
-        ),
-        transcript_bytes_max=settings.transcript_bytes_max,
-        death_verdict_s=settings.death_verdict_s,
-    )
-
-
-def _health_limits(settings: RouterSettings) -> HealthLimits:
-    return HealthLimits(
-        failures_in_a_row_max=settings.eject_failures_max,
-        success_ratio_min=settings.eject_success_ratio_min,
-        calls_min=settings.eject_calls_min,
-        window_s=settings.eject_window_s,
-        slow_factor=settings.eject_slow_factor,
-        ejection_s=settings.eject_s,
-        ejection_s_max=settings.eject_s_max,
-        ejected_share_max=settings.eject_share_max,
-    )
-
-
-def _admission_limits(settings: RouterSettings) -> AdmissionLimits:
-    return AdmissionLimits(
-        in_flight_max=settings.in_flight_max,
-        look_ahead=settings.look_ahead,
-        blind_max=settings.blind_max,
-        waiting_max=settings.queue_max,
-        waiting_bytes_max=settings.queue_bytes_max,
-        waiting_of_caller_max=settings.queue_per_caller_max,
-        callers_max=settings.queue_callers_max,
-        wait_s_max=settings.queue_s_max,
-        no_worker_s_max=settings.wait_for_worker_s_max,
-        ageing_s=settings.queue_ageing_s,
-        quantum=settings.queue_quantum_tokens,
-    )
-
-
-def _outlet_limits(settings: RouterSettings) -> OutletLimits:
-    return OutletLimits(
-        stream_bytes_max=settings.outlet_bytes_max,
-        total_bytes_max=settings.outlets_bytes_max,
-        silence_s_max=settings.slow_reader_s,
-    )
-
-
-def _feed_limits(settings: RouterSettings) -> LoadFeedLimits:
-    return LoadFeedLimits(
-        interval_ms=settings.load_interval_ms,
-        silence_s_max=settings.abandon_s,
-        reconnect_s_min=settings.load_reconnect_s_min,
-        reconnect_s_max=settings.load_reconnect_s_max,
     )
 
 

@@ -20,7 +20,9 @@ from common.limits import Limits
 from common.settings import Section
 from common.telemetry import names
 from common.telemetry.fleet_metrics import FLEET_METRICS
+from common.telemetry.router_metrics import ROUTER_METRICS
 from common.telemetry.settings import TelemetrySettings
+from common.telemetry.worker_metrics import WORKER_METRICS
 from convert.settings import ConvertSettings
 from router.settings import RouterSettings
 from worker.oracle.settings import OracleSettings
@@ -134,9 +136,9 @@ def _telemetry() -> Iterator[str]:
     yield "| name | process | type | labels | meaning |"
     yield "|---|---|---|---|---|"
     for process, specs in (
-        ("router", names.ROUTER_METRICS),
+        ("router", ROUTER_METRICS),
         ("router", FLEET_METRICS),
-        ("worker", names.WORKER_METRICS),
+        ("worker", WORKER_METRICS),
     ):
         for spec in specs:
             labels = ", ".join(f"`{label}`" for label in spec.labels) or "–"

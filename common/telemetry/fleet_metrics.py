@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from common.telemetry.names import MetricSpec
+from common.telemetry.metric_spec import MetricSpec
 
 __all__ = ["FLEET_METRICS"]
 

@@ -18,11 +18,9 @@ from prometheus_client import (
 )
 
 from common.telemetry.fleet_metrics import FLEET_METRICS
-from common.telemetry.names import (
-    ROUTER_METRICS,
-    WORKER_METRICS,
-    MetricSpec,
-)
+from common.telemetry.metric_spec import MetricSpec
+from common.telemetry.router_metrics import ROUTER_METRICS
+from common.telemetry.worker_metrics import WORKER_METRICS
 
 __all__ = [
     "UNKNOWN_MODEL",

@@ -7,8 +7,12 @@ from collections.abc import Callable, Collection
 from typing import final
 
 import grpc
+from opentelemetry.trace import Tracer
 
-__all__ = ["Channels"]
+from common.rpc.channel import open_channel
+from common.telemetry.interceptors import tracing_client_interceptors
+
+__all__ = ["Channels", "worker_channels"]
 
 
 @final
@@ -46,3 +50,16 @@ class Channels:
         """Closes all; calls that still run are cancelled."""
         self._users.clear()
         await self.tidy(())
+
+
+def worker_channels(tracer: Tracer, *, message_bytes_max: int) -> Channels:
+    """Channels to workers, traced; `message_bytes_max` is the largest message that one may answer with."""
+
+    def open_to(address: str) -> grpc.aio.Channel:
+        return open_channel(
+            address,
+            interceptors=tracing_client_interceptors(tracer, address=address),
+            message_bytes_max=message_bytes_max,
+        )
+
+    return Channels(open_to)

@@ -9,7 +9,9 @@ from prometheus_client import CollectorRegistry
 
 from common.telemetry import names
 from common.telemetry.instruments import ModelLabels, RouterInstruments, WorkerInstruments
-from common.telemetry.names import ROUTER_METRICS, WORKER_METRICS, MetricSpec
+from common.telemetry.metric_spec import MetricSpec
+from common.telemetry.router_metrics import ROUTER_METRICS
+from common.telemetry.worker_metrics import WORKER_METRICS
 
 SETS = pytest.mark.parametrize(
     ("cls", "specs"), [(RouterInstruments, ROUTER_METRICS), (WorkerInstruments, WORKER_METRICS)]
