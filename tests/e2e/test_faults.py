@@ -88,7 +88,7 @@ async def test_killing_a_worker_costs_nothing(make_cluster: Any) -> None:
 
 async def test_worker_whose_grace_is_too_short_hands_its_streams_over(make_cluster: Any) -> None:
     cluster = await make_cluster(workers=0)
-    leaving = await cluster.add_worker(drain_s_max=0.1)
+    leaving = await cluster.add_worker(drain_s_max=0)
     await cluster.add_worker()
     await cluster.wait_for_workers(2)
     alone = [await ask(cluster.channel(), _long(index)) for index in range(8)]
