@@ -1,4 +1,4 @@
-"""The router's reader of Generate messages: used for streams that lost their worker, suspects, and hidden ids alone."""
+"""The router's reader of Generate messages: for streams that lost their worker, suspects, and hidden ids alone."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 
 from lepton.v1 import inference_pb2, types_pb2
 from router.core.ports import StreamFault
+from router.transport.event_order import seq_after
 
 __all__ = ["GenerateRecord", "ProtoGenerateCodec"]
 
@@ -35,9 +36,9 @@ _WITH_IDS: Final = inference_pb2.GenerateRequest(
 class ProtoGenerateCodec:
     """`router.core.ports.GenerateCodec`; has no state."""
 
-    def new_record(self, payload: bytes) -> GenerateRecord:
+    def new_record(self, payload: bytes, *, is_resumed: bool) -> GenerateRecord:
         """See `GenerateCodec.new_record`."""
-        return GenerateRecord(payload)
+        return GenerateRecord(payload, first_seq=None if is_resumed else 0)
 
     def fingerprint(self, payload: bytes) -> bytes:
         """See `GenerateCodec.fingerprint`; 16 bytes. `payload` is a valid request."""
@@ -78,10 +79,10 @@ class GenerateRecord:
 
     __slots__ = ("_ends", "_ids", "_next_seq", "_payload", "_started", "finished")
 
-    def __init__(self, payload: bytes) -> None:
+    def __init__(self, payload: bytes, *, first_seq: int | None) -> None:
         self._payload = payload
-        self._next_seq: int | None = None
-        """None until the first event."""
+        self._next_seq = first_seq
+        """None while any may come."""
         self._started: inference_pb2.Started | None = None
         self._ids: dict[int, array[int]] = {}
         """By choice."""
@@ -92,6 +93,10 @@ class GenerateRecord:
     def __repr__(self) -> str:
         tokens = sum(map(len, self._ids.values()))
         return f"GenerateRecord({tokens} tokens, next_seq={self._next_seq})"
+
+    def check(self, message: bytes) -> None:
+        """See `StreamRecord.check`."""
+        self._next_seq = seq_after(message, self._next_seq)
 
     def take(self, messages: Sequence[bytes]) -> None:
         """See `StreamRecord.take`."""
@@ -106,7 +111,7 @@ class GenerateRecord:
         """See `StreamRecord.continue_request`."""
         started = self._started
         if started is None or self._next_seq is None:
-            return None
+            return None  # a resumed call that began in the middle
         continuation = inference_pb2.Continuation(
             choices=[
                 inference_pb2.ContinuedChoice(
@@ -130,14 +135,8 @@ class GenerateRecord:
         return request.sampling.n if request.sampling.HasField("n") else 1
 
     def _take(self, event: inference_pb2.Event) -> None:
-        seq = event.seq
-        if self._next_seq is not None and seq != self._next_seq:
-            kind = "repeated" if seq < self._next_seq else "gap"
-            raise StreamFault(kind, f"event {seq} came where {self._next_seq} was due")
-        # A resumed call begins in the middle; then there is no `Started`, and it is not for us to go on with.
-        self._next_seq = seq + 1
         if self.finished is not None:
-            raise StreamFault("late", f"event {seq} came after the end")
+            raise StreamFault("late", f"event {event.seq} came after the end")
         match event.WhichOneof("kind"):
             case "started":
                 # A copy: the event would keep the whole parsed response.

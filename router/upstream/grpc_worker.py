@@ -72,7 +72,7 @@ class _Running:
 
     def __init__(self, channels: Channels, endpoint: Endpoint, start: Callable[[Any], Any]) -> None:
         self._endpoint = endpoint
-        self._abandoned = False
+        self._abandoned: LeptonError | None = None
         self._call = start(channels.acquire(endpoint.address))
         self._channels: Channels | None = channels
 
@@ -80,9 +80,9 @@ class _Running:
         state = "done" if self._call.done() else "running"
         return f"{type(self).__name__}({self._endpoint.id}, {state})"
 
-    def abandon(self) -> None:
+    def abandon(self, error: LeptonError) -> None:
         """See `WorkerStream.abandon`."""
-        self._abandoned = True
+        self._abandoned = error
         self._call.cancel()
 
     def close(self) -> None:
@@ -101,7 +101,7 @@ class _Running:
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._abandoned and not (task and task.cancelling()):
-                raise _lost(self._endpoint, "stopped answering") from None
+                raise self._abandoned from None
             raise
 
 
