@@ -53,3 +53,6 @@ class SimRecord:
 
     def continue_request(self, *, revision: str, attempt: int, from_worker_id: str) -> bytes:
         return b"%s:%d" % (self._index, self._next)
+
+    def abort_request(self) -> bytes:
+        return b""

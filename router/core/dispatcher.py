@@ -271,11 +271,7 @@ class Dispatcher:
             moves.hand_overs += how is Break.HAND_OVER
             journey.failure, journey.may_wait = error, True
             journey.origin = route.endpoint
-            result = exchange.go_on(
-                revision=route.endpoint.revision,
-                attempt=moves.attempt,
-                from_worker_id=route.endpoint.id,
-            )
+            result = exchange.go_on(route.endpoint, attempt=moves.attempt)
             if result is not None:
                 return result
         route.num_migrations += 1

@@ -47,8 +47,8 @@ class Exchange(Protocol[T_co]):
         """
         ...
 
-    def go_on(self, *, revision: str, attempt: int, from_worker_id: str) -> T_co | None:
-        """Makes the next attempt go on where the last one stopped; only when `has_begun`.
+    def go_on(self, origin: Endpoint, *, attempt: int) -> T_co | None:
+        """Makes the next attempt go on where the last one, on `origin`, stopped; only when `has_begun`.
 
         Returns the result when nothing is left to do. Raises `Internal` when a worker broke the rules of the stream,
         `Unavailable(WORKER_LOST)` when the stream's beginning is not known.
@@ -139,7 +139,7 @@ class StreamExchange:
             stream.close()
         return stream.finished
 
-    def go_on(self, *, revision: str, attempt: int, from_worker_id: str) -> bytes | None:
+    def go_on(self, origin: Endpoint, *, attempt: int) -> bytes | None:
         """See `Exchange.go_on`."""
         if self._lost_at is None:
             self._lost_at = self._clock.now()
@@ -147,7 +147,7 @@ class StreamExchange:
         if record.finished is not None:
             return record.finished
         payload = record.continue_request(
-            revision=revision, attempt=attempt, from_worker_id=from_worker_id
+            revision=origin.revision, attempt=attempt, from_worker_id=origin.id
         )
         if payload is None:
             raise Unavailable(
@@ -155,6 +155,9 @@ class StreamExchange:
                 reason=Reason.WORKER_LOST,
             )
         self._payload = payload
+        if request := record.abort_request():
+            # A worker that only froze would take the closed connection for that of a client who will be back.
+            self._worker.let_go(origin, request, self._call)
         return None
 
     def fingerprint(self) -> bytes:
@@ -200,7 +203,7 @@ class UnaryExchange:
         finally:
             reply.close()
 
-    def go_on(self, *, revision: str, attempt: int, from_worker_id: str) -> bytes | None:
+    def go_on(self, origin: Endpoint, *, attempt: int) -> bytes | None:
         """Never called: an answer of one message is there or not."""
         raise AssertionError(self._method)
 

@@ -85,6 +85,12 @@ class WorkerClient(Protocol):
         """Starts a call of the InferenceService method `method`, likewise."""
         ...
 
+    def let_go(self, endpoint: Endpoint, request: bytes, call: Call) -> None:
+        """Tells a worker that `call`, which outlives its connection, was given up there, so that it is not computed on
+        for nobody. `request` is a serialised `AbortRequest`. Returns at once; whether it arrives is not told.
+        """
+        ...
+
 
 class StreamFault(Exception):
     """A worker broke the rules of a stream."""
@@ -118,6 +124,10 @@ class StreamRecord(Protocol):
 
     def continue_request(self, *, revision: str, attempt: int, from_worker_id: str) -> bytes | None:
         """The request to go on with; None when the record does not begin with `Started`."""
+        ...
+
+    def abort_request(self) -> bytes:
+        """The `AbortRequest` for the call on the worker that spoke last; b"" when it ends with its connection."""
         ...
 
 

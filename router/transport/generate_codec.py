@@ -77,7 +77,7 @@ class ProtoGenerateCodec:
 class GenerateRecord:
     """`router.core.ports.StreamRecord`: ids in arrays of four bytes, ends, and the numbers of `Started`."""
 
-    __slots__ = ("_ends", "_ids", "_next_seq", "_payload", "_started", "finished")
+    __slots__ = ("_ends", "_ids", "_next_seq", "_payload", "_started", "_token", "finished")
 
     def __init__(self, payload: bytes, *, first_seq: int | None) -> None:
         self._payload = payload
@@ -86,6 +86,8 @@ class GenerateRecord:
         self._started: inference_pb2.Started | None = None
         self._ids: dict[int, array[int]] = {}
         """By choice."""
+        self._token = ""
+        """The resume token told last."""
         self._ends: dict[int, inference_pb2.ChoiceEnd] = {}
         self.finished: bytes | None = None
         """See `StreamRecord.finished`."""
@@ -130,6 +132,10 @@ class GenerateRecord:
         more = inference_pb2.GenerateRequest(revision=revision, continuation=continuation)
         return self._payload + more.SerializeToString()
 
+    def abort_request(self) -> bytes:
+        """See `StreamRecord.abort_request`."""
+        return inference_pb2.AbortRequest(resume_token=self._token).SerializeToString()
+
     def _num_choices(self) -> int:
         request = inference_pb2.GenerateRequest.FromString(self._payload)
         return request.sampling.n if request.sampling.HasField("n") else 1
@@ -142,6 +148,9 @@ class GenerateRecord:
                 # A copy: the event would keep the whole parsed response.
                 self._started = inference_pb2.Started()
                 self._started.CopyFrom(event.started)
+                self._token = event.started.resume_token
+            case "migrated":
+                self._token = event.migrated.resume_token
             case "delta":
                 self._take_delta(event.delta)
             case "finished":

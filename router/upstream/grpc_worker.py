@@ -14,7 +14,7 @@ import grpc
 
 from common.clock import Clock
 from common.errors import Cancelled, DeadlineExceeded, LeptonError, Reason, Unavailable
-from common.rpc.metadata import FINISHED_KEY
+from common.rpc.metadata import FINISHED_KEY, LET_GO_KEY
 from common.rpc.status import from_rpc_error
 from router.core.call import Call
 from router.core.endpoint import Endpoint
@@ -24,6 +24,8 @@ __all__ = ["GrpcWorker"]
 
 _SERVICE: Final = "/lepton.v1.InferenceService/"
 _EOF: Final = grpc.aio.EOF
+_LET_GO_S_MAX: Final = 60.0
+"""So long a frozen worker may take to hear that it was given up; then its call has mostly come to its end itself."""
 
 
 @final
@@ -36,6 +38,8 @@ class GrpcWorker:
         self._channels = channels
         self._metadata = metadata
         self._clock = clock
+        self._aborts: set[Any] = set()
+        """Under way; nobody waits for them, and a call that nobody holds is cancelled."""
 
     def generate(self, endpoint: Endpoint, payload: bytes, call: Call) -> GrpcStream:
         """See `WorkerClient.generate`."""
@@ -57,6 +61,23 @@ class GrpcWorker:
             self._remaining_s(call),
             self._metadata + call.metadata,
         )
+
+    def let_go(self, endpoint: Endpoint, request: bytes, call: Call) -> None:
+        """See `WorkerClient.let_go`."""
+        address = endpoint.address
+        channel: Any = self._channels.acquire(address)
+        abort = channel.unary_unary(f"{_SERVICE}Abort")(
+            request,
+            timeout=_LET_GO_S_MAX,
+            metadata=(*self._metadata, *call.metadata, (LET_GO_KEY, "given-up")),
+        )
+        self._aborts.add(abort)
+
+        def forget(_: Any) -> None:
+            self._aborts.discard(abort)
+            self._channels.release(address)
+
+        abort.add_done_callback(forget)
 
     def _remaining_s(self, call: Call) -> float:
         remaining = call.deadline - self._clock.now()

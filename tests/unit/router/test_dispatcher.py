@@ -97,6 +97,9 @@ class ScriptedClient:
         steps = self.scripts.get(endpoint.id, [method.encode()])
         return ScriptedReply(ScriptedStream(list(steps), self.ended))
 
+    def let_go(self, endpoint: Endpoint, request: bytes, call: Call) -> None:
+        raise AssertionError(endpoint.id)
+
 
 class Watching(Unwatched):
     def __init__(self) -> None:
