@@ -1,4 +1,4 @@
-"""The router's reader of Generate messages: used for streams that lost their worker, suspects, and hidden ids alone."""
+"""The router's reader of Generate messages: for streams that lost their worker, suspects, and hidden ids alone."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 
 from lepton.v1 import inference_pb2, types_pb2
 from router.core.ports import StreamFault
+from router.transport.event_order import seq_after
 
 __all__ = ["GenerateRecord", "ProtoGenerateCodec"]
 
@@ -35,9 +36,9 @@ _WITH_IDS: Final = inference_pb2.GenerateRequest(
 class ProtoGenerateCodec:
     """`router.core.ports.GenerateCodec`; has no state."""
 
-    def new_record(self, payload: bytes) -> GenerateRecord:
+    def new_record(self, payload: bytes, *, is_resumed: bool) -> GenerateRecord:
         """See `GenerateCodec.new_record`."""
-        return GenerateRecord(payload)
+        return GenerateRecord(payload, first_seq=None if is_resumed else 0)
 
     def fingerprint(self, payload: bytes) -> bytes:
         """See `GenerateCodec.fingerprint`; 16 bytes. `payload` is a valid request."""
@@ -76,15 +77,17 @@ class ProtoGenerateCodec:
 class GenerateRecord:
     """`router.core.ports.StreamRecord`: ids in arrays of four bytes, ends, and the numbers of `Started`."""
 
-    __slots__ = ("_ends", "_ids", "_next_seq", "_payload", "_started", "finished")
+    __slots__ = ("_ends", "_ids", "_next_seq", "_payload", "_started", "_token", "finished")
 
-    def __init__(self, payload: bytes) -> None:
+    def __init__(self, payload: bytes, *, first_seq: int | None) -> None:
         self._payload = payload
-        self._next_seq: int | None = None
-        """None until the first event."""
+        self._next_seq = first_seq
+        """None while any may come."""
         self._started: inference_pb2.Started | None = None
         self._ids: dict[int, array[int]] = {}
         """By choice."""
+        self._token = ""
+        """The resume token told last."""
         self._ends: dict[int, inference_pb2.ChoiceEnd] = {}
         self.finished: bytes | None = None
         """See `StreamRecord.finished`."""
@@ -92,6 +95,10 @@ class GenerateRecord:
     def __repr__(self) -> str:
         tokens = sum(map(len, self._ids.values()))
         return f"GenerateRecord({tokens} tokens, next_seq={self._next_seq})"
+
+    def check(self, message: bytes) -> None:
+        """See `StreamRecord.check`."""
+        self._next_seq = seq_after(message, self._next_seq)
 
     def take(self, messages: Sequence[bytes]) -> None:
         """See `StreamRecord.take`."""
@@ -106,7 +113,7 @@ class GenerateRecord:
         """See `StreamRecord.continue_request`."""
         started = self._started
         if started is None or self._next_seq is None:
-            return None
+            return None  # a resumed call that began in the middle
         continuation = inference_pb2.Continuation(
             choices=[
                 inference_pb2.ContinuedChoice(
@@ -125,24 +132,25 @@ class GenerateRecord:
         more = inference_pb2.GenerateRequest(revision=revision, continuation=continuation)
         return self._payload + more.SerializeToString()
 
+    def abort_request(self) -> bytes:
+        """See `StreamRecord.abort_request`."""
+        return inference_pb2.AbortRequest(resume_token=self._token).SerializeToString()
+
     def _num_choices(self) -> int:
         request = inference_pb2.GenerateRequest.FromString(self._payload)
         return request.sampling.n if request.sampling.HasField("n") else 1
 
     def _take(self, event: inference_pb2.Event) -> None:
-        seq = event.seq
-        if self._next_seq is not None and seq != self._next_seq:
-            kind = "repeated" if seq < self._next_seq else "gap"
-            raise StreamFault(kind, f"event {seq} came where {self._next_seq} was due")
-        # A resumed call begins in the middle; then there is no `Started`, and it is not for us to go on with.
-        self._next_seq = seq + 1
         if self.finished is not None:
-            raise StreamFault("late", f"event {seq} came after the end")
+            raise StreamFault("late", f"event {event.seq} came after the end")
         match event.WhichOneof("kind"):
             case "started":
                 # A copy: the event would keep the whole parsed response.
                 self._started = inference_pb2.Started()
                 self._started.CopyFrom(event.started)
+                self._token = event.started.resume_token
+            case "migrated":
+                self._token = event.migrated.resume_token
             case "delta":
                 self._take_delta(event.delta)
             case "finished":

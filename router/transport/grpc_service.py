@@ -101,6 +101,7 @@ class InferenceRelay:
                 route,
                 hides_token_ids=request.output.HasField("token_ids")
                 and not request.output.token_ids,
+                is_resumed=request.HasField("resume"),
             )
             route.prompt_bytes = view.prefix.num_bytes
             payload, view = self._meant(payload, view, inference_pb2.GenerateRequest)
@@ -181,6 +182,7 @@ class InferenceRelay:
         route: Route,
         *,
         hides_token_ids: bool = False,
+        is_resumed: bool = False,
     ) -> Call:
         remaining_s: float | None = context.time_remaining()
         deadline_s = self._limits.deadline_s_max
@@ -197,4 +199,5 @@ class InferenceRelay:
                 *caller_metadata(caller_of(context)),
             ),
             hides_token_ids=hides_token_ids,
+            is_resumed=is_resumed,
         )
