@@ -66,6 +66,8 @@ class FaultProxy:
         self._open: set[asyncio.StreamWriter] = set()
         self._near: set[asyncio.StreamWriter] = set()
         """Of these, the ends of whoever connected."""
+        self._half_closed: set[asyncio.StreamWriter] = set()
+        """Of these, the ones that were told to be at their end."""
         self._tasks: set[asyncio.Task[None]] = set()
         self.num_connections = 0
         """Accepted so far."""
@@ -117,6 +119,7 @@ class FaultProxy:
         for writer in tuple(self._open):
             if writer in self._near:
                 with contextlib.suppress(OSError):
+                    self._half_closed.add(writer)
                     writer.write_eof()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -152,6 +155,7 @@ class FaultProxy:
         finally:
             self._open.difference_update(pair)
             self._near.discard(writer)
+            self._half_closed.discard(writer)
             _abort(there_writer)
 
     async def _pump(
@@ -178,6 +182,8 @@ class FaultProxy:
             at = self._random.randrange(len(piece))
             piece = piece[:at] + bytes([piece[at] ^ 0x20]) + piece[at + 1 :]
         await self._flows(direction)
+        if writer in self._half_closed:
+            return  # said to be at its end: what comes after that is nobody's
         writer.write(piece)
         await writer.drain()
         if faults.segment_bytes:

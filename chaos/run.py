@@ -211,6 +211,7 @@ async def _after(
     ]
     if ratios:
         found["amplification"] = max(ratios)
+    if now:
         found["left_in_flight"] = sum(c.get("lepton_requests_in_flight", 0) for c in now.values())
     generated = await _generated(stage.cluster)
     if generated.keys() == made.keys() and (num := sum(generated.values()) - sum(made.values())):

@@ -105,7 +105,7 @@ class RouterSettings(Section):
     load_silence_s_max: float = Field(default=1.0, gt=0, le=60)
     """A worker that is silent, or whose step is late, for longer gets nothing new until it speaks, or steps, again,
     seconds."""
-    abandon_s: float = Field(default=2.0, gt=0, le=600)
+    abandon_s: float = Field(default=1.75, gt=0, le=600)
     """After so many seconds of silence, of a late step or without a load stream the calls on a worker are given up, and
     go on elsewhere where they can."""
     stream_silence_s_max: float = Field(default=5.0, ge=0, le=600)
@@ -144,7 +144,7 @@ class RouterSettings(Section):
     """First wait before a broken load stream is tried again, seconds; doubles, with jitter."""
     load_reconnect_s_max: float = Field(default=1.0, gt=0, le=60)
     """Longest wait between two tries of a load stream, seconds."""
-    sweep_s: float = Field(default=0.25, ge=0.01, le=60)
+    sweep_s: float = Field(default=0.1, ge=0.01, le=60)
     """How often hold-downs and lost workers are looked at, seconds."""
     client_silence_s_max: float = Field(default=4.0, ge=1, le=3600)
     """A client that answers no ping of HTTP/2 for so long has vanished, seconds: its calls are cancelled."""

@@ -13,7 +13,7 @@ from router.core.pulse import Patience, Pulse
 
 __all__ = ["Entry", "Tracked"]
 
-_WARMTH_MIN: Final = 0.1
+_WARMTH_MIN: Final = 0.3
 """Also the coldest worker gets something, or it would never get warm."""
 _BEGIN: Final = 3
 """A first message may take so many times as long as others: prompts are tokenized and grammars compiled before the
@@ -191,7 +191,8 @@ class Entry:
             told_at = self.pulse.told_at
             warmth = 1.0
             if self.warm_at is not None:
-                warmth = max(_WARMTH_MIN, 1.0 - max(0.0, self.warm_at - told_at) / slow_start_s)
+                cold = max(0.0, self.warm_at - told_at) / slow_start_s
+                warmth = 1.0 - (1.0 - _WARMTH_MIN) * min(1.0, cold)
             self.picture = replace(
                 self.about,
                 state=self.state,

@@ -65,6 +65,14 @@ def test_speeds_are_compared_for_the_same_number_of_rows() -> None:
     assert alone == among == 1.0
 
 
+def test_who_is_busy_is_not_taken_for_fast() -> None:
+    """On a processor that computes many rows as fast as one, each sequence gets as much in either batch."""
+    assert loads(fast(decode_rows=25), fast(decode_rows=2)) == [1.0, 1.0]
+    assert loads(fast(decode_rows=25), slow(decode_rows=2))[1] < 0.2, (
+        "ten times slower is slower all the same"
+    )
+
+
 def test_a_little_noise_in_the_speed_is_none() -> None:
     assert loads(fast(), fast(decode_tokens_per_s=51, prefill_tokens_per_s=1010)) == [1.0, 1.0]
 
@@ -76,8 +84,11 @@ def test_unknown_and_old_speeds_are_those_of_the_others() -> None:
     assert loads(fast(), slow(idle_s=1))[1] < 0.2
 
 
-def test_a_cold_worker_seems_slower() -> None:
-    assert loads({}, {"warmth": 0.25}) == [1.0, 0.25]
+def test_a_cold_worker_seems_to_have_fewer_rows() -> None:
+    assert loads({}, {"warmth": 0.25}) == [1.0, 1.0]
+    busy = {"rows_max": 8, "running": 2}
+    warm, cold = loads(busy, {**busy, "warmth": 0.25})
+    assert (warm, cold) == (0.8, 0.5), "as if eight of eight rows ran"
 
 
 @given(

@@ -19,8 +19,6 @@ _PROMPT_TOKENS_PER_ROW: Final = 512
 _PROMPT_TOKENS: Final = 256
 _ANSWER_TOKENS: Final = 128
 """Of the request for which speeds are compared: what is asked for in truth nobody knows here."""
-_ROWS_FREE: Final = 3
-"""A step over r rows takes about as long as `_ROWS_FREE + r`: weights are read once, whatever the rows."""
 _MEASURED_S: Final = 10.0
 """A worker that has stood still for longer is taken for a usual one, so that it is tried again."""
 _GRADE: Final = 1.25
@@ -37,7 +35,7 @@ class LoadScorer(Scorer):
     Work is what the worker reported of others and what we know of our own calls, so that a burst between two reports
     spreads and a row that came free is seen at once; and the prompt tokens ahead. Speed is what prompt and answer of
     a request of middling size would take alone; where it is not known, or old, that of the others. A worker that warms
-    up seems slower than it is (`Endpoint.warmth`).
+    up seems to have fewer rows than it has (`Endpoint.warmth`), so that its share grows in step with them.
     """
 
     name = "load"
@@ -46,7 +44,7 @@ class LoadScorer(Scorer):
         times = _alone_s(endpoints)
         fastest = min(times, default=1.0)
         return [
-            fastest / time * endpoint.warmth / (1.0 + _work_per_row(endpoint))
+            fastest / time / (1.0 + _work_per_row(endpoint))
             for time, endpoint in zip(times, endpoints, strict=True)
         ]
 
@@ -64,23 +62,38 @@ class LoadScorer(Scorer):
 def _work_per_row(endpoint: Endpoint) -> float:
     load = endpoint.load
     work = endpoint.sequences + load.waiting_tokens / _PROMPT_TOKENS_PER_ROW
-    return work / max(1, load.rows_max)
+    return work / (max(1, load.rows_max) * endpoint.warmth)
 
 
 def _alone_s(endpoints: Sequence[Endpoint]) -> list[float]:
-    """What the imagined request would take on each, were it alone there, seconds or any other unit."""
+    """What the imagined request would take on each, as far as their speeds can be told apart, seconds or any unit."""
     prefill = _known(endpoints, lambda e: e.load.prefill_tokens_per_s)
-    decode = _known(endpoints, _decode_alone)
+    decode = _known(endpoints, lambda e: e.load.decode_tokens_per_s)
+    token_s = _comparable(
+        [1.0 / per_s for per_s in decode], [e.load.decode_rows for e in endpoints]
+    )
     return [
-        _PROMPT_TOKENS / prompts + _ANSWER_TOKENS / answers
-        for prompts, answers in zip(prefill, decode, strict=True)
+        _PROMPT_TOKENS / prompts + _ANSWER_TOKENS * seconds
+        for prompts, seconds in zip(prefill, token_s, strict=True)
     ]
 
 
-def _decode_alone(endpoint: Endpoint) -> float:
-    """Tokens per second that a sequence would get alone; 0 when not measured."""
-    load = endpoint.load
-    return load.decode_tokens_per_s * (_ROWS_FREE + load.decode_rows) / (_ROWS_FREE + 1)
+def _comparable(token_s: Sequence[float], rows: Sequence[int]) -> list[float]:
+    """Seconds per token, had each as many rows as the others: the fastest's, times what each is surely slower.
+
+    A step over more rows takes longer, but never longer per row (`router.core.health.pace`): whoever takes `s` seconds
+    over `r` rows takes at most `s · max(1, q / r)` over `q`. Beyond the least of these bounds a worker is slow; within
+    them nobody knows, and to take the busy one for the faster would send it everybody.
+    """
+    fastest: dict[int, float] = {}
+    for seconds, many in zip(token_s, rows, strict=True):
+        fastest[many] = min(seconds, fastest.get(many, seconds))
+    bounds = {
+        many: min(s * max(1.0, many / max(1, others)) for others, s in fastest.items())
+        for many in fastest
+    }
+    least = min(fastest.values(), default=1.0)
+    return [least * seconds / bounds[many] for seconds, many in zip(token_s, rows, strict=True)]
 
 
 def _known(endpoints: Sequence[Endpoint], speed: Callable[[Endpoint], float]) -> list[float]:
