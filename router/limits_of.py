@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from common.request.migration import MigrationLimits
 from router.core.admission.limits import AdmissionLimits
 from router.core.dispatcher import DispatchLimits
 from router.core.health.outliers import HealthLimits
-from router.core.migration import MigrationLimits
 from router.core.quarantine import QuarantineLimits
 from router.core.retry import RetryLimits
 from router.settings import RouterSettings

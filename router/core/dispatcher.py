@@ -13,13 +13,13 @@ from typing import Final, TypeVar, final
 
 from common.clock import Clock
 from common.errors import LeptonError, Quarantined, Reason, Unavailable
+from common.request.migration import Break, MigrationLimits, break_of, decide_migration
 from router.core.admission.gate import Admission
 from router.core.call import Call, RoutingView
 from router.core.endpoint import Endpoint
 from router.core.entry import Tracked
 from router.core.exchange import Exchange, Proved, StreamExchange, UnaryExchange
 from router.core.journey import Journey
-from router.core.migration import Break, MigrationLimits, break_of, decide_migration
 from router.core.placement import Placement
 from router.core.policy.api import Policy
 from router.core.pool import EndpointPool

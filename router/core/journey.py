@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from common.errors import LeptonError
+from common.request.migration import Moves
 from router.core.endpoint import Endpoint
-from router.core.migration import Moves
 from router.core.quarantine import Suspect
 
 __all__ = ["Journey"]

@@ -15,7 +15,6 @@ __all__ = [
     "AdmissionObserver",
     "GenerateCodec",
     "RouteObserver",
-    "StreamFault",
     "StreamRecord",
     "WorkerClient",
     "WorkerReply",
@@ -84,15 +83,6 @@ class WorkerClient(Protocol):
     def unary(self, endpoint: Endpoint, method: str, payload: bytes, call: Call) -> WorkerReply:
         """Starts a call of the InferenceService method `method`, likewise."""
         ...
-
-
-class StreamFault(Exception):
-    """A worker broke the rules of a stream."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-        """One word for metrics: "repeated", "gap", "late", or "unreadable"."""
 
 
 class StreamRecord(Protocol):
