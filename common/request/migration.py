@@ -19,9 +19,14 @@ _SAME_EVERYWHERE: Final = frozenset({Reason.MODEL_OUTPUT_INVALID})
 """Errors of the worker that the same weights would give again."""
 
 _NOT_THE_ONE: Final = frozenset(
-    {Reason.CONTINUATION_UNSUPPORTED, Reason.MODEL_NOT_FOUND, Reason.REVISION_NOT_FOUND}
+    {
+        Reason.CONTINUATION_UNSUPPORTED,
+        Reason.MODEL_NOT_FOUND,
+        Reason.REVISION_NOT_FOUND,
+        Reason.TICKET_EXPIRED,
+    }
 )
-"""How a worker says that it is not the one that we took it for."""
+"""How a worker says that it is not the one that we took it for, or that we came too late."""
 
 
 class Break(Enum):

@@ -40,6 +40,8 @@ class CallFacts:
     """Who is asking; empty for callers without a name."""
     wants_whole: bool = False
     """A resumed call is to be sent from its beginning, where that is still kept."""
+    has_ticket: bool = False
+    """A router picked this worker for the call; `router_id` is its id."""
 
 
 def facts_of(context: ServicerContext, *, request_id: str = "") -> CallFacts:
