@@ -100,7 +100,8 @@ class Handouts:
             handout.settle(Fate.GONE)
             book.unused.pop(handout, None)
             book.taken.pop(handout, None)
-            if not (book.unused or book.taken):
+            # One that has ended left its book before: then another one may have closed it.
+            if not (book.unused or book.taken) and self._books.get(tracked.key) is book:
                 del self._books[tracked.key]
             del self._open[handout.number]
             self._over[handout.number] = handout

@@ -79,6 +79,21 @@ async def test_call_is_in_the_books_from_its_ticket_to_its_end() -> None:
         assert made.dispatcher.in_flight == 0
 
 
+async def test_call_whose_end_is_known_may_outlive_the_next_one_in_the_books() -> None:
+    async with bench("w1") as made:
+        handouts = made.direct.handouts
+        (endpoint,) = made.pool.snapshot().models["tiny"]
+        with (
+            made.pool.track(endpoint) as tracked,
+            handouts.open(endpoint, tracked, deadline=1e9) as first,
+        ):
+            handouts.reported(tracked.key, TicketCounts(taken=1, ended=1))
+            assert first.fate is Fate.ENDED
+            with handouts.open(endpoint, tracked, deadline=1e9):
+                pass
+        assert len(handouts) == 0
+
+
 async def test_ticket_that_nobody_uses_comes_back() -> None:
     async with bench("w1") as made:
         handout = await made.pick()
