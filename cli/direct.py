@@ -278,9 +278,11 @@ class DirectAnswer:
 
 def _take(record: GenerateRecord, event: inference_pb2.Event) -> None:
     try:
-        record.take_events((event,))
+        record.take_event(event)
     except StreamFault as fault:
-        raise Internal(f"the worker broke the rules of a stream: {fault}") from fault
+        raise Internal(
+            f"the worker broke the rules of a stream: {fault}", reason=Reason.STREAM_FAULT
+        ) from fault
 
 
 def _meant(error: LeptonError, picked: inference_pb2.PickResponse) -> LeptonError:

@@ -221,6 +221,7 @@ async def running(
         abandon_s=settings.abandon_s,
         remember_s=settings.remember_model_s,
         suspect_s=settings.load_silence_s_max,
+        stream_silence_s_max=settings.stream_silence_s_max,
         mass_silence_s_max=settings.mass_silence_s_max,
         mass_vanish_s_max=settings.mass_vanish_s_max,
         slow_start_s=settings.slow_start_s,

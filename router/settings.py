@@ -111,6 +111,10 @@ class RouterSettings(Section):
     abandon_s: float = Field(default=2.0, gt=0, le=600)
     """After so many seconds of silence, of a late step or without a load stream the calls on a worker are given up, and
     go on elsewhere where they can."""
+    stream_silence_s_max: float = Field(default=5.0, ge=0, le=600)
+    """A call that gets nothing more from a worker, although the worker says for so many seconds that nothing runs and
+    nothing waits there, is given up there, and goes on elsewhere where it can. Before its first message it gets three
+    times as long, for tokenizing and `worker.grammar_compile_s_max`. 0: none is."""
     mass_silence_s_max: float = Field(default=10.0, ge=0, le=600)
     """While more than half of a model's workers are silent at once, calls are not given up for silence alone, for so
     many seconds."""

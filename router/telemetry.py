@@ -12,7 +12,7 @@ import grpc
 from opentelemetry.trace import Span, Status, StatusCode, Tracer, get_current_span
 
 from common.clock import Clock
-from common.errors import LeptonError
+from common.errors import LeptonError, Reason
 from common.rpc.interceptors import annotate
 from common.rpc.status import codes_of
 from common.telemetry import names
@@ -101,8 +101,9 @@ class RouterTelemetry:
         annotate(request_id=route.request_id, model=route.model, retries=route.num_retries)
         if route.num_migrations:
             annotate(migrations=route.num_migrations)
-        if route.stream_fault:
-            annotate(stream_fault=route.stream_fault)
+        if route.stream_faults:
+            by = [worker for worker, reason in route.failures if reason == Reason.STREAM_FAULT]
+            annotate(stream_faults=route.stream_faults, stream_faults_by=by)
         span.set_attribute(names.LEPTON_REQUEST_ID, route.request_id)
         span.set_attribute(names.GEN_AI_REQUEST_MODEL, route.model)
         if route.queued_s:
@@ -163,8 +164,8 @@ class RouterTelemetry:
             self._instruments.migrations_total.labels(reason=reason).inc()
         for gap_s in route.gaps_s:
             self._instruments.migration_gap_seconds.observe(gap_s)
-        if route.stream_fault:
-            self._instruments.stream_faults_total.labels(fault=route.stream_fault).inc()
+        for fault in route.stream_faults:
+            self._instruments.stream_faults_total.labels(fault=fault).inc()
         if route.is_convicted:
             self._instruments.convictions_total.inc()
         if route.first_message_at is not None:

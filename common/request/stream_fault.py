@@ -11,4 +11,4 @@ class StreamFault(Exception):
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
-        """One word for metrics: "repeated", "gap", "late", or "unreadable"."""
+        """One word for metrics: "repeated", "gap", "late", or "unreadable"; a call has a further one, "silent"."""

@@ -8,6 +8,7 @@ __all__ = [
     "CALLER_KEY",
     "CLUSTER_TOKEN_KEY",
     "FINISHED_KEY",
+    "LET_GO_KEY",
     "REPLAY_KEY",
     "REQUEST_ID_KEY",
     "ROUTER_ID_KEY",
@@ -31,6 +32,10 @@ TICKET_KEY: Final = "lepton-ticket"
 REPLAY_KEY: Final = "lepton-replay"
 """Request metadata, with `resume`: the value "whole" asks for the stream from its beginning, where that is still kept.
 Whoever asks takes out what its own client has."""
+
+LET_GO_KEY: Final = "lepton-let-go"
+"""Request metadata of `Abort`, any value: only whoever sends it has given the call up. It ends when nobody else follows
+it any more."""
 
 REQUEST_ID_KEY: Final = "lepton-request-id"
 """Request and initial response metadata, of a refusal also trailing: the id in logs and traces."""

@@ -99,7 +99,8 @@ ROUTER_METRICS: Final = (
         kind="counter",
         unit="1",
         labels=("fault",),
-        help="Streams in which a worker broke the rules: events repeated, missing (gap), late, or unreadable.",
+        help="Streams in which a worker broke the rules: events repeated, missing (gap), late, or unreadable, or none "
+        "any more although the worker had nothing to do (silent).",
     ),
     MetricSpec(
         name="lepton_suspects",

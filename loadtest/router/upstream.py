@@ -30,7 +30,18 @@ from common.rpc.metadata import FINISHED_KEY
 from lepton.v1 import inference_pb2, types_pb2, worker_pb2
 from loadtest.router import http2
 
-__all__ = ["FLOOD", "HOLD", "MODEL", "STEPS", "STEP_S", "TOKEN", "main", "serve"]
+__all__ = [
+    "FLOOD",
+    "HOLD",
+    "MODEL",
+    "STEPS",
+    "STEP_S",
+    "TOKEN",
+    "TOKENS_MAX",
+    "main",
+    "serve",
+    "token",
+]
 
 MODEL: Final = "bench"
 FLOOD: Final = "lepton-bench: flood"
@@ -39,19 +50,26 @@ HOLD: Final = "lepton-bench: hold"
 STEP_S: Final = 0.01
 _MARK: Final = b"lepton-bench: "
 """Tells a Generate from other calls without reading headers, which would take a decoder."""
-TOKEN: Final = inference_pb2.GenerateResponse(
-    events=[
-        inference_pb2.Event(
-            seq=1000, delta=inference_pb2.Delta(text=" measure", token_ids=[20_000])
-        )
-    ]
-).SerializeToString()
-"""One token as a worker sends it; every token is the same, so that tokens can be counted by bytes."""
+TOKENS_MAX: Final = 0x4000
+"""Of one stream: as many as have a `seq` of two bytes."""
+
+
+def token(seq: int) -> bytes:
+    """One token as a worker sends it, but that every `seq` takes two bytes (protobuf reads 80 00 as 0), so that tokens
+    can be counted by bytes.
+    """
+    delta = inference_pb2.Event(delta=inference_pb2.Delta(text=" measure", token_ids=[20_000]))
+    event = bytes((0x08, seq & 0x7F | 0x80, seq >> 7)) + delta.SerializeToString()
+    return bytes((0x0A, len(event))) + event
+
+
+TOKEN: Final = token(0)
 
 _BURST: Final = 64
 """Messages of one stream before the next stream has its turn."""
 _STEPS_PER_REPORT: Final = 5
 _MESSAGE: Final = http2.message(TOKEN)
+_MESSAGES: Final = [http2.message(token(seq)) for seq in range(TOKENS_MAX)]
 _INITIAL_WINDOW_SIZE: Final = 4
 _ANSWER: Final = b"\x88" + http2.header_block([(b"content-type", b"application/grpc")])
 _REFUSAL: Final = _ANSWER + http2.header_block([(b"grpc-status", b"12")])
@@ -62,7 +80,9 @@ class _Stream:
     window: int
     request: bytes = b""
     left: int = 0
-    unit: bytes = b""
+    sent: int = 0
+    head: bytes = b""
+    """Of each frame."""
     end: bytes = b""
     allowed: int = 0
     """Messages that may be sent now, beside what windows allow; STEPS adds one a step."""
@@ -131,11 +151,13 @@ class _Connection(http2.Http2):
                 if self._window < len(_MESSAGE):
                     break
                 continue
+            first = stream.sent
+            stream.sent += num
             stream.left -= num
             stream.allowed -= num
             stream.window -= num * len(_MESSAGE)
             self._window -= num * len(_MESSAGE)
-            self.transport.write(stream.unit * num)
+            self.transport.write(stream.head + stream.head.join(_MESSAGES[first : stream.sent]))
             if stream.allowed:
                 self._ready.append(number)
             elif not stream.left and stream.end:
@@ -182,8 +204,8 @@ class _Connection(http2.Http2):
         if _MARK in payload:
             request = inference_pb2.GenerateRequest.FromString(payload)
             hold = request.text == HOLD
-            stream.left = 1 if hold else request.stop.max_tokens
-            stream.unit = http2.frame(http2.DATA, 0, number, _MESSAGE)
+            stream.left = 1 if hold else min(request.stop.max_tokens, TOKENS_MAX)
+            stream.head = http2.frame(http2.DATA, 0, number, _MESSAGE)[: -len(_MESSAGE)]
             if not hold:
                 trailers = _trailers(stream.left)
                 stream.end = http2.frame(http2.HEADERS, 5, number, trailers)

@@ -14,7 +14,7 @@ __all__ = ["SimCodec"]
 class SimCodec:
     """`router.core.ports.GenerateCodec`."""
 
-    def new_record(self, payload: bytes) -> SimRecord:
+    def new_record(self, payload: bytes, *, is_resumed: bool) -> SimRecord:
         return SimRecord(payload)
 
     def fingerprint(self, payload: bytes) -> bytes:
@@ -40,14 +40,19 @@ class SimRecord:
         self._index = payload.partition(b":")[0]
         self._next = 0
 
+    def check(self, message: bytes) -> None:
+        first, size = map(int, message.split())
+        if first != self._next:
+            raise StreamFault(
+                "repeated" if first < self._next else "gap", f"{first} after {self._next}"
+            )
+        self._next = first + size
+
     def take(self, messages: Sequence[bytes]) -> None:
-        for message in messages:
-            first, size = map(int, message.split())
-            if first != self._next:
-                raise StreamFault(
-                    "repeated" if first < self._next else "gap", f"{first} after {self._next}"
-                )
-            self._next = first + size
+        pass
 
     def continue_request(self, *, revision: str, attempt: int, from_worker_id: str) -> bytes:
         return b"%s:%d" % (self._index, self._next)
+
+    def abort_request(self) -> bytes:
+        return b""

@@ -85,10 +85,10 @@ class SimCall:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def abandon(self) -> None:
+    def abandon(self, error: LeptonError) -> None:
         """See `WorkerStream`."""
         self._ready.clear()
-        self.push(_lost())
+        self.push(error)
 
     def close(self) -> None:
         """See `WorkerStream`."""

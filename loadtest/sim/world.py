@@ -120,6 +120,9 @@ class World:
         """Nobody asks."""
         raise NotImplementedError
 
+    def let_go(self, endpoint: Endpoint, request: bytes, call: Call) -> None:
+        """No call outlives its connection."""
+
     # --- the run ---
 
     async def run(self) -> list[Answer]:

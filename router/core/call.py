@@ -20,6 +20,8 @@ class Call:
     """What goes to the worker beside the payload."""
     hides_token_ids: bool = False
     """The client asked for no token ids. The router needs them all the same, and takes them out."""
+    is_resumed: bool = False
+    """It goes on with another call: the first thing that comes need not be the beginning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -219,6 +219,10 @@ class Dispatcher:
         """What a failed attempt means for the endpoint, and for whom it is blamed on. Raises `Quarantined`."""
         route.failures.append((endpoint.id, error.reason.value))
         journey.tried.add((endpoint.id, endpoint.incarnation))
+        if error.reason is Reason.STREAM_FAULT:
+            journey.declined.add(tracked.key)
+            if tracked.is_silent:
+                route.stream_faults.append("silent")
         if error.reason is Reason.WORKER_LOST:
             # Nothing new goes there until its load stream speaks again, which takes milliseconds if it lives.
             self._pool.lost(endpoint.id, endpoint.incarnation)
@@ -266,7 +270,7 @@ class Dispatcher:
         self, error: LeptonError, call: Call, route: Route, journey: Journey, exchange: Exchange[T]
     ) -> T | None:
         """Returns None when the stream may go on elsewhere, and the result when it is whole; raises otherwise."""
-        if route.stream_fault or route.endpoint is None:
+        if route.endpoint is None:
             raise error
         moves = journey.moves
         how = break_of(
@@ -289,11 +293,7 @@ class Dispatcher:
             moves.hand_overs += how is Break.HAND_OVER
             journey.failure, journey.may_wait = error, True
             journey.origin = Origin.of(route.endpoint)
-            result = exchange.go_on(
-                revision=route.endpoint.revision,
-                attempt=moves.attempt,
-                from_worker_id=route.endpoint.id,
-            )
+            result = exchange.go_on(route.endpoint, attempt=moves.attempt)
             if result is not None:
                 return result
         route.num_migrations += 1

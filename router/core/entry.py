@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, final
 
+from common.errors import Internal, LeptonError, Reason, Unavailable
 from router.core.endpoint import Endpoint, EndpointState, Load
 from router.core.health.outliers import Key
 from router.core.pulse import Patience, Pulse
@@ -14,19 +15,39 @@ __all__ = ["Entry", "Tracked"]
 
 _WARMTH_MIN: Final = 0.1
 """Also the coldest worker gets something, or it would never get warm."""
+_BEGIN: Final = 3
+"""A first message may take so many times as long as others: prompts are tokenized and grammars compiled before the
+engine knows of a call."""
 
 
 @final
 class Tracked:
     """One call in flight on one endpoint. It may be asked about the endpoint also after the call has left it."""
 
-    __slots__ = ("_entry", "is_abandoned", "on_abandon")
+    __slots__ = (
+        "_entry",
+        "_num_seen",
+        "_seen_at",
+        "is_abandoned",
+        "is_silent",
+        "on_abandon",
+        "progress",
+    )
 
     def __init__(self, entry: Entry) -> None:
         self._entry = entry
-        self.on_abandon: Callable[[], None] | None = None
+        self.on_abandon: Callable[[LeptonError], None] | None = None
+        self.progress: Callable[[], int | None] | None = None
+        """Of a stream: how many messages came, while the next one is waited for; None while one is on its way to the
+        client, since what takes long then is not the worker.
+        """
         self.is_abandoned = False
         """The endpoint was given up with the call on it."""
+        self.is_silent = False
+        """The call was given up on the endpoint, which forgot it."""
+        self._num_seen: int | None = None
+        self._seen_at = 0.0
+        """When there were as many for the first time."""
 
     @property
     def key(self) -> Key:
@@ -44,10 +65,33 @@ class Tracked:
         return self._entry.draining
 
     def abandon(self) -> None:
-        """Tells the call that its endpoint is given up."""
-        self.is_abandoned = True
+        """Tells the call that its endpoint is given up, or that it is on its endpoint."""
+        worker = f"worker {self._entry.about.id}"
+        error: LeptonError
+        if self.is_silent:
+            error = Internal(
+                f"{worker} sent nothing more although its engine had nothing to do "
+                "(setting router.stream_silence_s_max)",
+                reason=Reason.STREAM_FAULT,
+            )
+        else:
+            self.is_abandoned = True
+            error = Unavailable(
+                f"{worker} stopped answering", reason=Reason.WORKER_LOST, retry_after_s=1.0
+            )
         if self.on_abandon is not None:
-            self.on_abandon()
+            self.on_abandon(error)
+
+    def has_fallen_silent(self, now: float, *, idle_since: float, seconds: float) -> bool:
+        """Whether nothing has come for so long, all of it since `idle_since`. To be asked often: what happened since
+        the last time is not known.
+        """
+        num_messages = None if self.progress is None else self.progress()
+        if num_messages is None or num_messages != self._num_seen:
+            self._num_seen, self._seen_at = num_messages, now
+            return False
+        limit_s = seconds if num_messages else _BEGIN * seconds
+        return now - max(self._seen_at, idle_since) >= limit_s
 
 
 @final
@@ -57,6 +101,7 @@ class Entry:
     """
 
     __slots__ = (
+        "_silence_s",
         "about",
         "calls",
         "draining",
@@ -77,6 +122,7 @@ class Entry:
         """Seen draining, by the registry or its own report. It never comes back from that."""
         self.load: Load | None = None
         self.pulse = Pulse(patience)
+        self._silence_s = patience.silence_s
         self.ejected = ""
         """Why it is set aside; "" while it is not."""
         self.missing_since: float | None = None
@@ -122,6 +168,22 @@ class Entry:
         elif state is not before:
             self.trouble = self.pulse.why(now)
         return state is not before
+
+    def silent_calls(self, now: float) -> list[Tracked]:
+        """Calls that get nothing although the worker says all the while that it has nothing to do."""
+        idle_since = self.pulse.idle_since
+        if idle_since is None or not self._silence_s:
+            return []
+        silent = [
+            tracked
+            for tracked in self.calls
+            if tracked.has_fallen_silent(now, idle_since=idle_since, seconds=self._silence_s)
+        ]
+        if self.state in {EndpointState.SUSPECT, EndpointState.LOST}:
+            return []  # it says nothing at all, which is judged elsewhere
+        for tracked in silent:
+            tracked.is_silent = True
+        return silent
 
     def endpoint(self, slow_start_s: float) -> Endpoint:
         """The immutable picture; the same object until `forget_picture`."""

@@ -42,11 +42,13 @@ class Exchange(Protocol[T_co]):
         ...
 
     async def run(self, endpoint: Endpoint, tracked: Tracked, proved: Proved | None) -> T_co:
-        """One attempt. Raises the worker's error as `LeptonError`. `proved` is given for calls on probation."""
+        """One attempt. Raises the worker's error as `LeptonError`, `Internal(STREAM_FAULT)` when it broke the rules of
+        the stream. `proved` is given for calls on probation.
+        """
         ...
 
-    def go_on(self, *, revision: str, attempt: int, from_worker_id: str) -> T_co | None:
-        """Makes the next attempt go on where the last one stopped; only when `has_begun`.
+    def go_on(self, origin: Endpoint, *, attempt: int) -> T_co | None:
+        """Makes the next attempt go on where the last one, on `origin`, stopped; only when `has_begun`.
 
         Returns the result when nothing is left to do. Raises `Internal` when a worker broke the rules of the stream,
         `Unavailable(WORKER_LOST)` when the stream's beginning is not known.
@@ -86,10 +88,13 @@ class StreamExchange:
         self._codec = codec
         self._clock = clock
         self._transcript = Transcript(
-            codec.new_record(self._payload), bytes_max=transcript_bytes_max
+            codec.new_record(self._payload, is_resumed=call.is_resumed),
+            bytes_max=transcript_bytes_max,
         )
+        route.stream_faults = self._transcript.faults
         self._num_before = 0
         """Messages of earlier attempts."""
+        self._num_written = 0
         self._lost_at: float | None = None
         self.was_taken = False
         """See `Exchange.was_taken`."""
@@ -107,9 +112,9 @@ class StreamExchange:
     async def run(self, endpoint: Endpoint, tracked: Tracked, proved: Proved | None) -> bytes:
         """See `Exchange.run`. What writing to the client raises passes through."""
         stream = self._worker.generate(endpoint, self._payload, self._call)
-        tracked.on_abandon = stream.abandon
+        tracked.on_abandon, tracked.progress = stream.abandon, self._progress
         read, add, write = stream.read, self._transcript.add, self._write
-        self._num_before = self._transcript.num_messages
+        self._num_before = self._num_written = self._transcript.num_messages
         try:
             message = await read()
             if message is not None:
@@ -117,6 +122,7 @@ class StreamExchange:
             while message is not None and proved is not None:
                 add(message)
                 await write(message)
+                self._num_written += 1
                 if self._codec.has_output(message):
                     proved()
                     proved = None
@@ -125,26 +131,23 @@ class StreamExchange:
             while message is not None:
                 add(message)  # before the write: from here on it counts as sent
                 await write(message)
+                self._num_written += 1
                 message = await read()
         finally:
             self._route.num_messages = self._transcript.num_messages
-            self._route.stream_fault = self._transcript.fault
             self.was_taken = stream.was_taken
             stream.close()
         return stream.finished
 
-    def go_on(self, *, revision: str, attempt: int, from_worker_id: str) -> bytes | None:
+    def go_on(self, origin: Endpoint, *, attempt: int) -> bytes | None:
         """See `Exchange.go_on`."""
         if self._lost_at is None:
             self._lost_at = self._clock.now()
-        try:
-            record = self._transcript.read()
-        finally:
-            self._route.stream_fault = self._transcript.fault
+        record = self._transcript.read()
         if record.finished is not None:
             return record.finished
         payload = record.continue_request(
-            revision=revision, attempt=attempt, from_worker_id=from_worker_id
+            revision=origin.revision, attempt=attempt, from_worker_id=origin.id
         )
         if payload is None:
             raise Unavailable(
@@ -152,11 +155,18 @@ class StreamExchange:
                 reason=Reason.WORKER_LOST,
             )
         self._payload = payload
+        if request := record.abort_request():
+            # A worker that only froze would take the closed connection for that of a client who will be back.
+            self._worker.let_go(origin, request, self._call)
         return None
 
     def fingerprint(self) -> bytes:
         """See `GenerateCodec.fingerprint`."""
         return self._codec.fingerprint(self._payload)
+
+    def _progress(self) -> int | None:
+        num_messages = self._transcript.num_messages
+        return num_messages - self._num_before if num_messages == self._num_written else None
 
     def _note_first(self) -> None:
         now = self._clock.now()
@@ -193,7 +203,7 @@ class UnaryExchange:
         finally:
             reply.close()
 
-    def go_on(self, *, revision: str, attempt: int, from_worker_id: str) -> bytes | None:
+    def go_on(self, origin: Endpoint, *, attempt: int) -> bytes | None:
         """Never called: an answer of one message is there or not."""
         raise AssertionError(self._method)
 

@@ -90,7 +90,7 @@ class Handouts:
             used_until=now + self._ticket_s,
             gives_up_at=deadline + self._ticket_s,
         )
-        tracked.on_abandon = lambda: handout.settle(Fate.LOST)
+        tracked.on_abandon = lambda _: handout.settle(Fate.LOST)
         book = self._books.setdefault(tracked.key, _Book(endpoint.load.tickets))
         book.unused[handout] = None
         self._open[handout.number] = handout

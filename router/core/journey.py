@@ -39,7 +39,7 @@ class Journey:
     tried: set[tuple[str, str]] = field(default_factory=set)
     """(id, incarnation) of endpoints on which it has failed."""
     declined: set[tuple[str, str]] = field(default_factory=set)
-    """Of these, the ones that would not go on with the stream, or were given up."""
+    """Of these, the ones that would not go on with the stream, broke its rules, or were given up."""
     failure: LeptonError | None = None
     """Why it left the last endpoint; told to the client when there is no next one."""
     may_wait: bool = True

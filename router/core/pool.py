@@ -56,6 +56,7 @@ class EndpointPool:
         abandon_s: float,
         remember_s: float,
         suspect_s: float = 1.0,
+        stream_silence_s_max: float = 0.0,
         mass_silence_s_max: float = 10.0,
         mass_vanish_s_max: float = 600.0,
         slow_start_s: float = 0.0,
@@ -63,7 +64,9 @@ class EndpointPool:
     ) -> None:
         self._clock = clock
         self._hold_down_s_max = hold_down_s_max
-        self._patience = Patience(suspect_s=suspect_s, abandon_s=abandon_s)
+        self._patience = Patience(
+            suspect_s=suspect_s, abandon_s=abandon_s, silence_s=stream_silence_s_max
+        )
         self._slow_start_s = slow_start_s
         self._health = health or Outliers(HealthLimits(ejected_share_max=0.0), Random(0))
         self._silence = Freeze(seconds_max=mass_silence_s_max)
@@ -174,8 +177,8 @@ class EndpointPool:
 
     def sweep(self, *, slept_s: float = 0.0) -> tuple[Tracked, ...]:
         """Judges everybody anew, ends hold-downs that are over, and returns the calls on endpoints that have been in
-        trouble for too long: the caller ends those. Called several times a second; `slept_s` is by how much this call
-        comes too late: so long nobody can be blamed for.
+        trouble for too long, and those that their endpoint has forgotten: the caller ends them. Called several times a
+        second; `slept_s` is by how much this call comes too late: so long nobody can be blamed for.
         """
         now = self._clock.now()
         everybody = (*self._there, *self._leaving)
@@ -203,7 +206,10 @@ class EndpointPool:
         self._hear_health()
         self._leaving = {entry for entry in self._leaving if entry.calls}
         self._there.forget_old(now)
-        return tuple(tracked for entry in hopeless for tracked in entry.calls)
+        return (
+            *(tracked for entry in hopeless for tracked in entry.calls),
+            *(tracked for entry in everybody for tracked in entry.silent_calls(now)),
+        )
 
     @property
     def frozen(self) -> frozenset[tuple[str, str]]:

@@ -48,8 +48,8 @@ class WorkerStream(Protocol):
         """The worker's serialised `Finished`; empty until `read` returned None."""
         ...
 
-    def abandon(self) -> None:
-        """The worker is given up: the running or next `read` raises `Unavailable(WORKER_LOST)`."""
+    def abandon(self, error: LeptonError) -> None:
+        """The worker is given up: the running or next `read` raises `error`."""
         ...
 
     def close(self) -> None:
@@ -64,7 +64,7 @@ class WorkerReply(Protocol):
         """The serialised response; called once. Raises and is cancelled as `WorkerStream.read`."""
         ...
 
-    def abandon(self) -> None:
+    def abandon(self, error: LeptonError) -> None:
         """See `WorkerStream.abandon`."""
         ...
 
@@ -84,12 +84,27 @@ class WorkerClient(Protocol):
         """Starts a call of the InferenceService method `method`, likewise."""
         ...
 
+    def let_go(self, endpoint: Endpoint, request: bytes, call: Call) -> None:
+        """Tells a worker that `call`, which outlives its connection, was given up there, so that it is not computed on
+        for nobody. `request` is a serialised `AbortRequest`. Returns at once; whether it arrives is not told.
+        """
+        ...
+
 
 class StreamRecord(Protocol):
     """What one stream has told its client so far, as far as another worker needs it to go on."""
 
+    def check(self, message: bytes) -> None:
+        """Notes that a message comes next, without reading more of it than its place in the stream.
+
+        Raises `StreamFault` when it is not the one that is due; then it is no part of the stream.
+        """
+        ...
+
     def take(self, messages: Sequence[bytes]) -> None:
-        """Folds in serialised `GenerateResponse`s, in order. Raises `StreamFault`; after that it is of no use."""
+        """Folds in serialised `GenerateResponse`s that were checked, in order. Raises `StreamFault`; after that it is
+        of no use.
+        """
         ...
 
     @property
@@ -101,12 +116,16 @@ class StreamRecord(Protocol):
         """The request to go on with; None when the record does not begin with `Started`."""
         ...
 
+    def abort_request(self) -> bytes:
+        """The `AbortRequest` for the call on the worker that spoke last; b"" when it ends with its connection."""
+        ...
+
 
 class GenerateCodec(Protocol):
     """Reads and changes messages of Generate for the core, which never looks inside them."""
 
-    def new_record(self, payload: bytes) -> StreamRecord:
-        """Of a stream that answers this request and has told nothing yet."""
+    def new_record(self, payload: bytes, *, is_resumed: bool) -> StreamRecord:
+        """Of a stream that answers this request and has told nothing yet; one that is resumed may begin anywhere."""
         ...
 
     def fingerprint(self, payload: bytes) -> bytes:

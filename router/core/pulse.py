@@ -36,6 +36,8 @@ class Patience:
     """Then nothing new goes there."""
     abandon_s: float = 2.0
     """Then its calls are given up."""
+    silence_s: float = 0.0
+    """A call that gets nothing from a worker without work for so long is given up; 0: none is."""
 
 
 @final
@@ -49,6 +51,7 @@ class Pulse:
         "_step",
         "_stretch",
         "heard_at",
+        "idle_since",
         "stepped_at",
         "told_at",
     )
@@ -64,6 +67,8 @@ class Pulse:
         """Since when it is silent: of the last report, but for excuses; None before the first."""
         self.told_at = 0.0
         """Of the last report."""
+        self.idle_since: float | None = None
+        """Since when every report says that nothing runs and nothing waits; None while something does."""
         self.stepped_at = 0.0
         """Of the last report in which the step counter had moved."""
 
@@ -76,6 +81,10 @@ class Pulse:
             self._step = load.step
             self.stepped_at = now
         is_busy = load.step_ends_in_ms is not None or load.running > 0 or load.waiting > 0
+        if is_busy:
+            self.idle_since = None
+        elif self.idle_since is None:
+            self.idle_since = now
         if not is_busy or load.step_ms <= 0:
             self._due_at = None
         elif moved or self._due_at is None or load.step_ends_in_ms:
@@ -86,6 +95,7 @@ class Pulse:
         """The stream broke: the connection, or the process behind it, is gone."""
         if self._broken_at is None:
             self._broken_at = now
+        self.idle_since = None
 
     def excuse(self, seconds: float, now: float) -> None:
         """The router slept for so long and could not have noticed anything."""
@@ -95,6 +105,8 @@ class Pulse:
             self._broken_at = min(now, self._broken_at + seconds)
         if self._due_at is not None:
             self._due_at += seconds
+        if self.idle_since is not None:
+            self.idle_since = min(now, self.idle_since + seconds)
 
     @property
     def is_broken(self) -> bool:

@@ -47,7 +47,7 @@ class Route:
     """(endpoint id, reason) of each failed attempt, in order: retries first, then migrations."""
     gaps_s: list[float] = field(default_factory=list)
     """Per migration that went on: from the loss to the next message."""
-    stream_fault: str = ""
-    """How a worker broke the rules of this stream; see `StreamFault.kind`."""
+    stream_faults: list[str] = field(default_factory=list)
+    """How workers broke the rules of this stream, in order; see `StreamFault.kind`."""
     is_convicted: bool = False
     """The call was called poison."""

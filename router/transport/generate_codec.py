@@ -1,4 +1,4 @@
-"""The router's reader of Generate messages: used for streams that lost their worker, suspects, and hidden ids alone."""
+"""The router's reader of Generate messages: for streams that lost their worker, suspects, and hidden ids alone."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _WITH_IDS: Final = inference_pb2.GenerateRequest(
 class ProtoGenerateCodec:
     """`router.core.ports.GenerateCodec`; has no state."""
 
-    def new_record(self, payload: bytes) -> GenerateRecord:
+    def new_record(self, payload: bytes, *, is_resumed: bool) -> GenerateRecord:
         """See `GenerateCodec.new_record`."""
-        return GenerateRecord(payload)
+        return GenerateRecord(payload, first_seq=None if is_resumed else 0)
 
     def fingerprint(self, payload: bytes) -> bytes:
         """See `GenerateCodec.fingerprint`; 16 bytes. `payload` is a valid request."""

@@ -190,7 +190,14 @@ class InferenceRelay:
             prefix_hashes_max=self._prefix_hashes_max,
         )
         hides_ids = request.output.HasField("token_ids") and not request.output.token_ids
-        call = self._call(context, request.request_id, view.model, route, hides_token_ids=hides_ids)
+        call = self._call(
+            context,
+            request.request_id,
+            view.model,
+            route,
+            hides_token_ids=hides_ids,
+            is_resumed=request.HasField("resume"),
+        )
         route.prompt_bytes = view.prefix.num_bytes
         payload, view = self._meant(payload, view, inference_pb2.GenerateRequest)
         return payload, view, call
@@ -219,6 +226,7 @@ class InferenceRelay:
         route: Route,
         *,
         hides_token_ids: bool = False,
+        is_resumed: bool = False,
     ) -> Call:
         remaining_s: float | None = context.time_remaining()
         deadline_s = self._limits.deadline_s_max
@@ -235,4 +243,5 @@ class InferenceRelay:
                 *caller_metadata(caller_of(context)),
             ),
             hides_token_ids=hides_token_ids,
+            is_resumed=is_resumed,
         )

@@ -14,7 +14,7 @@ import grpc
 
 from common.clock import Clock
 from common.errors import Cancelled, DeadlineExceeded, LeptonError, Reason, Unavailable
-from common.rpc.metadata import FINISHED_KEY
+from common.rpc.metadata import FINISHED_KEY, LET_GO_KEY
 from common.rpc.status import from_rpc_error
 from router.core.call import Call
 from router.core.endpoint import Endpoint
@@ -24,6 +24,8 @@ __all__ = ["GrpcWorker"]
 
 _SERVICE: Final = "/lepton.v1.InferenceService/"
 _EOF: Final = grpc.aio.EOF
+_LET_GO_S_MAX: Final = 60.0
+"""So long a frozen worker may take to hear that it was given up; then its call has mostly come to its end itself."""
 
 
 @final
@@ -36,6 +38,8 @@ class GrpcWorker:
         self._channels = channels
         self._metadata = metadata
         self._clock = clock
+        self._aborts: set[Any] = set()
+        """Under way; nobody waits for them, and a call that nobody holds is cancelled."""
 
     def generate(self, endpoint: Endpoint, payload: bytes, call: Call) -> GrpcStream:
         """See `WorkerClient.generate`."""
@@ -58,6 +62,23 @@ class GrpcWorker:
             self._metadata + call.metadata,
         )
 
+    def let_go(self, endpoint: Endpoint, request: bytes, call: Call) -> None:
+        """See `WorkerClient.let_go`."""
+        address = endpoint.address
+        channel: Any = self._channels.acquire(address)
+        abort = channel.unary_unary(f"{_SERVICE}Abort")(
+            request,
+            timeout=_LET_GO_S_MAX,
+            metadata=(*self._metadata, *call.metadata, (LET_GO_KEY, "given-up")),
+        )
+        self._aborts.add(abort)
+
+        def forget(_: Any) -> None:
+            self._aborts.discard(abort)
+            self._channels.release(address)
+
+        abort.add_done_callback(forget)
+
     def _remaining_s(self, call: Call) -> float:
         remaining = call.deadline - self._clock.now()
         if remaining <= 0:
@@ -72,7 +93,7 @@ class _Running:
 
     def __init__(self, channels: Channels, endpoint: Endpoint, start: Callable[[Any], Any]) -> None:
         self._endpoint = endpoint
-        self._abandoned = False
+        self._abandoned: LeptonError | None = None
         self._call = start(channels.acquire(endpoint.address))
         self._channels: Channels | None = channels
 
@@ -80,9 +101,9 @@ class _Running:
         state = "done" if self._call.done() else "running"
         return f"{type(self).__name__}({self._endpoint.id}, {state})"
 
-    def abandon(self) -> None:
+    def abandon(self, error: LeptonError) -> None:
         """See `WorkerStream.abandon`."""
-        self._abandoned = True
+        self._abandoned = error
         self._call.cancel()
 
     def close(self) -> None:
@@ -101,7 +122,7 @@ class _Running:
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._abandoned and not (task and task.cancelling()):
-                raise _lost(self._endpoint, "stopped answering") from None
+                raise self._abandoned from None
             raise
 
 

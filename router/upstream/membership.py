@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import aclosing
 from typing import Any, cast, final
 
@@ -11,6 +11,7 @@ from common.clock import Clock
 from common.discovery.api import Instance, InstanceState, Snapshot, Watcher
 from common.logs import get_logger
 from router.core.endpoint import Endpoint, EndpointState, Load
+from router.core.entry import Tracked
 from router.core.health.outliers import Ejection
 from router.core.pool import EndpointPool, PoolSnapshot
 from router.upstream.channels import Channels
@@ -89,8 +90,7 @@ class Membership:
             abandoned = self._pool.sweep(slept_s=slept_s)
             for tracked in abandoned:
                 tracked.abandon()
-            if abandoned:
-                log.warning("calls.abandoned", calls=len(abandoned))
+            self._tell_abandoned(abandoned)
             for endpoint in self._pool.due_probes():
                 group.create_task(self._probe(endpoint), name=f"probe.{endpoint.id}")
             self._tell()
@@ -121,6 +121,13 @@ class Membership:
             log.error("pool.frozen", model=model, trouble=trouble)
         for model, trouble in before - frozen:
             log.warning("pool.thawed", model=model, trouble=trouble)
+
+    def _tell_abandoned(self, calls: Collection[Tracked]) -> None:
+        silent = sorted({tracked.key[0] for tracked in calls if tracked.is_silent})
+        if silent:
+            log.warning("calls.silent", worker_ids=silent)
+        if lost := sum(not tracked.is_silent for tracked in calls):
+            log.warning("calls.abandoned", calls=lost)
 
     def _tell_suspects(self) -> None:
         models = self._pool.snapshot().models.values()

@@ -21,15 +21,17 @@ from lepton.v1 import inference_pb2, inference_pb2_grpc, types_pb2
 from router.core.endpoint import EndpointState
 from tests.support.fake_worker import FakeWorker, Script, ticket_of
 from tests.support.small_cluster import SmallCluster, small_cluster, until
-from tests.support.story import Told
+from tests.support.story import Told, story_of
 
 TOKENS = 12
 WHOLE = Script(story=TOKENS)
 DIES = Script(story=TOKENS, stops_after=5, dies=True)
+STORY = list(story_of(inference_pb2.GenerateRequest(text="hello"), worker_id="w1", tokens=TOKENS))
 FAULTS = {
     "dies": DIES,
     "hangs": Script(story=TOKENS, stops_after=5, hang=True),
     "ends_too_soon": Script(story=TOKENS - 3, stops_after=5, finished=False),
+    "skips": Script(messages=[STORY[0], STORY[1], STORY[3]]),
     "drains": Script(story=TOKENS, stops_after=5, error=Unavailable("bye", reason=Reason.DRAINING)),
 }
 

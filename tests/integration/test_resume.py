@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from common.errors import InvalidRequest, NotFound, Reason
 from common.resume_token import ResumePoint, ResumeTokens
 from common.rpc.metadata import FINISHED_KEY
+from router.upstream.grpc_worker import GrpcWorker
 from tests.support.continuation import continued, whole
 from tests.support.processes import until
 from tests.support.resuming import (
@@ -309,6 +310,53 @@ async def test_a_stream_that_moved_can_be_gone_on_with_from_its_new_worker() -> 
         gone = await cluster.tap(asked).read()
         assert gone.error is not None
         assert gone.error.reason is Reason.RESUME_EXPIRED
+
+
+async def test_worker_that_was_given_up_stops_computing_when_it_hears_of_it() -> None:
+    async with resuming_cluster() as cluster:
+        tap = cluster.tap(request())
+        cluster.pace.allow(5)
+        await tap.read(num_chars=5)
+        given_up = tap.worker_id
+        cluster.give_up(given_up)
+        await until(lambda: not cluster.keeps(given_up), within_s=5, what="let go")
+        cluster.pace.free()
+        (await tap.read()).check_moved()
+
+
+async def test_worker_that_does_not_hear_of_it_computes_on_for_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The negative control."""
+    monkeypatch.setattr(GrpcWorker, "let_go", lambda *_: None)
+    async with resuming_cluster() as cluster:
+        tap = cluster.tap(request())
+        cluster.pace.allow(5)
+        await tap.read(num_chars=5)
+        given_up = tap.worker_id
+        cluster.give_up(given_up)
+        cluster.pace.free()
+        (await tap.read()).check_moved()
+        assert cluster.keeps(given_up)
+
+
+async def test_worker_that_was_given_up_goes_on_for_those_who_follow_through_another_router() -> (
+    None
+):
+    """It did not freeze: its connection to one of the routers was cut."""
+    async with resuming_cluster() as cluster:
+        tap = cluster.tap(request())
+        cluster.pace.allow(5)
+        await tap.read(num_chars=5)
+        given_up = tap.worker_id
+        follower = cluster.tap(request(resume={"resume_token": tap.token}), router=1)
+        await follower.read(num_chars=5)
+        cluster.give_up(given_up)
+        cluster.pace.free()
+        (await tap.read()).check_moved()
+        (await follower.read()).check_whole()
+        assert await cluster.abort(tap.token) is None
+        await until(lambda: cluster.num_kept() <= 1, within_s=5, what="nothing for nobody")
 
 
 async def test_a_resumed_stream_moves_when_its_worker_dies_and_can_be_resumed_again() -> None:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from opentelemetry.trace import NoOpTracer
 
+from common.clock import SystemClock
 from common.discovery.api import InstanceState
 from common.discovery.memory import MemoryRegistry
 from common.errors import Internal, LeptonError, Overloaded, Reason, Unavailable
 from lepton.v1 import inference_pb2
+from router.core.call import Call
 from router.core.endpoint import EndpointState
+from router.upstream.channels import worker_channels
+from router.upstream.grpc_worker import GrpcWorker
+from router.upstream.membership import endpoint_of
 from tests.support.fake_worker import FakeWorker, Script, message_of
 from tests.support.small_cluster import GENERATE, Answer, SmallCluster, small_cluster, until
 
@@ -257,6 +264,21 @@ async def test_without_migration_a_stream_on_a_worker_that_stays_silent_ends_wit
         assert answer.error.reason is Reason.WORKER_LOST
         async with asyncio.TaskGroup() as group:
             group.create_task(hung.calls[0].ended.wait())
+
+
+async def test_word_to_a_worker_that_is_dead_is_lost_without_a_trace(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    dead = await FakeWorker().start()
+    await dead.kill()
+    channels = worker_channels(NoOpTracer(), message_bytes_max=1024)
+    worker = GrpcWorker(channels, metadata=(), clock=SystemClock())
+    worker.let_go(endpoint_of(dead.instance()), b"", Call(request_id="r", deadline=0.0))
+    assert "used 1x" in repr(channels)
+    await until(lambda: "used 0x" in repr(channels))
+    gc.collect()
+    assert caplog.records == []
+    await channels.close()
 
 
 async def test_tokenizing_on_a_worker_that_stays_silent_goes_elsewhere() -> None:

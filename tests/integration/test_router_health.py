@@ -17,6 +17,7 @@ from router.core.endpoint import EndpointState
 from router.core.pool import EndpointPool
 from tests.support.fake_worker import FakeWorker, Script, message_of
 from tests.support.small_cluster import Answer, SmallCluster, small_cluster, until
+from tests.support.story import Told
 
 READY, LOST = EndpointState.READY, EndpointState.LOST
 SUSPECT, EJECTED = EndpointState.SUSPECT, EndpointState.EJECTED
@@ -47,6 +48,57 @@ async def ask_at_once(cluster: SmallCluster, num: int) -> list[Answer]:
 
 def errors_of(answers: list[Answer]) -> list[object]:
     return [answer.error for answer in answers if answer.error is not None]
+
+
+# --- forgotten ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("told", [0, 5])
+async def test_call_that_its_worker_forgot_goes_elsewhere(told: int) -> None:
+    """Its load reports keep coming and say that nothing is to do."""
+    hung = FakeWorker("w1", script=Script(story=12, stops_after=told, hang=True))
+    async with small_cluster(hung, stream_silence_s_max=0.2) as cluster:
+        asking = asyncio.ensure_future(ask_one(cluster))
+        await until(lambda: len(hung.calls) == 1)
+        other = await cluster.add(FakeWorker("w2", script=Script(story=12)))
+        answer = await asking
+        assert answer.error is None
+        Told.of(answer.messages).check(12)
+        await until(hung.calls[0].ended.is_set)
+        assert hung.calls[0].is_cancelled
+        assert await cluster.has_metric('lepton_stream_faults_total{fault="silent"} 1.0')
+        assert cluster.router.dispatcher.num_suspects == 0, "nobody died of it"
+        await other.stop()
+
+
+@pytest.mark.parametrize(
+    ("settings", "load"),
+    [
+        ({"stream_silence_s_max": 0.0}, {}),
+        ({"stream_silence_s_max": 0.1}, {"running": 1}),
+        ({"stream_silence_s_max": 0.1}, {"waiting": 1}),
+    ],
+    ids=["switched off", "something runs", "something waits"],
+)
+async def test_call_is_left_where_it_is(settings: dict[str, float], load: dict[str, int]) -> None:
+    hung = FakeWorker("w1", script=Script(story=12, stops_after=5, hang=True))
+    hung.report(**load)
+    async with small_cluster(hung, **PATIENT, **settings) as cluster:
+        answer = await cluster.ask(timeout_s=1.0)
+        assert answer.error is not None
+        assert answer.error.reason is Reason.DEADLINE_EXCEEDED
+        assert len(answer.messages) == 5
+
+
+async def test_worker_that_forgets_every_call_is_ejected_and_its_callers_are_told() -> None:
+    hung = FakeWorker("w1", script=Script(messages=0, hang=True))
+    async with small_cluster(
+        hung, FakeWorker("w2"), stream_silence_s_max=0.05, eject_failures_max=3, retries_max=0
+    ) as cluster:
+        errors = errors_of(await ask_at_once(cluster, 12))
+        assert len(errors) >= 3
+        assert all(isinstance(e, Internal) and e.reason is Reason.STREAM_FAULT for e in errors)
+        await cluster.until_state("w1", EJECTED)
 
 
 # --- frozen ---------------------------------------------------------------------------------------

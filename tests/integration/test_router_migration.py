@@ -25,7 +25,7 @@ from lepton.v1 import inference_pb2, types_pb2
 from router.core.endpoint import EndpointState
 from tests.support.fake_worker import FakeWorker, Script
 from tests.support.small_cluster import Answer, SmallCluster, small_cluster, until
-from tests.support.story import Told
+from tests.support.story import Told, story_of
 
 TOKENS = 12
 WHOLE = Script(story=TOKENS)
@@ -259,24 +259,56 @@ async def test_answer_whose_end_came_is_whole_although_the_worker_died_then() ->
         assert second.calls == []
 
 
-@pytest.mark.parametrize("order", [(0, 1, 1), (0, 1, 3), (1, 2, 1)])
-async def test_worker_that_breaks_the_order_is_found_out(order: tuple[int, ...]) -> None:
-    story = list(_story())
-    messages = [story[seq] for seq in order]
-    first = FakeWorker("w1", script=Script(messages=messages, error=Internal("x")))
+STORY = list(story_of(inference_pb2.GenerateRequest(text="x"), worker_id="w1", tokens=TOKENS))
+
+DISORDER = {
+    "repeated": [*STORY[:4], *STORY[3:]],
+    "swapped": [*STORY[:3], STORY[4], STORY[3], *STORY[5:]],
+    "gap": [*STORY[:3], *STORY[4:]],
+    "gap in a merged message": [*STORY[:3], STORY[3] + STORY[5]],
+    "no beginning": STORY[1:],
+    "late beginning": [*STORY[:4], *STORY],
+    "unreadable": [*STORY[:3], b"\xff\xff", *STORY[3:]],
+}
+
+
+@pytest.mark.parametrize("messages", DISORDER.values(), ids=DISORDER.keys())
+@pytest.mark.parametrize("with_ids", [True, False])
+async def test_stream_of_a_disorderly_worker_goes_on_elsewhere(
+    messages: list[bytes], with_ids: bool
+) -> None:
+    """Nothing out of order reaches the client, and that worker is not asked again."""
+    first = FakeWorker("w1", script=Script(messages=messages))
+    first.continued = WHOLE
     second = FakeWorker("w2", script=WHOLE)
-    async with a_stream_on(first, second) as (_, answer):
+    output = types_pb2.OutputOptions(token_ids=with_ids)
+    async with a_stream_on(first, second, ask={"output": output}) as (cluster, answer):
+        told(await answer).check(TOKENS, with_ids=with_ids)
+        assert [len(first.calls), len(second.calls)] == [1, 1]
+        assert cluster.router.dispatcher.num_suspects == 0
+        cluster.router.pool.check_integrity()
+
+
+@pytest.mark.parametrize("messages", DISORDER.values(), ids=DISORDER.keys())
+async def test_without_migration_disorder_is_told_and_not_passed_on(messages: list[bytes]) -> None:
+    first = FakeWorker("w1", script=Script(messages=messages))
+    async with a_stream_on(first, migrations_max=0) as (_, answer):
         result = await answer
-        assert result.error is not None
-        assert "broke the rules" in result.error.message
-        assert second.calls == []
+        assert isinstance(result.error, Internal)
+        assert result.error.reason is Reason.STREAM_FAULT
+        heard = Told.of(result.messages)
+        assert [event.seq for event in heard.events] == list(range(len(heard.events)))
+        assert len(first.calls) == 1
 
 
-def _story() -> list[bytes]:
-    from tests.support.story import story_of
-
-    request = inference_pb2.GenerateRequest(text="x")
-    return list(story_of(request, worker_id="w1", tokens=TOKENS))
+async def test_disorderly_worker_alone_gets_no_second_chance() -> None:
+    first = FakeWorker("w1", script=Script(messages=DISORDER["repeated"]))
+    first.continued = WHOLE
+    async with a_stream_on(first, wait_for_worker_s_max=0.1) as (_, answer):
+        error = (await answer).error
+        assert error is not None
+        assert error.reason is Reason.STREAM_FAULT
+        assert len(first.calls) == 1
 
 
 async def test_router_that_cannot_wait_says_so() -> None:

@@ -18,14 +18,23 @@ from tests.support.small_cluster import GENERATE, ask, small_cluster, until
 
 
 async def test_client_sees_exactly_the_bytes_of_the_worker() -> None:
-    """Not even messages that are none are looked at, before they are many; some may come together."""
-    messages = [os.urandom(size) for size in (1, 5, 100, 70_000)] + [b""]
+    """Inside an event nobody looks, before messages are many; a later release may say more; some may come together."""
+    messages = [_strange(seq, os.urandom(size)) for seq, size in enumerate((1, 5, 100, 70_000))]
+    messages += [b"", _strange(4, b"\xfa\x3e\x03new", field=b"\x52")]
     worker = FakeWorker(script=Script(messages=messages))
     async with small_cluster(worker, transcript_bytes_max=100_000) as cluster:
         answer = await cluster.ask()
         assert answer.error is None
         assert b"".join(answer.messages) == b"".join(messages)
         assert answer.finished == cluster.workers["w1"].finished(len(messages))
+
+
+def _strange(seq: int, inside: bytes, field: bytes = b"\x1a") -> bytes:
+    """A message with an event that has `inside` for its delta, or another field."""
+    length = bytes((len(inside) & 0x7F | 0x80, len(inside) >> 7 & 0x7F | 0x80, len(inside) >> 14))
+    event = bytes((0x08, seq)) + field + length + inside
+    length = bytes((len(event) & 0x7F | 0x80, len(event) >> 7 & 0x7F | 0x80, len(event) >> 14))
+    return b"\x0a" + length + event
 
 
 async def test_worker_sees_exactly_the_request_and_who_sent_it() -> None:

@@ -184,12 +184,19 @@ async def test_migration_is_counted_and_shown_in_the_trace(recorder: Recorder) -
         assert 'lepton_retries_total{reason="WORKER_LOST"}' not in found
 
 
-async def test_worker_that_breaks_the_rules_is_counted(recorder: Recorder) -> None:
+async def test_worker_that_breaks_the_rules_is_counted_and_in_the_end_ejected(
+    recorder: Recorder,
+) -> None:
     story = [message_of("w1", seq) for seq in (0, 1, 3)]
-    worker = FakeWorker("w1", script=Script(messages=story, error=Internal("x")))
-    async with small_cluster(worker, telemetry=recorder.telemetry) as cluster:
-        assert (await cluster.ask()).error is not None
-        assert (await metrics(cluster))['lepton_stream_faults_total{fault="gap"}'] == 1
+    worker, other = FakeWorker("w1", script=Script(messages=story)), FakeWorker("w2")
+    settings: dict[str, Any] = {"migrations_max": 0, "eject_failures_max": 3}
+    async with small_cluster(worker, telemetry=recorder.telemetry, **settings) as cluster:
+        for _ in range(3):
+            assert (await cluster.ask()).error is not None
+        assert (await metrics(cluster))['lepton_stream_faults_total{fault="gap"}'] == 3
+        await cluster.add(other)
+        await cluster.until_state("w1", EndpointState.EJECTED)
+        await other.stop()
 
 
 async def test_the_choice_says_why_on_its_span_and_affinity_is_counted(recorder: Recorder) -> None:

@@ -236,6 +236,22 @@ class ResumableCallsMachine(RuleBasedStateMachine):
         if was_running and was_begun:
             assert generation.was_cancelled
 
+    @rule(generation=generations)
+    def let_go(self, generation: Generation) -> None:
+        async def let_go() -> None:
+            self.calls.let_go(generation.call)
+
+        had_ended = generation.call.has_ended
+        known = self.calls.find(generation.call.call_id, "alice") is not None
+        self.run(let_go())
+        knows = self.calls.find(generation.call.call_id, "alice") is not None
+        if had_ended or generation.call.num_listeners:
+            assert knows is known
+            assert generation.call.has_ended is had_ended
+        else:
+            assert not knows
+            assert generation.call.has_ended
+
     @rule(seconds=st.integers(1, 4))
     def wait(self, seconds: int) -> None:
         async def advance() -> None:

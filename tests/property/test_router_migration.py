@@ -32,7 +32,7 @@ def test_a_broken_stream_is_whole(
     payload = request.SerializeToString()
     if hides_ids:
         payload = CODEC.with_token_ids(payload)
-    transcript = Transcript(CODEC.new_record(payload), bytes_max=bytes_max)
+    transcript = Transcript(CODEC.new_record(payload, is_resumed=False), bytes_max=bytes_max)
     client: list[bytes] = []
     for attempt, length in enumerate([*breaks, None]):
         asked = inference_pb2.GenerateRequest.FromString(payload)

@@ -205,6 +205,17 @@ class ResumingCluster:
         for held in list(running.calls._calls.values()):
             running.calls.abort(held.call)
 
+    def give_up(self, worker_id: str, *, router: int = 0) -> None:
+        """The router gives up its calls there, as after a silence."""
+        entry = self.routers[router].pool._there.get(worker_id)
+        assert entry is not None
+        for tracked in tuple(entry.calls):
+            tracked.abandon()
+
+    def keeps(self, worker_id: str) -> int:
+        """Calls that the worker knows."""
+        return self.workers[worker_id].running.calls.num_calls
+
     async def until_ready(self, num_workers: int) -> None:
         """Every router takes so many workers."""
         await until(

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from common.request.request_id import is_request_id
 from common.rpc.caller import caller_of
-from common.rpc.metadata import REPLAY_KEY, REQUEST_ID_KEY, ROUTER_ID_KEY
+from common.rpc.metadata import LET_GO_KEY, REPLAY_KEY, REQUEST_ID_KEY, ROUTER_ID_KEY
 
 __all__ = ["CallFacts", "ServicerContext", "deadline_of", "facts_of"]
 
@@ -40,6 +40,8 @@ class CallFacts:
     """Who is asking; empty for callers without a name."""
     wants_whole: bool = False
     """A resumed call is to be sent from its beginning, where that is still kept."""
+    lets_go: bool = False
+    """An aborted call goes on for others who follow it."""
     has_ticket: bool = False
     """A router picked this worker for the call; `router_id` is its id."""
 
@@ -49,7 +51,7 @@ def facts_of(context: ServicerContext, *, request_id: str = "") -> CallFacts:
     metadata = {
         key: value
         for key, value in context.invocation_metadata() or ()
-        if key in {REPLAY_KEY, REQUEST_ID_KEY, ROUTER_ID_KEY} and isinstance(value, str)
+        if key in {LET_GO_KEY, REPLAY_KEY, REQUEST_ID_KEY, ROUTER_ID_KEY} and isinstance(value, str)
     }
     named = (metadata.get(REQUEST_ID_KEY, ""), request_id, f"req-{secrets.token_hex(8)}")
     return CallFacts(
@@ -57,6 +59,7 @@ def facts_of(context: ServicerContext, *, request_id: str = "") -> CallFacts:
         router_id=metadata.get(ROUTER_ID_KEY, "")[:128],
         caller=caller_of(context),
         wants_whole=metadata.get(REPLAY_KEY) == "whole",
+        lets_go=LET_GO_KEY in metadata,
     )
 
 

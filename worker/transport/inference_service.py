@@ -133,9 +133,10 @@ class InferenceService:
     async def abort(self, payload: bytes, context: ServicerContext) -> bytes:
         """Ends a resumable call. One that has ended is no error; a token that is not this caller's is."""
         message = parse_message(inference_pb2.AbortRequest, payload)
-        call = self._resumption.by_token(message.resume_token, facts_of(context).caller)
+        facts = facts_of(context)
+        call = self._resumption.by_token(message.resume_token, facts.caller)
         if call is not None:
-            self._calls.abort(call)
+            (self._calls.let_go if facts.lets_go else self._calls.abort)(call)
         return inference_pb2.AbortResponse().SerializeToString()
 
     async def tokenize(self, payload: bytes, context: ServicerContext) -> bytes:

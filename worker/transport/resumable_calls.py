@@ -146,6 +146,14 @@ class ResumableCalls:
         if held is not None:
             self._forget(held, Cancelled("the call was aborted", reason=Reason.ABORTED))
 
+    def let_go(self, call: RunningCall) -> None:
+        """Nobody will come back to a call that runs: it is aborted, as soon as its last listener has left."""
+        if call.has_ended:
+            return
+        call.linger_s = 0.0
+        if not call.num_listeners:
+            self.abort(call)
+
     # --- inside -------------------------------------------------------------------------------
 
     async def _drive(self, held: _Held, generate: Generate) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from common.request.event_order import seq_after
+from lepton.v1 import inference_pb2
 from loadtest.router import http2
 from loadtest.router.client import ask_first, ask_rate, count_tokens
 from loadtest.router.measure import Figures
 from loadtest.router.report import aims, comparison
-from loadtest.router.upstream import FLOOD, STEPS, TOKEN, serve
+from loadtest.router.upstream import FLOOD, STEPS, TOKEN, TOKENS_MAX, serve, token
 
 
 async def test_ends_agree_on_every_token(tmp_path: Path) -> None:
@@ -24,6 +26,15 @@ async def test_ends_agree_on_every_token(tmp_path: Path) -> None:
         times = (await ask_first(address, requests=3, gap_s=0.0))["first_s"]
         assert len(times) == 3
         serving.cancel()
+
+
+def test_tokens_are_the_same_length_and_in_order() -> None:
+    tokens = [token(seq) for seq in (0, 1, 127, 128, 1000, TOKENS_MAX - 1)]
+    assert {len(one) for one in tokens} == {len(TOKEN)}
+    assert [seq_after(token(seq), seq) for seq in range(300)] == list(range(1, 301))
+    parsed = [inference_pb2.GenerateResponse.FromString(one).events[0] for one in tokens]
+    assert [event.seq for event in parsed] == [0, 1, 127, 128, 1000, TOKENS_MAX - 1]
+    assert all(event.delta.token_ids == [20_000] for event in parsed)
 
 
 def test_merged_messages_count_as_their_tokens() -> None:

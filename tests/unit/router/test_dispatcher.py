@@ -25,6 +25,7 @@ from router.core.admission.limits import AdmissionLimits
 from router.core.call import Call, RoutingView
 from router.core.dispatcher import Dispatcher, DispatchLimits
 from router.core.endpoint import Endpoint, EndpointState, Load
+from router.core.entry import Tracked
 from router.core.policy.registry import make_policy
 from router.core.pool import EndpointPool
 from router.core.quarantine import QuarantineLimits
@@ -33,10 +34,12 @@ from router.core.route import Route
 from router.transport.generate_codec import ProtoGenerateCodec
 from tests.support.admission import Unwatched
 from tests.support.endpoints import make_endpoint
+from tests.support.fake_worker import message_of
 from tests.support.manual_clock import ManualClock
 
 VIEW = RoutingView(model="tiny")
 LOST = Unavailable("gone", reason=Reason.WORKER_LOST)
+FIRST, SECOND = message_of("w1", 0), message_of("w1", 1)
 
 
 class ScriptedStream:
@@ -58,8 +61,8 @@ class ScriptedStream:
         self.finished = b"done"
         return None
 
-    def abandon(self) -> None:
-        self._steps[:] = [LOST]
+    def abandon(self, error: LeptonError) -> None:
+        self._steps[:] = [error]
 
     def close(self) -> None:
         self._ended.append("closed")
@@ -77,7 +80,7 @@ class ScriptedReply:
 
 
 class ScriptedClient:
-    """Workers by id: what their next calls do; without a script they answer b"a", b"b"."""
+    """Workers by id: what their next calls do; without a script they answer FIRST, SECOND."""
 
     def __init__(self) -> None:
         self.scripts: dict[str, list[bytes | LeptonError | asyncio.Event]] = {}
@@ -86,13 +89,16 @@ class ScriptedClient:
 
     def generate(self, endpoint: Endpoint, payload: bytes, call: Call) -> ScriptedStream:
         self.asked.append(endpoint.id)
-        steps = self.scripts.get(endpoint.id, [b"a", b"b"])
+        steps = self.scripts.get(endpoint.id, [FIRST, SECOND])
         return ScriptedStream(list(steps), self.ended)
 
     def unary(self, endpoint: Endpoint, method: str, payload: bytes, call: Call) -> ScriptedReply:
         self.asked.append(endpoint.id)
         steps = self.scripts.get(endpoint.id, [method.encode()])
         return ScriptedReply(ScriptedStream(list(steps), self.ended))
+
+    def let_go(self, endpoint: Endpoint, request: bytes, call: Call) -> None:
+        raise AssertionError(endpoint.id)
 
 
 class Watching(Unwatched):
@@ -108,7 +114,9 @@ class Watching(Unwatched):
 class Bench:
     def __init__(self, *worker_ids: str, in_flight_max: int = 10, retries_max: int = 2) -> None:
         self.clock = ManualClock()
-        self.pool = EndpointPool(self.clock, hold_down_s_max=60, abandon_s=5, remember_s=300)
+        self.pool = EndpointPool(
+            self.clock, hold_down_s_max=60, abandon_s=5, remember_s=300, stream_silence_s_max=2
+        )
         self.client = ScriptedClient()
         self.observer = Watching()
         self.dispatcher = Dispatcher(
@@ -156,6 +164,17 @@ class Bench:
             b"request", view, self.call(within_s=within_s), self.write, self.route
         )
 
+    async def idle_for(self, seconds: float) -> tuple[Tracked, ...]:
+        """All workers say that they have nothing to do; returns what the last sweep found."""
+        found: tuple[Tracked, ...] = ()
+        for _ in range(round(seconds / 0.25)):
+            for endpoint in self.pool.snapshot().models["tiny"]:
+                self.pool.report(endpoint.id, endpoint.incarnation, Load(), draining=False)
+            self.clock.advance(0.25)
+            await asyncio.sleep(0)  # noqa: TID251 - one turn of the loop
+            found = self.pool.sweep()
+        return found
+
     def check(self) -> None:
         """Nothing is left behind."""
         self.pool.check_integrity()
@@ -168,7 +187,7 @@ class Bench:
 async def test_relays_messages_in_order_and_returns_the_end() -> None:
     bench = Bench("w1")
     assert await bench.generate() == b"done"
-    assert bench.written == [b"a", b"b"]
+    assert bench.written == [FIRST, SECOND]
     assert bench.route.num_messages == 2
     assert bench.route.endpoint is not None
     assert bench.route.first_message_at is not None
@@ -179,7 +198,7 @@ async def test_relays_messages_in_order_and_returns_the_end() -> None:
 async def test_call_in_flight_is_counted_where_it_runs() -> None:
     bench = Bench("w1")
     gate = asyncio.Event()
-    bench.client.scripts["w1"] = [gate, b"a"]
+    bench.client.scripts["w1"] = [gate, FIRST]
     async with asyncio.TaskGroup() as group:
         group.create_task(bench.generate())
         await asyncio.sleep(0)  # noqa: TID251 - one turn of the loop
@@ -195,7 +214,7 @@ async def test_failure_before_the_first_message_goes_to_another_worker(error: Le
     bench.client.scripts["w1"] = [error]
     assert await bench.generate() == b"done"
     assert bench.client.asked == ["w1", "w2"]
-    assert bench.written == [b"a", b"b"]
+    assert bench.written == [FIRST, SECOND]
     assert bench.route.failures == [("w1", error.reason.value)]
     assert bench.observer.choices == [(0, "w1"), (1, "w2")]
     bench.check()
@@ -203,12 +222,12 @@ async def test_failure_before_the_first_message_goes_to_another_worker(error: Le
 
 async def test_failure_after_the_first_message_is_told() -> None:
     bench = Bench("w1", "w2")
-    bench.client.scripts["w1"] = [b"a", LOST]
+    bench.client.scripts["w1"] = [FIRST, LOST]
     with pytest.raises(Unavailable) as caught:
         await bench.generate()
     assert caught.value.reason is Reason.WORKER_LOST
     assert bench.client.asked == ["w1"]
-    assert bench.written == [b"a"]
+    assert bench.written == [FIRST]
     bench.check()
 
 
@@ -366,7 +385,7 @@ async def test_router_that_has_heard_nothing_yet_waits_and_says_so() -> None:
 async def test_one_more_than_allowed_is_refused_with_a_hint() -> None:
     bench = Bench("w1", in_flight_max=1)
     gate = asyncio.Event()
-    bench.client.scripts["w1"] = [gate, b"a"]
+    bench.client.scripts["w1"] = [gate, FIRST]
     async with asyncio.TaskGroup() as group:
         group.create_task(bench.generate())
         await asyncio.sleep(0)  # noqa: TID251 - one turn of the loop
@@ -380,7 +399,7 @@ async def test_one_more_than_allowed_is_refused_with_a_hint() -> None:
 async def test_draining_refuses_new_calls_and_finishes_running_ones() -> None:
     bench = Bench("w1")
     gate = asyncio.Event()
-    bench.client.scripts["w1"] = [gate, b"a"]
+    bench.client.scripts["w1"] = [gate, FIRST]
     async with asyncio.TaskGroup() as group:
         running = group.create_task(bench.generate())
         await asyncio.sleep(0)  # noqa: TID251 - one turn of the loop
@@ -395,10 +414,10 @@ async def test_draining_refuses_new_calls_and_finishes_running_ones() -> None:
 
 async def test_cancelled_call_closes_its_stream_and_counts_nothing() -> None:
     bench = Bench("w1")
-    bench.client.scripts["w1"] = [b"a", asyncio.Event()]
+    bench.client.scripts["w1"] = [FIRST, asyncio.Event()]
     task = asyncio.get_running_loop().create_task(bench.generate())
     await asyncio.sleep(0)  # noqa: TID251 - one turn of the loop
-    assert bench.written == [b"a"]
+    assert bench.written == [FIRST]
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -434,6 +453,29 @@ async def test_call_on_an_abandoned_worker_goes_elsewhere() -> None:
         gate.set()
     assert answer.result() == b"done"
     assert bench.client.asked == ["w1", "w2"]
+    bench.check()
+
+
+async def test_slow_client_is_not_taken_for_a_silent_worker() -> None:
+    bench = Bench("w1")
+    gate, has_written = asyncio.Event(), asyncio.Event()
+
+    async def slow(message: bytes) -> None:
+        await bench.write(message)
+        has_written.set()
+        await gate.wait()
+
+    bench.client.scripts["w1"] = [FIRST, asyncio.Event()]
+    async with asyncio.TaskGroup() as group:
+        answer = group.create_task(
+            bench.dispatcher.generate(b"request", VIEW, bench.call(), slow, bench.route)
+        )
+        await has_written.wait()
+        assert await bench.idle_for(10) == ()
+        gate.set()
+        (silent,) = await bench.idle_for(3)
+        assert silent.is_silent
+        answer.cancel()
     bench.check()
 
 

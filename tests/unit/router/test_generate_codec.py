@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.errors import Internal
+from common.errors import Internal, Reason
 from common.request.stream_fault import StreamFault
 from lepton.v1 import inference_pb2, types_pb2
 from router.core.transcript import Transcript
@@ -78,7 +78,8 @@ def test_ids_are_asked_for_and_taken_out() -> None:
 
 
 def folded(*messages: bytes, bytes_max: int = 0) -> Transcript:
-    transcript = Transcript(CODEC.new_record(REQUEST.SerializeToString()), bytes_max=bytes_max)
+    record = CODEC.new_record(REQUEST.SerializeToString(), is_resumed=False)
+    transcript = Transcript(record, bytes_max=bytes_max)
     for message in messages:
         transcript.add(message)
     return transcript
@@ -92,7 +93,10 @@ def test_whole_answer_is_known_to_be_whole() -> None:
 
 def test_stream_that_began_elsewhere_cannot_go_on() -> None:
     """A resumed one: the router has not seen its beginning."""
-    record = folded(*STORY[2:4]).read()
+    record = CODEC.new_record(REQUEST.SerializeToString(), is_resumed=True)
+    for message in STORY[2:4]:
+        record.check(message)
+    record.take(STORY[2:4])
     assert record.continue_request(revision="r", attempt=1, from_worker_id="w1") is None
 
 
@@ -106,16 +110,39 @@ def delta(seq: int, **fields: object) -> bytes:
     [
         (STORY[1], "repeated"),
         (STORY[3], "gap"),
+        (STORY[2] + STORY[4], "gap"),
         (b"\xff\xff", "unreadable"),
-        (delta(2, index=7, text="who"), "unreadable"),
     ],
 )
-def test_broken_rules_are_named(more: bytes, kind: str) -> None:
-    transcript = folded(*STORY[:2])
+@pytest.mark.parametrize("bytes_max", [0, 1 << 16])
+def test_message_that_breaks_the_order_does_not_get_in(
+    more: bytes, kind: str, bytes_max: int
+) -> None:
+    transcript = folded(*STORY[:2], bytes_max=bytes_max)
     with pytest.raises(Internal, match="broke the rules") as caught:
         transcript.add(more)
-    assert transcript.fault == kind
+    assert caught.value.reason is Reason.STREAM_FAULT
     assert isinstance(caught.value.__cause__, StreamFault)
+    assert transcript.faults == [kind]
+    assert transcript.num_messages == 2
+    for message in STORY[2:]:
+        transcript.add(message)
+    assert transcript.read().finished is not None
+
+
+def test_stream_that_does_not_begin_with_its_beginning_does_not_begin() -> None:
+    with pytest.raises(Internal, match="event 1 came where 0 was due"):
+        folded(STORY[1])
+
+
+def test_what_was_read_too_late_cannot_be_gone_on_with() -> None:
+    transcript = folded(*STORY[:2])
+    with pytest.raises(Internal, match="was not asked for"):
+        transcript.add(delta(2, index=7, text="who"))
+    assert transcript.faults == ["unreadable"]
+    with pytest.raises(Internal, match="was not asked for"):
+        transcript.read()
+    assert transcript.faults == ["unreadable"]
 
 
 def test_nothing_comes_after_an_end() -> None:
