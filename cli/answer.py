@@ -9,11 +9,11 @@ from typing import Protocol, final
 from common.clock import Clock
 from lepton.v1 import inference_pb2
 
-__all__ = ["AnswerStats", "EventStream", "stream_answer", "summary"]
+__all__ = ["AnswerStats", "Asker", "EventStream", "stream_answer", "summary"]
 
 
 class EventStream(Protocol):
-    """One answer as it comes: over one connection (`cli.client`) or several (`cli.resume`)."""
+    """One answer as it comes: over one connection (`cli.client`) or several (`cli.resume`, `cli.direct`)."""
 
     @property
     def trace_id(self) -> str: ...
@@ -24,6 +24,14 @@ class EventStream(Protocol):
     def __aiter__(self) -> AsyncIterator[inference_pb2.Event]: ...
 
     def cancel(self) -> None: ...
+
+
+class Asker(Protocol):
+    """Who gets answers: through a router (`cli.client`), or from workers (`cli.direct`)."""
+
+    def generate(
+        self, request: inference_pb2.GenerateRequest, *, timeout_s: float | None = None
+    ) -> EventStream: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

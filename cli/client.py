@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Final, Self, final
 
@@ -44,10 +44,31 @@ class Client:
         await self._channel.close()
 
     def generate(
-        self, request: inference_pb2.GenerateRequest, *, timeout_s: float | None = None
+        self,
+        request: inference_pb2.GenerateRequest,
+        *,
+        timeout_s: float | None = None,
+        metadata: Sequence[tuple[str, str]] = (),
     ) -> Answer:
         """Begins a call. Leaving the iteration early needs `Answer.cancel`."""
-        return Answer(self._stub.Generate(request, timeout=timeout_s), self.address)
+        call = self._stub.Generate(request, timeout=timeout_s, metadata=tuple(metadata))
+        return Answer(call, self.address)
+
+    async def pick(
+        self,
+        asked: inference_pb2.PickRequest,
+        *,
+        timeout_s: float | None = None,
+        metadata: Sequence[tuple[str, str]] = (),
+    ) -> inference_pb2.PickResponse:
+        """Where to go with a Generate."""
+        try:
+            picked: inference_pb2.PickResponse = await self._stub.Pick(
+                asked, timeout=timeout_s, metadata=tuple(metadata)
+            )
+        except grpc.aio.AioRpcError as error:
+            raise error_from(error, self.address) from None
+        return picked
 
     async def list_models(self) -> list[types_pb2.ModelInfo]:
         """What can be asked now."""

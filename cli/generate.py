@@ -148,12 +148,20 @@ def generate(
             show_default=False,
         ),
     ] = None,
+    direct: Annotated[
+        bool,
+        typer.Option(
+            "--direct",
+            help="Stream from the worker; the router only picks it.",
+            rich_help_panel=_CALL,
+        ),
+    ] = False,
     routers: Annotated[
         str,
         typer.Option(
             "--router",
             metavar="HOST:PORT,…",
-            help="With --resumable: routers to come back through, one after the other.",
+            help="With --resumable or --direct: routers to ask, one after the other.",
             rich_help_panel=_CALL,
             show_default=False,
         ),
@@ -206,14 +214,29 @@ def generate(
             literals=choice or [],
         )
         request = build_request(prompt_of(prompt, system=system, raw=raw), options)
-        if routers and resumable is None:
+        if routers and resumable is None and not direct:
             raise InvalidRequest(
-                "--router names where to come back: give --resumable as well, or --address alone",
+                "--router names where to come back: give --resumable or --direct as well, or --address alone",
                 reason=Reason.FIELDS_CONTRADICT,
                 field="router",
             )
+        if direct and resumable is not None:
+            raise InvalidRequest(
+                "a call that outlives its connection goes through a router: leave out --direct or --resumable",
+                reason=Reason.FIELDS_CONTRADICT,
+                field="direct",
+            )
         where = routers.split(",") if routers else [find_target(address, state_dir).address]
-        asyncio.run(_run(where, request, timeout_s=timeout, resumable_s=resumable, as_json=as_json))
+        asyncio.run(
+            _run(
+                where,
+                request,
+                timeout_s=timeout,
+                resumable_s=resumable,
+                direct=direct,
+                as_json=as_json,
+            )
+        )
 
 
 def _read(path: Path | None) -> str | None:
@@ -242,10 +265,12 @@ async def _run(
     *,
     timeout_s: float | None,
     resumable_s: float | None,
+    direct: bool,
     as_json: bool,
 ) -> None:
     from cli.answer import stream_answer, summary
     from cli.client import Client
+    from cli.direct import DirectClient
     from cli.plain import plain_event
     from cli.resume import ResumingClient
     from common.clock import SystemClock
@@ -263,11 +288,13 @@ async def _run(
     def on_break(seq: int, address: str, error: LeptonError) -> None:
         err().print(f"[dim]\\[{error.reason} after event {seq}; going on at {address}][/]")
 
-    open_client = (
-        Client(addresses[0])
-        if resumable_s is None
-        else ResumingClient(addresses, clock, resumable_s=resumable_s, on_break=on_break)
-    )
+    open_client: Client | DirectClient | ResumingClient
+    if direct:
+        open_client = DirectClient(addresses, clock)
+    elif resumable_s is None:
+        open_client = Client(addresses[0])
+    else:
+        open_client = ResumingClient(addresses, clock, resumable_s=resumable_s, on_break=on_break)
     async with open_client as client:
         answer = client.generate(request, timeout_s=timeout_s)
         try:

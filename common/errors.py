@@ -77,6 +77,8 @@ class Reason(StrEnum):
     # Forbidden
     CLUSTER_TOKEN_INVALID = "CLUSTER_TOKEN_INVALID"  # noqa: S105 - a reason, not a secret
     ROUTER_ONLY_FIELD = "ROUTER_ONLY_FIELD"
+    TICKET_INVALID = "TICKET_INVALID"
+    TICKET_EXPIRED = "TICKET_EXPIRED"
     # Overloaded
     QUEUE_FULL = "QUEUE_FULL"
     QUEUE_TIMEOUT = "QUEUE_TIMEOUT"

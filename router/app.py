@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Any, Final, final
@@ -15,6 +14,7 @@ from typing import Any, Final, final
 from opentelemetry.trace import Tracer
 from prometheus_client import CollectorRegistry
 
+from common.call_ticket import CallTickets
 from common.clock import Clock, SystemClock
 from common.cluster import ClusterSettings
 from common.discovery.api import Watcher
@@ -34,6 +34,7 @@ from common.telemetry.interceptors import TracingServerInterceptor
 from common.telemetry.metrics import MetricsServer
 from common.telemetry.settings import TelemetrySettings
 from common.telemetry.setup import setup_telemetry
+from router.config import Config
 from router.core.admission.demand import Band
 from router.core.admission.gate import Admission
 from router.core.alias import Aliases
@@ -62,6 +63,7 @@ from router.transport.grpc_service import SERVICE, InferenceRelay
 from router.transport.outlet import Outlets
 from router.transport.rejoin import Rejoin
 from router.transport.router_service import ROUTER_SERVICE, RouteExplainer
+from router.transport.ticket_office import TicketOffice
 from router.upstream.channels import worker_channels
 from router.upstream.grpc_worker import GrpcWorker
 from router.upstream.load_feed import LoadFeed
@@ -76,24 +78,6 @@ _LAST_MESSAGES_S_MAX: Final = 2.0
 """Longest that the server waits for statuses to leave once every call was ended, seconds."""
 
 log = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """All settings of one router process."""
-
-    router: RouterSettings = field(default_factory=RouterSettings)
-    discovery: DiscoverySettings = field(default_factory=DiscoverySettings)
-    telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
-    limits: Limits = field(default_factory=Limits)
-    cluster: ClusterSettings = field(default_factory=ClusterSettings)
-
-    def with_id(self) -> Config:
-        """The same with a router id: the configured one, else a new one."""
-        if self.router.id:
-            return self
-        made = self.router.model_copy(update={"id": f"router-{uuid.uuid4().hex[:8]}"})
-        return replace(self, router=made)
 
 
 @final
@@ -247,18 +231,20 @@ async def running(
     admission = Admission(
         pool=pool, limits=admission_limits(settings), observer=observer, clock=clock
     )
+    codec = ProtoGenerateCodec()
     dispatcher = Dispatcher(
         pool=pool,
         admission=admission,
         policy=policy,
         worker=GrpcWorker(channels, metadata=(*token, (ROUTER_ID_KEY, settings.id)), clock=clock),
-        codec=ProtoGenerateCodec(),
+        codec=codec,
         observer=observer,
         limits=dispatch_limits(settings),
         clock=clock,
         aliases=aliases.targets.keys(),
     )
     instruments.requests_in_flight.set_function(lambda: dispatcher.in_flight)
+    instruments.direct_calls.set_function(lambda: len(dispatcher.direct.handouts))
     instruments.suspects.set_function(lambda: dispatcher.num_suspects)
     for band in Band:
         instruments.queue_waiting.labels(band=band.name.lower()).set_function(
@@ -269,9 +255,16 @@ async def running(
     instruments.waiting_bytes.set_function(lambda: outlets.waiting_bytes)
     relay = InferenceRelay(
         dispatcher=dispatcher,
+        codec=codec,
         pool=pool,
         outlets=outlets,
         rejoin=_rejoin(config, pool, clock),
+        office=TicketOffice(
+            router_id=settings.id,
+            tickets=CallTickets(config.cluster.token),
+            ticket_s=settings.ticket_s,
+            clock=clock,
+        ),
         aliases=aliases,
         limits=config.limits,
         prefix_hashes_max=settings.prefix_hashes_max,
@@ -299,7 +292,9 @@ async def running(
             ejections_ignored=pool.num_ejections_ignored,
             bad_values=membership.num_bad_values,
         )
-        policy.retain([e for endpoints in snapshot.models.values() for e in endpoints])
+        there = [e for endpoints in snapshot.models.values() for e in endpoints]
+        policy.retain(there)
+        dispatcher.direct.handouts.sweep({(e.id, e.incarnation) for e in there})
         server.set_serving(pool.has_heard and not leaving.is_set())
 
     membership = Membership(
@@ -307,6 +302,7 @@ async def running(
         pool=pool,
         feed=LoadFeed(
             pool=pool,
+            handouts=dispatcher.direct.handouts,
             channels=channels,
             router_id=settings.id,
             metadata=token,
@@ -337,6 +333,7 @@ async def running(
         stack.callback(group.create_task(membership.run(), name="membership").cancel)
         stack.callback(group.create_task(admission.run(), name="admission").cancel)
         stack.callback(group.create_task(outlets.run(), name="outlets").cancel)
+        stack.callback(group.create_task(dispatcher.direct.run(), name="direct").cancel)
         yield Router(
             config=config,
             port=port,

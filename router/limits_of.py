@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from common.call_ticket import CLOCK_LEEWAY_S
+from common.request.migration import MigrationLimits
 from router.core.admission.limits import AdmissionLimits
 from router.core.dispatcher import DispatchLimits
 from router.core.health.outliers import HealthLimits
-from router.core.migration import MigrationLimits
 from router.core.quarantine import QuarantineLimits
 from router.core.retry import RetryLimits
 from router.settings import RouterSettings
@@ -35,6 +36,7 @@ def dispatch_limits(settings: RouterSettings) -> DispatchLimits:
         ),
         transcript_bytes_max=settings.transcript_bytes_max,
         death_verdict_s=settings.death_verdict_s,
+        ticket_s=settings.ticket_s + CLOCK_LEEWAY_S,
     )
 
 

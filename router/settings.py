@@ -99,6 +99,9 @@ class RouterSettings(Section):
     """Most refused requests remembered; the oldest is forgotten first."""
     death_verdict_s: float = Field(default=1.0, ge=0, le=60)
     """Longest wait for a sign of life of a lost worker before a request is called poison because of it, seconds."""
+    ticket_s: float = Field(default=3.0, gt=0, le=60)
+    """How long the ticket of a `Pick` holds, seconds. One that nobody uses keeps its place on a worker for so long, and
+    for what clocks may differ (2 s)."""
     hold_down_s_max: float = Field(default=60.0, ge=0, le=600)
     """Longest that a worker is kept that vanished from the registry without draining while its load stream
     speaks, seconds."""

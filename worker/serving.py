@@ -14,6 +14,7 @@ from typing import Final, final
 import grpc
 from opentelemetry.trace import Tracer
 
+from common.call_ticket import CallTickets
 from common.clock import Clock
 from common.cluster import ClusterSettings
 from common.discovery.api import Instance, Registrar
@@ -41,6 +42,8 @@ from worker.transport.in_flight import InFlight
 from worker.transport.inference_service import InferenceService
 from worker.transport.resumable_calls import ReplayLimits, ResumableCalls
 from worker.transport.resumption import Resumption
+from worker.transport.self_pick import SelfPick
+from worker.transport.tickets import TicketDesk
 from worker.transport.worker_service import WorkerFacts, WorkerService
 
 __all__ = ["RunningWorker", "WorkerParts", "open_worker"]
@@ -165,6 +168,15 @@ async def open_worker(parts: WorkerParts, stop: StopRequest) -> AsyncGenerator[R
             tasks=tuple(tasks),
             model=model,
         )
+        tickets = CallTickets(parts.cluster.token)
+        desk = TicketDesk(worker_id=parts.worker_id, tickets=tickets, clock=parts.clock)
+        self_pick = SelfPick(
+            facts=facts,
+            limits=parts.limits,
+            tickets=tickets,
+            in_flight=in_flight,
+            clock=parts.clock,
+        )
         inference = InferenceService(
             worker_id=parts.worker_id,
             model=model,
@@ -173,6 +185,8 @@ async def open_worker(parts: WorkerParts, stop: StopRequest) -> AsyncGenerator[R
             limits=parts.limits,
             cluster=parts.cluster,
             in_flight=in_flight,
+            tickets=desk,
+            self_pick=self_pick,
             calls=calls,
             resumption=Resumption(
                 worker_id=parts.worker_id,
@@ -196,13 +210,14 @@ async def open_worker(parts: WorkerParts, stop: StopRequest) -> AsyncGenerator[R
             probe=lambda deadline: ask(engine, parts.question, deadline=deadline),
             drain=stop.request,
             in_flight=in_flight,
+            tickets=desk,
             cluster=parts.cluster,
             push_ms_min=settings.load_push_ms_min,
             clock=parts.clock,
         )
         server.add_service(inference_service.SERVICE_NAME, inference.handlers())
         server.add_service(worker_service.SERVICE_NAME, control.handlers())
-        address = advertised(settings, await server.start())
+        address = self_pick.address = advertised(settings, await server.start())
         server.set_serving(True)
         announcement = await stack.enter_async_context(
             Announcement(parts.registrar, _instance(facts, parts, address))

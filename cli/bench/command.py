@@ -58,6 +58,14 @@ def bench(
         float,
         typer.Option(min=0.001, help="Deadline of each request, seconds.", rich_help_panel=_LOAD),
     ] = 120.0,
+    direct: Annotated[
+        bool,
+        typer.Option(
+            "--direct",
+            help="Stream from the workers; the router only picks them.",
+            rich_help_panel=_LOAD,
+        ),
+    ] = False,
     prompt: Annotated[
         list[str] | None,
         typer.Option(
@@ -186,6 +194,7 @@ def bench(
                 seed=seed,
                 model=model,
                 slo=slo,
+                direct=direct,
             )
         )
         where = find_target(address, state_dir).address

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cli.client import Client
+from cli.answer import Asker
 from common.clock import Clock
 from common.errors import LeptonError
 from lepton.v1 import inference_pb2
@@ -58,7 +58,7 @@ class Sample:
 
 
 async def measure(
-    client: Client,
+    client: Asker,
     request: inference_pb2.GenerateRequest,
     clock: Clock,
     *,

@@ -41,6 +41,7 @@ class Wish:
     seed: int
     model: str
     slo: str
+    direct: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +107,7 @@ def make_plan(wish: Wish) -> Plan:
         workload=workload,
         options=GenerateOptions(model=wish.model, ignore_eos=ignores_eos or None),
         timeout_s=wish.timeout_s,
+        direct=wish.direct,
     )
     loads = (
         tuple(replace(base, rate=rate) for rate in _rates(wish.rate))

@@ -16,6 +16,7 @@ from cli.bench.measure import Sample, measure
 from cli.bench.timeline import Timeline
 from cli.bench.workload import Workload, poisson_arrivals
 from cli.client import Client
+from cli.direct import DirectClient
 from cli.request import GenerateOptions, build_request
 from common.clock import Clock
 from common.errors import LeptonError, Unavailable
@@ -50,6 +51,8 @@ class Load:
     options: GenerateOptions
     timeout_s: float = 120.0
     """Deadline of each request, seconds."""
+    direct: bool = False
+    """The router only picks; answers come from the workers."""
 
     def __str__(self) -> str:
         return f"{self.concurrency} at once" if self.rate is None else f"{self.rate:g} per second"
@@ -81,7 +84,11 @@ async def run_load(
     """
     async with AsyncExitStack() as stack:
         channels = min(_CHANNELS_MAX, -(-load.at_once_max // _CALLERS_PER_CHANNEL))
-        clients = [await stack.enter_async_context(Client(address)) for _ in range(channels)]
+        clients: list[Client | DirectClient] = []
+        for _ in range(channels):
+            client = DirectClient([address], clock) if load.direct else Client(address)
+            clients.append(client)
+            await stack.enter_async_context(client)
         await _connect(clients)
         run = _Run(load, clients, clock, on_sample, timeline or Timeline())
         began = clock.now()
@@ -96,7 +103,7 @@ class _Run:
     def __init__(
         self,
         load: Load,
-        clients: Sequence[Client],
+        clients: Sequence[Client | DirectClient],
         clock: Clock,
         on_sample: OnSample,
         timeline: Timeline,
@@ -160,7 +167,7 @@ class _Run:
         )
 
 
-async def _connect(clients: Sequence[Client]) -> None:
+async def _connect(clients: Sequence[Client | DirectClient]) -> None:
     """So that no sample holds the making of a connection."""
     for client in clients:
         try:

@@ -1,4 +1,5 @@
-"""The part of the validator that looks at `continuation`, which only routers send: whole, and in line with the request.
+"""The part of the validator that looks at `continuation`, sent by routers, and by clients to whom one gave a ticket:
+whole, and in line with the request.
 
 What hangs on the model, its tokenizer and the length of the answer the worker checks (`worker.tasks.continuation`).
 """
@@ -20,17 +21,17 @@ _FIELD: Final = "continuation"
 
 
 def validate_continuation(
-    request: inference_pb2.GenerateRequest, limits: Limits, *, from_router: bool
+    request: inference_pb2.GenerateRequest, limits: Limits, *, may_continue: bool
 ) -> None:
     """Returns when `request.continuation` is absent or acceptable.
 
-    Raises `Forbidden(ROUTER_ONLY_FIELD)` unless a router sent it, `InvalidRequest` for the first fault.
+    Raises `Forbidden(ROUTER_ONLY_FIELD)` unless the caller `may_continue`, `InvalidRequest` for the first fault.
     """
     if not request.HasField("continuation"):
         return
-    if not from_router:
+    if not may_continue:
         raise Forbidden(
-            "continuation is set by routers only; leave it out",
+            "continuation needs a ticket of Pick; leave it out",
             reason=Reason.ROUTER_ONLY_FIELD,
             field=_FIELD,
         )

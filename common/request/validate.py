@@ -41,13 +41,14 @@ _TOP_K_MAX: Final = 1 << 20
 
 
 def validate_generate(
-    request: inference_pb2.GenerateRequest, limits: Limits, *, from_router: bool = False
+    request: inference_pb2.GenerateRequest, limits: Limits, *, may_continue: bool = False
 ) -> None:
     """Returns when `request` is acceptable to any model; raises the typed error of the first fault otherwise.
 
-    `from_router` says that the caller proved to be a router, which alone may send `continuation`.
+    `may_continue` says that the caller proved to be a router, or has a ticket of one: others may not send
+    `continuation`.
     """
-    validate_continuation(request, limits, from_router=from_router)
+    validate_continuation(request, limits, may_continue=may_continue)
     _refuse_reserved(request)
     _names(request)
     validate_resumption(request, limits)

@@ -12,6 +12,7 @@ __all__ = [
     "REPLAY_KEY",
     "REQUEST_ID_KEY",
     "ROUTER_ID_KEY",
+    "TICKET_KEY",
     "TRACE_ID_KEY",
 ]
 
@@ -24,6 +25,9 @@ another's call; nobody checks the name yet. Routers pass it on to workers."""
 
 ROUTER_ID_KEY: Final = "lepton-router-id"
 """Request metadata: which router process sent the call, for its share of `in_flight_of_router`."""
+
+TICKET_KEY: Final = "lepton-ticket"
+"""Request metadata: proves to a worker that a router has picked it for this call of this client."""
 
 REPLAY_KEY: Final = "lepton-replay"
 """Request metadata, with `resume`: the value "whole" asks for the stream from its beginning, where that is still kept.

@@ -63,6 +63,7 @@ class RouterInstruments:
         """`requests_total.labels(model=instruments.models.of(name), code="OK")`."""
         self.requests_total = _take(made, "lepton_requests_total", Counter)
         self.requests_in_flight = _take(made, "lepton_requests_in_flight", Gauge)
+        self.direct_calls = _take(made, "lepton_direct_calls", Gauge)
         self.time_to_first_message_seconds = _take(
             made, "lepton_time_to_first_message_seconds", Histogram
         )

@@ -20,7 +20,13 @@ ROUTER_METRICS: Final = (
         name="lepton_requests_in_flight",
         kind="gauge",
         unit="1",
-        help="Calls that the router is relaying.",
+        help="Calls that the router is relaying, or that clients stream from the workers that it has picked.",
+    ),
+    MetricSpec(
+        name="lepton_direct_calls",
+        kind="gauge",
+        unit="1",
+        help="Of these, the ones that clients stream from workers themselves.",
     ),
     MetricSpec(
         name="lepton_time_to_first_message_seconds",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-from router.core.ports import StreamFault
+from common.request.stream_fault import StreamFault
 
 __all__ = ["SimCodec"]
 

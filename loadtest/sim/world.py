@@ -10,6 +10,7 @@ from random import Random
 from typing import Final, final
 
 from common.errors import DeadlineExceeded, LeptonError
+from common.request.migration import MigrationLimits
 from loadtest.sim.codec import SimCodec
 from loadtest.sim.faults import Fault, FaultKind
 from loadtest.sim.ledger import Answer
@@ -23,7 +24,6 @@ from router.core.call import Call, Cost, PromptPrefix, RoutingView
 from router.core.dispatcher import Dispatcher, DispatchLimits
 from router.core.endpoint import Endpoint, EndpointState, Load
 from router.core.health.outliers import HealthLimits, Outliers
-from router.core.migration import MigrationLimits
 from router.core.policy.api import Policy
 from router.core.policy.prefix_table import PrefixTable
 from router.core.policy.registry import make_policy

@@ -6,20 +6,24 @@ Every accepted call ends in exactly one of: the worker's `Finished` bytes return
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from random import Random
 from typing import Final, TypeVar, final
 
 from common.clock import Clock
 from common.errors import LeptonError, Quarantined, Reason, Unavailable
+from common.request.migration import Break, MigrationLimits, break_of, decide_migration
 from router.core.admission.gate import Admission
 from router.core.call import Call, RoutingView
+from router.core.direct import DirectCalls
 from router.core.endpoint import Endpoint
 from router.core.entry import Tracked
 from router.core.exchange import Exchange, Proved, StreamExchange, UnaryExchange
-from router.core.journey import Journey
-from router.core.migration import Break, MigrationLimits, break_of, decide_migration
+from router.core.handouts import Handouts
+from router.core.journey import Journey, Origin
 from router.core.placement import Placement
 from router.core.policy.api import Policy
 from router.core.pool import EndpointPool
@@ -50,6 +54,8 @@ class DispatchLimits:
     """Memory for unread messages, per stream."""
     death_verdict_s: float = 1.0
     """Longest wait for a sign of life before a worker's loss is called its death, where somebody is convicted of it."""
+    ticket_s: float = 5.0
+    """How long a worker takes the ticket of a call that is not relayed, seconds."""
 
 
 @final
@@ -92,6 +98,19 @@ class Dispatcher:
             wait_s_max=limits.wait_for_worker_s_max,
             aliases=aliases,
         )
+        self.direct = DirectCalls(
+            pool=pool,
+            admission=admission,
+            placement=self._placement,
+            probation=self._probation,
+            handouts=Handouts(
+                clock, Random(), ticket_s=limits.ticket_s, moves_max=limits.migration.migrations_max
+            ),
+            observer=observer,
+            clock=clock,
+            news_s_max=limits.death_verdict_s,
+        )
+        """Calls that clients take to a worker themselves."""
         self._running: set[asyncio.Timeout] = set()
         """One per call in flight: what `cut` ends it with."""
 
@@ -138,8 +157,11 @@ class Dispatcher:
         return await self._serve(view, call, route, exchange)
 
     def refuse_new(self) -> None:
-        """From now on every call that is new or waits is refused with `Unavailable(DRAINING)`; running ones go on."""
+        """From now on every call that is new or waits is refused with `Unavailable(DRAINING)`; running ones go on, and
+        those that are not relayed count no more.
+        """
         self._admission.refuse_new()
+        self.direct.handouts.release()
 
     def cut(self) -> None:
         """Ends every running call with `Unavailable(DRAINING)`; they are gone when `idle` is set."""
@@ -162,7 +184,7 @@ class Dispatcher:
         async with self._admission.admitted(view, call, route):
             self._budget.earn(self._clock.now())
             async with self._cuttable():
-                with self._journey(exchange) as journey:
+                with self._probation.journey(exchange.fingerprint) as journey:
                     return await self._travel(view, call, route, exchange, journey)
 
     async def _travel(
@@ -270,7 +292,7 @@ class Dispatcher:
             moves.losses += how is Break.LOSS
             moves.hand_overs += how is Break.HAND_OVER
             journey.failure, journey.may_wait = error, True
-            journey.origin = route.endpoint
+            journey.origin = Origin.of(route.endpoint)
             result = exchange.go_on(route.endpoint, attempt=moves.attempt)
             if result is not None:
                 return result
@@ -279,15 +301,9 @@ class Dispatcher:
 
     def _proved(self, journey: Journey) -> Proved | None:
         """What a call on probation calls when it has produced something."""
-        suspect = journey.suspect
-        if suspect is None:
+        if journey.suspect is None:
             return None
-
-        def clear() -> None:
-            self._quarantine.clear(suspect)
-            journey.suspect = None
-
-        return clear
+        return partial(self._probation.prove, journey)
 
     @asynccontextmanager
     async def _cuttable(self) -> AsyncIterator[None]:
@@ -307,17 +323,3 @@ class Dispatcher:
                 reason=Reason.DRAINING,
                 retry_after_s=_RETRY_AFTER_S,
             ) from error
-
-    @contextmanager
-    def _journey(self, exchange: Exchange[T]) -> Iterator[Journey]:
-        """The state of one call, with its suspicion cleared up at its end. Raises `Quarantined`."""
-        journey = Journey()
-        if self._quarantine.is_watching:
-            journey.suspect = self._quarantine.admit(exchange.fingerprint())
-        try:
-            yield journey
-            if journey.suspect is not None:
-                self._quarantine.clear(journey.suspect)
-        finally:
-            if journey.suspect is not None:
-                self._quarantine.leave(journey.suspect)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-__all__ = ["Endpoint", "EndpointState", "Load"]
+__all__ = ["Endpoint", "EndpointState", "Load", "TicketCounts"]
 
 
 class EndpointState(Enum):
@@ -25,6 +25,19 @@ class EndpointState(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TicketCounts:
+    """How calls with our tickets have fared on a worker since its start."""
+
+    taken: int = 0
+    ended: int = 0
+    """Of those taken."""
+    completed: int = 0
+    """Of those that ended: with the whole answer."""
+    proved: int = 0
+    """Calls on probation that have produced something."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """What a worker reported last."""
 
@@ -35,7 +48,7 @@ class Load:
     waiting_tokens: int = 0
     kv_usage: float = 0.0
     in_flight_of_router: int = 0
-    """How many of our calls that report already counts."""
+    """How many of our calls that report already counts, those with a ticket included."""
     received_at: float = 0.0
     """On the router's clock, seconds."""
     step_ends_in_ms: int | None = None
@@ -46,6 +59,7 @@ class Load:
     decode_tokens_per_s: float = 0.0
     """How fast one sequence gets its tokens, among `decode_rows`."""
     decode_rows: int = 0
+    tickets: TicketCounts = TicketCounts()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +78,7 @@ class Endpoint:
     state: EndpointState
     load: Load
     in_flight: int = 0
-    """Calls of this router that it has not finished."""
+    """Calls of this router that it has not finished, those that clients were sent there with included."""
     trouble: str = ""
     """Why it is SUSPECT, EJECTED or LOST, for people."""
     idle_s: float = 0.0

@@ -5,11 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from common.errors import LeptonError
+from common.request.migration import Moves
 from router.core.endpoint import Endpoint
-from router.core.migration import Moves
 from router.core.quarantine import Suspect
 
-__all__ = ["Journey"]
+__all__ = ["Journey", "Origin"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a stream that has begun comes from: its revision is a must, its fingerprint a wish."""
+
+    worker_id: str
+    model: str
+    revision: str
+    fingerprint: str
+
+    @staticmethod
+    def of(endpoint: Endpoint) -> Origin:
+        """A stream that was on `endpoint`."""
+        return Origin(
+            worker_id=endpoint.id,
+            model=endpoint.model,
+            revision=endpoint.revision,
+            fingerprint=endpoint.fingerprint,
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -24,8 +44,8 @@ class Journey:
     """Why it left the last endpoint; told to the client when there is no next one."""
     may_wait: bool = True
     """Whether it is worth waiting for an endpoint when no other one is ready."""
-    origin: Endpoint | None = None
-    """Where the stream that is to go on comes from: its revision is a must, its fingerprint a wish."""
+    origin: Origin | None = None
+    """Set when a stream is to go on."""
     moves: Moves = field(default_factory=Moves)
     """Since the stream began."""
     suspect: Suspect | None = None

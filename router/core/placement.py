@@ -143,7 +143,7 @@ class Placement:
         origin = journey.origin
         if origin is not None and all(e.state in _GONE for e in candidates):
             return Unavailable(
-                f"worker {origin.id} is gone, and no other one has revision {origin.revision[:12]} of "
+                f"worker {origin.worker_id} is gone, and no other one has revision {origin.revision[:12]} of "
                 f"model {origin.model!r}; other weights would give another answer",
                 reason=Reason.REVISION_GONE,
                 retry_after_s=_RETRY_AFTER_S,

@@ -258,8 +258,10 @@ class EndpointPool:
     # --- what we send -------------------------------------------------------------------------
 
     @contextmanager
-    def track(self, endpoint: Endpoint) -> Iterator[Tracked]:
-        """Counts one call in flight on that incarnation of the endpoint, and notes how it ended for the endpoint."""
+    def track(self, endpoint: Endpoint, *, judged: bool = True) -> Iterator[Tracked]:
+        """Counts one call in flight on that incarnation of the endpoint, and notes how it ended for the endpoint, if
+        that can be `judged`.
+        """
         entry = self._find(endpoint.id, endpoint.incarnation) or Entry(endpoint, self._patience)
         tracked = Tracked(entry)
         entry.calls.add(tracked)
@@ -267,10 +269,12 @@ class EndpointPool:
         try:
             yield tracked
         except BaseException as error:
-            self._note(entry, error)
+            if judged:
+                self._note(entry, error)
             raise
         else:
-            self._note(entry, None)
+            if judged:
+                self._note(entry, None)
         finally:
             entry.calls.discard(tracked)
             self._there.touch(entry)

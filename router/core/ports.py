@@ -15,7 +15,6 @@ __all__ = [
     "AdmissionObserver",
     "GenerateCodec",
     "RouteObserver",
-    "StreamFault",
     "StreamRecord",
     "WorkerClient",
     "WorkerReply",
@@ -90,15 +89,6 @@ class WorkerClient(Protocol):
         for nobody. `request` is a serialised `AbortRequest`. Returns at once; whether it arrives is not told.
         """
         ...
-
-
-class StreamFault(Exception):
-    """A worker broke the rules of a stream."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-        """One word for metrics: "repeated", "gap", "late", or "unreadable"; a call has a further one, "silent"."""
 
 
 class StreamRecord(Protocol):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import final
 
 from common.clock import Clock
 from common.errors import Quarantined
 from router.core.endpoint import Endpoint, EndpointState
 from router.core.entry import Tracked
+from router.core.journey import Journey
 from router.core.policy.api import Choice, Tried
 from router.core.pool import EndpointPool
 from router.core.quarantine import Key, Quarantine, Suspect
@@ -32,6 +34,28 @@ class Probation:
         self._pool = pool
         self._clock = clock
         self._verdict_s = verdict_s
+
+    @contextmanager
+    def journey(self, fingerprint: Callable[[], bytes]) -> Iterator[Journey]:
+        """The state of one call, a suspect from the start if its like is one. Left normally, it is cleared; otherwise
+        who sends the like of an open case is a suspect. Raises `Quarantined`.
+        """
+        journey = Journey()
+        if self._quarantine.is_watching:
+            journey.suspect = self._quarantine.admit(fingerprint())
+        try:
+            yield journey
+            if journey.suspect is not None:
+                self._quarantine.clear(journey.suspect)
+        finally:
+            if journey.suspect is not None:
+                self._quarantine.leave(journey.suspect)
+
+    def prove(self, journey: Journey) -> None:
+        """The call has produced something: a suspect no more."""
+        if journey.suspect is not None:
+            self._quarantine.clear(journey.suspect)
+            journey.suspect = None
 
     def still(self, suspect: Suspect | None) -> Suspect | None:
         """The suspect if anything stands against it still; None, and no probation, otherwise."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final, final
 
 from common.errors import Internal, Reason
-from router.core.ports import StreamFault, StreamRecord
+from common.request.stream_fault import StreamFault
+from router.core.ports import StreamRecord
 
 __all__ = ["Transcript"]
 

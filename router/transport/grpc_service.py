@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final, TypeVar, final
 
 import grpc
@@ -12,6 +13,7 @@ import grpc
 from common.clock import Clock
 from common.limits import Limits
 from common.request.parse import parse_message
+from common.request.pick import validate_pick
 from common.request.resumption import outlives_connection
 from common.request.validate import validate_generate, validate_tokenize
 from common.rpc.caller import caller_metadata, caller_of
@@ -19,14 +21,17 @@ from common.rpc.metadata import FINISHED_KEY, REQUEST_ID_KEY
 from lepton.v1 import inference_pb2
 from router.core.alias import Aliases
 from router.core.call import Call, RoutingView
+from router.core.direct import Wish
 from router.core.dispatcher import Dispatcher
 from router.core.pool import EndpointPool
+from router.core.ports import GenerateCodec
 from router.core.route import Route
 from router.transport.cost_of import cost_of
 from router.transport.models_of import models_of
 from router.transport.outlet import Outlets
 from router.transport.rejoin import Rejoin
 from router.transport.rename import NamedRequest, renamed
+from router.transport.ticket_office import TicketOffice, origin_of
 from router.transport.view_of import view_of_generate, view_of_model
 
 __all__ = ["SERVICE", "InferenceRelay"]
@@ -54,7 +59,9 @@ class InferenceRelay:
         *,
         dispatcher: Dispatcher,
         pool: EndpointPool,
+        codec: GenerateCodec,
         rejoin: Rejoin,
+        office: TicketOffice,
         aliases: Aliases,
         outlets: Outlets,
         limits: Limits,
@@ -64,7 +71,9 @@ class InferenceRelay:
     ) -> None:
         self._dispatcher = dispatcher
         self._pool = pool
+        self._codec = codec
         self._rejoin = rejoin
+        self._office = office
         self._aliases = aliases
         self._outlets = outlets
         self._limits = limits
@@ -77,6 +86,7 @@ class InferenceRelay:
         return {
             # A coroutine that writes, not a generator: nothing stands between two messages.
             "Generate": grpc.unary_stream_rpc_method_handler(self.generate),
+            "Pick": grpc.unary_unary_rpc_method_handler(self.pick),
             "Tokenize": grpc.unary_unary_rpc_method_handler(self.tokenize),
             "Abort": grpc.unary_unary_rpc_method_handler(self.abort),
             "CountTokens": grpc.unary_unary_rpc_method_handler(self.count_tokens),
@@ -87,24 +97,7 @@ class InferenceRelay:
         """Relays one Generate; the worker's bytes reach the client unchanged."""
         with self._watched() as route:
             request = parse_message(inference_pb2.GenerateRequest, payload)
-            validate_generate(request, self._limits, from_router=False)
-            view = view_of_generate(
-                request,
-                caller=caller_of(context),
-                cost=cost_of(request, len(payload), self._limits),
-                prefix_hashes_max=self._prefix_hashes_max,
-            )
-            call = self._call(
-                context,
-                request.request_id,
-                view.model,
-                route,
-                hides_token_ids=request.output.HasField("token_ids")
-                and not request.output.token_ids,
-                is_resumed=request.HasField("resume"),
-            )
-            route.prompt_bytes = view.prefix.num_bytes
-            payload, view = self._meant(payload, view, inference_pb2.GenerateRequest)
+            payload, view, call = self._accepted(request, payload, context, route)
             await context.send_initial_metadata(((REQUEST_ID_KEY, route.request_id),))
             async with self._outlets.open(context.write) as outlet:
                 if outlives_connection(request):
@@ -124,6 +117,33 @@ class InferenceRelay:
                         payload, view, call, outlet.write, route
                     )
             context.set_trailing_metadata(((FINISHED_KEY, finished),))
+
+    async def pick(self, payload: bytes, context: Any) -> bytes:
+        """Admits and places a Generate like `generate`, and hands out a ticket for its worker."""
+        with self._watched() as route:
+            asked = parse_message(inference_pb2.PickRequest, payload)
+            validate_pick(asked)
+            caller = caller_of(context)
+            failed = self._office.read_failed(asked, caller)
+            request = asked.request
+            payload, view, call = self._accepted(
+                request, request.SerializeToString(), context, route
+            )
+            if (origin := origin_of(asked)) is not None:
+                view = replace(view, model=origin.model, revision=origin.revision)
+            await context.send_initial_metadata(((REQUEST_ID_KEY, route.request_id),))
+            handout = await self._dispatcher.direct.pick(
+                Wish(
+                    view=view,
+                    call=call,
+                    route=route,
+                    fingerprint=lambda: self._codec.fingerprint(payload),
+                    tried=[(ticket.worker_id, ticket.incarnation) for ticket in failed],
+                    failed=self._office.own(failed),
+                    origin=origin,
+                )
+            )
+            return self._office.hand_out(handout, caller).SerializeToString()
 
     async def abort(self, payload: bytes, context: Any) -> bytes:
         """Passes it on to the worker of the token."""
@@ -157,6 +177,30 @@ class InferenceRelay:
             call = self._call(context, "", request.model, route)
             payload, view = self._meant(payload, view_of_model(request.model), cls)
             return await self._dispatcher.unary(method, payload, view, call, route)
+
+    def _accepted(
+        self, request: inference_pb2.GenerateRequest, payload: bytes, context: Any, route: Route
+    ) -> tuple[bytes, RoutingView, Call]:
+        """A Generate as the dispatcher takes it. Raises the typed error of its first fault."""
+        validate_generate(request, self._limits, may_continue=False)
+        view = view_of_generate(
+            request,
+            caller=caller_of(context),
+            cost=cost_of(request, len(payload), self._limits),
+            prefix_hashes_max=self._prefix_hashes_max,
+        )
+        hides_ids = request.output.HasField("token_ids") and not request.output.token_ids
+        call = self._call(
+            context,
+            request.request_id,
+            view.model,
+            route,
+            hides_token_ids=hides_ids,
+            is_resumed=request.HasField("resume"),
+        )
+        route.prompt_bytes = view.prefix.num_bytes
+        payload, view = self._meant(payload, view, inference_pb2.GenerateRequest)
+        return payload, view, call
 
     def _meant(
         self, payload: bytes, view: RoutingView, message: type[NamedRequest]

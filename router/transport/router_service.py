@@ -63,7 +63,7 @@ class RouteExplainer:
                 reason=Reason.CLUSTER_TOKEN_INVALID,
             )
         request = parse_message(router_pb2.ExplainRouteRequest, payload).request
-        validate_generate(request, self._limits, from_router=False)
+        validate_generate(request, self._limits, may_continue=False)
         snapshot = self._pool.snapshot()
         view = view_of_generate(request, prefix_hashes_max=self._prefix_hashes_max)
         _, view = renamed(b"", view, self._aliases, snapshot, inference_pb2.GenerateRequest)

@@ -16,7 +16,8 @@ import grpc
 from common.clock import Clock
 from common.logs import get_logger
 from lepton.v1 import worker_pb2
-from router.core.endpoint import Endpoint, Load
+from router.core.endpoint import Endpoint, Load, TicketCounts
+from router.core.handouts import Handouts
 from router.core.pool import EndpointPool
 from router.upstream.channels import Channels
 
@@ -62,6 +63,7 @@ class LoadFeed:
         self,
         *,
         pool: EndpointPool,
+        handouts: Handouts,
         channels: Channels,
         router_id: str,
         metadata: tuple[tuple[str, str], ...],
@@ -70,6 +72,7 @@ class LoadFeed:
         random: Random,
     ) -> None:
         self._pool = pool
+        self._handouts = handouts
         self._channels = channels
         self._request = worker_pb2.WatchLoadRequest(
             router_id=router_id, interval_ms=limits.interval_ms
@@ -146,8 +149,16 @@ class LoadFeed:
             prefill_tokens_per_s=_measure(report.prefill_tokens_per_s),
             decode_tokens_per_s=_measure(report.decode_tokens_per_s),
             decode_rows=report.decode_rows,
+            tickets=_counts(report.tickets) if report.HasField("tickets") else TicketCounts(),
         )
         self._pool.report(endpoint.id, endpoint.incarnation, load, draining=draining)
+        self._handouts.reported((endpoint.id, endpoint.incarnation), load.tickets)
+
+
+def _counts(told: worker_pb2.TicketCounts) -> TicketCounts:
+    return TicketCounts(
+        taken=told.taken, ended=told.ended, completed=told.completed, proved=told.proved
+    )
 
 
 def _measure(number: float) -> float:

@@ -24,6 +24,7 @@ PAGES = (
     "docs/grpcurl.md",
     "docs/constrained-output.md",
     "docs/routing.md",
+    "docs/direct.md",
     "docs/convert.md",
     "CONTRIBUTING.md",
 )

@@ -6,9 +6,9 @@ from google.protobuf.message import DecodeError
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from common.request.event_order import seq_after
+from common.request.stream_fault import StreamFault
 from lepton.v1 import inference_pb2
-from router.core.ports import StreamFault
-from router.transport.event_order import seq_after
 
 SEQS = st.one_of(st.integers(0, 300), st.integers(0, 2**64 - 1))
 TEXTS = st.text(max_size=200)

@@ -18,10 +18,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+from pydantic import SecretStr
 
+from common.call_ticket import CallTicket, CallTickets
 from common.discovery.api import Instance
 from common.errors import LeptonError, Reason, Unavailable
-from common.rpc.metadata import FINISHED_KEY, REQUEST_ID_KEY
+from common.rpc.metadata import CALLER_KEY, FINISHED_KEY, REQUEST_ID_KEY, TICKET_KEY
 from common.rpc.status import DETAILS_KEY, codes_of, details_of
 from lepton.v1 import inference_pb2, types_pb2, worker_pb2, worker_pb2_grpc
 from tests.support.story import finished_of, story_of
@@ -114,6 +116,8 @@ class FakeWorker:
         self.is_draining = False
         self.passes_probes = True
         self.num_probes = 0
+        self.tickets = worker_pb2.TicketCounts()
+        """For whatever router watches."""
         self._luck = 0.0
         self._load = worker_pb2.WatchLoadResponse(rows_max=8)
         self._changed = asyncio.Event()
@@ -134,6 +138,7 @@ class FakeWorker:
     async def start(self) -> FakeWorker:
         """Serves; after `kill` or `stop` it serves again, on the same port, as a new incarnation."""
         self.incarnation = f"{self.id}-{next(_starts)}"
+        self.tickets = worker_pb2.TicketCounts()
         self.is_draining = False
         server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         generate = grpc.unary_stream_rpc_method_handler(self._generate)
@@ -214,6 +219,8 @@ class FakeWorker:
         )
         report.incarnation = self.incarnation
         report.in_flight_of_router = self.num_running
+        if self.tickets.taken:
+            report.tickets.CopyFrom(self.tickets)
         return report
 
     async def next_load_change(self, within_s: float) -> None:
@@ -246,7 +253,9 @@ class FakeWorker:
                 messages = list(story)[: script.stops_after]
             if isinstance(messages, int):
                 messages = [message_of(self.id, seq) for seq in range(messages)]
-            for message in messages:
+            for number, message in enumerate(messages):
+                if number == 1 and TICKET_KEY in metadata:
+                    self.tickets.proved += ticket_of(metadata).on_probation
                 await context.write(message)
             if script.dies:
                 await self._die()
@@ -308,6 +317,11 @@ class FakeWorker:
         )
 
 
+def ticket_of(metadata: dict[str, Any]) -> CallTicket:
+    """The ticket of a call, in a cluster without a token."""
+    return CallTickets(SecretStr("")).read(metadata[TICKET_KEY], metadata.get(CALLER_KEY, ""))
+
+
 def _request(payload: bytes) -> inference_pb2.GenerateRequest:
     return inference_pb2.GenerateRequest.FromString(payload)
 
@@ -316,12 +330,16 @@ class _Seen:
     def __init__(self, worker: FakeWorker, call: SeenCall) -> None:
         self._worker = worker
         self._call = call
+        self._has_ticket = TICKET_KEY in call.metadata
 
-    def __enter__(self) -> None: ...
+    def __enter__(self) -> None:
+        self._worker.tickets.taken += self._has_ticket
 
     def __exit__(self, cls: type[BaseException] | None, error: object, trace: object) -> None:
         self._call.is_cancelled = cls is asyncio.CancelledError
         self._call.ended.set()
+        self._worker.tickets.ended += self._has_ticket
+        self._worker.tickets.completed += self._has_ticket and cls is None
         self._worker._wake()
 
 

@@ -46,6 +46,7 @@ class ScriptedServer(inference_pb2_grpc.InferenceServiceServicer):
     """After the first word it waits for this, or for the end of the call."""
     models: list[types_pb2.ModelInfo] = field(default_factory=lambda: [MODEL])
     requests: list[inference_pb2.GenerateRequest] = field(default_factory=list)
+    picks: list[inference_pb2.PickRequest] = field(default_factory=list)
     begun: threading.Event = field(default_factory=threading.Event)
 
     def ListModels(  # noqa: N802 - the name in the proto
@@ -57,6 +58,19 @@ class ScriptedServer(inference_pb2_grpc.InferenceServiceServicer):
         self, request: inference_pb2.TokenizeRequest, context: grpc.ServicerContext
     ) -> inference_pb2.TokenizeResponse:
         return inference_pb2.TokenizeResponse(token_ids=request.text.encode())
+
+    def Pick(  # noqa: N802 - the name in the proto
+        self, request: inference_pb2.PickRequest, context: grpc.ServicerContext
+    ) -> inference_pb2.PickResponse:
+        self.picks.append(request)
+        return inference_pb2.PickResponse(
+            worker_id="w1",
+            address=self.address,
+            model=MODEL.model,
+            revision=MODEL.revision,
+            ticket=f"ticket-{len(self.picks)}",
+            ticket_ms=1000,
+        )
 
     def Generate(  # noqa: N802 - the name in the proto
         self, request: inference_pb2.GenerateRequest, context: grpc.ServicerContext

@@ -42,6 +42,8 @@ class CallFacts:
     """A resumed call is to be sent from its beginning, where that is still kept."""
     lets_go: bool = False
     """An aborted call goes on for others who follow it."""
+    has_ticket: bool = False
+    """A router picked this worker for the call; `router_id` is its id."""
 
 
 def facts_of(context: ServicerContext, *, request_id: str = "") -> CallFacts:

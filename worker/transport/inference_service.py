@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, final
 
@@ -31,6 +32,8 @@ from worker.transport.in_flight import InFlight
 from worker.transport.resumable_calls import Append, ResumableCalls
 from worker.transport.resumption import Resumption, first_seq_wanted
 from worker.transport.running_call import RunningCall
+from worker.transport.self_pick import SelfPick
+from worker.transport.tickets import TicketDesk
 
 __all__ = ["SERVICE_NAME", "InferenceService"]
 
@@ -51,6 +54,8 @@ class InferenceService:
         limits: Limits,
         cluster: ClusterSettings,
         in_flight: InFlight,
+        tickets: TicketDesk,
+        self_pick: SelfPick,
         calls: ResumableCalls,
         resumption: Resumption,
         reporter: CallReporter,
@@ -63,6 +68,8 @@ class InferenceService:
         self._limits = limits
         self._cluster = cluster
         self._in_flight = in_flight
+        self._tickets = tickets
+        self._self_pick = self_pick
         self._calls = calls
         self._resumption = resumption
         self._reporter = reporter
@@ -72,6 +79,7 @@ class InferenceService:
         """By method name, for `RpcServer.add_service`."""
         return {
             "Generate": raw_unary_stream(self.generate),
+            "Pick": raw_unary_unary(self._self_pick.pick),
             "Tokenize": raw_unary_unary(self.tokenize),
             "CountTokens": raw_unary_unary(self.count_tokens),
             "Abort": raw_unary_unary(self.abort),
@@ -95,6 +103,10 @@ class InferenceService:
             annotate(request_id=facts.request_id)
             # First of all, so that refusals carry the id as well.
             await context.send_initial_metadata(((REQUEST_ID_KEY, facts.request_id),))
+            ticket = self._tickets.take(context, facts.caller)
+            if ticket is not None:
+                facts = replace(facts, router_id=ticket.router_id, has_ticket=True)
+            ride = stack.enter_context(self._tickets.ride(ticket))
             if outlives_connection(message):
                 call = self._attached(message, facts, context, timeline, stack)
                 seq = 0 if facts.wants_whole and call.has(0) else first_seq_wanted(message)
@@ -111,6 +123,8 @@ class InferenceService:
             await stack.enter_async_context(aclosing(batches))
             async for outputs in batches:
                 report.take(outputs)
+                if ride.awaits_proof:
+                    ride.prove()
                 response = encoder.encode(outputs)
                 if encoder.finished is not None:
                     context.set_trailing_metadata(((FINISHED_KEY, encoder.finished),))
@@ -194,7 +208,11 @@ class InferenceService:
         context: ServicerContext,
         timeline: Timeline,
     ) -> GenerateRequest:
-        validate_generate(message, self._limits, from_router=is_router(context, self._cluster))
+        # Where the cluster has no token everybody can make a ticket, and it proves nothing.
+        has_proof = facts.has_ticket and bool(self._cluster.token.get_secret_value())
+        validate_generate(
+            message, self._limits, may_continue=has_proof or is_router(context, self._cluster)
+        )
         return parse_generate(
             message,
             model=self._model,

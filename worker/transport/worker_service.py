@@ -20,6 +20,7 @@ from worker.tasks.api import ModelFacts
 from worker.transport.call_context import ServicerContext, deadline_of
 from worker.transport.encode import encode_model
 from worker.transport.in_flight import InFlight
+from worker.transport.tickets import TicketDesk
 
 __all__ = ["SERVICE_NAME", "WorkerFacts", "WorkerService"]
 
@@ -64,6 +65,7 @@ class WorkerService:
         probe: Callable[[float], Awaitable[bool]],
         drain: Callable[[float | None], None],
         in_flight: InFlight,
+        tickets: TicketDesk,
         cluster: ClusterSettings,
         push_ms_min: int,
         clock: Clock,
@@ -73,6 +75,7 @@ class WorkerService:
         self._probe = probe
         self._drain = drain
         self._in_flight = in_flight
+        self._tickets = tickets
         self._cluster = cluster
         self._push_s_min = push_ms_min / 1000
         self._clock = clock
@@ -174,6 +177,7 @@ class WorkerService:
             prefill_tokens_per_s=load.speed.prefill_tokens_per_s,
             decode_tokens_per_s=load.speed.decode_tokens_per_s,
             decode_rows=load.speed.decode_rows,
+            tickets=self._tickets.counts_of(router_id),
         )
 
     def _state(self) -> worker_pb2.WorkerState:

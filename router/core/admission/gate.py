@@ -74,8 +74,11 @@ class Admission:
         return sum(model.line.room.num_in(band) for model in self._lines.values())
 
     @asynccontextmanager
-    async def admitted(self, view: RoutingView, call: Call, route: Route) -> AsyncIterator[None]:
-        """The context around a whole call, retries and migrations included.
+    async def admitted(
+        self, view: RoutingView, call: Call, route: Route, *, accepted_before: bool = False
+    ) -> AsyncIterator[None]:
+        """The context around a whole call, retries and migrations included. A call that was `accepted_before` does not
+        wait again.
 
         Entering returns when the call may go on to a worker: at once, in the same turn of the loop, when a row is free.
         It raises `Unavailable(DRAINING, NO_WORKER)`, `DeadlineExceeded` or `Overloaded(QUEUE_FULL, CALLER_QUEUE_FULL,
@@ -88,7 +91,7 @@ class Admission:
             self._observer.refused(error)
             raise
         try:
-            async with self._ticket(view, call, route):
+            async with self._ticket(view, call, route, accepted_before=accepted_before):
                 yield
         finally:
             self._count_out()
@@ -147,14 +150,21 @@ class Admission:
         return model
 
     @asynccontextmanager
-    async def _ticket(self, view: RoutingView, call: Call, route: Route) -> AsyncIterator[None]:
+    async def _ticket(
+        self, view: RoutingView, call: Call, route: Route, *, accepted_before: bool
+    ) -> AsyncIterator[None]:
         """A ticket of the call's model for the length of the block, where there is anything to have one for."""
         model = self._line_for(view)
         if model is None:
             yield
             return
+        demand = Demand.of(view, call)
         try:
-            ticket = await self._offered(model, Demand.of(view, call), route)
+            ticket = (
+                model.line.grant(demand, self._clock.now())
+                if accepted_before
+                else await self._offered(model, demand, route)
+            )
         except LeptonError as error:
             self._observer.refused(error)
             raise

@@ -8,7 +8,7 @@
        └────> refused at once: would be late, queue full, too many of this caller
 
 Whoever waits does so because no row is free. Every waiter leaves in exactly one way. A ticket is given out only
-while tickets hold fewer rows than `capacity` (the last one may hold several).
+while tickets hold fewer rows than `capacity` (the last one may hold several), unless the call had one before (`grant`).
 """
 
 from __future__ import annotations
@@ -83,6 +83,10 @@ class Line:
         waiter.predicted_wait_s = wait_s
         self._inflows[demand.band].add(demand.tokens, now)
         return waiter
+
+    def grant(self, demand: Demand, now: float) -> Ticket:
+        """A ticket for a call that was accepted before, whether or not a row is free."""
+        return self._ticket(demand, now)
 
     def withdraw(self, waiter: Waiter) -> None:
         """Its client went away; one that is settled is left alone."""

@@ -131,3 +131,11 @@ def test_nothing_to_measure(lepton: Lepton, server: ScriptedServer) -> None:
     assert lepton("bench", "-a", "127.0.0.1:1").exit_code == 1
     server.models = []
     assert "serves no model" in lepton("bench", "-a", server.address).stderr
+
+
+def test_direct_requests_are_picked_one_by_one(lepton: Lepton, server: ScriptedServer) -> None:
+    done = lepton("bench", "-a", server.address, "-c", "2", "-r", "6", "--direct", "--json")
+    assert done.exit_code == 0, done.output
+    (report,) = json.loads(done.stdout)["reports"]
+    assert report["failed"] == 0
+    assert len(server.picks) == len(server.requests) == 6 + 4

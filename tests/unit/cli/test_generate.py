@@ -220,3 +220,23 @@ def test_a_wrong_option_is_a_usage_error(lepton: Lepton) -> None:
     assert lepton("generate", "hi", "--no-such").exit_code == 2
     assert lepton("generate").exit_code == 2
     assert lepton("generate", "hi", "--priority=urgent").exit_code == 2
+
+
+def test_a_direct_answer_comes_from_the_worker_that_was_picked(
+    lepton: Lepton, server: ScriptedServer
+) -> None:
+    done = lepton("generate", "hi", "-a", server.address, "--direct", "-m", "alias")
+    assert done.exit_code == 0, done.output
+    assert done.stdout == "Hello world.\n"
+    (picked,) = server.picks
+    assert picked.request.model == "alias"
+    (request,) = server.requests
+    assert (request.model, request.revision) == ("tiny", "0123456789abcdef" * 2)
+    assert request.chat == picked.request.chat
+
+
+def test_a_direct_answer_cannot_be_resumable(lepton: Lepton, server: ScriptedServer) -> None:
+    done = lepton("generate", "hi", "-a", server.address, "--direct", "--resumable", "5")
+    assert done.exit_code == 2
+    assert "FIELDS_CONTRADICT" in done.stderr
+    assert server.picks == []

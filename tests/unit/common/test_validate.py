@@ -380,7 +380,7 @@ def test_bad_continuations_are_refused_with_reason_and_field(
     request = _good()
     change(_continued(request))
     with pytest.raises(InvalidRequest) as caught:
-        validate_generate(request, LIMITS, from_router=True)
+        validate_generate(request, LIMITS, may_continue=True)
     assert caught.value.reason is reason
     assert caught.value.field == ".".join(filter(None, ("continuation", field)))
 
@@ -388,7 +388,7 @@ def test_bad_continuations_are_refused_with_reason_and_field(
 def test_a_good_continuation_passes_from_a_router_alone() -> None:
     request = _good()
     _continued(request)
-    validate_generate(request, LIMITS, from_router=True)
+    validate_generate(request, LIMITS, may_continue=True)
     with pytest.raises(Forbidden) as caught:
         validate_generate(request, LIMITS)
     assert caught.value.reason is Reason.ROUTER_ONLY_FIELD
@@ -402,7 +402,7 @@ def test_what_a_router_adds_makes_no_request_too_large() -> None:
         Continuation(next_seq=1, attempt=1, choices=[{"token_ids": [1] * 1900}])
     )
     assert request.ByteSize() > 3900
-    validate_generate(request, limits, from_router=True)
+    validate_generate(request, limits, may_continue=True)
 
 
 @given(st.binary(max_size=400))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from common.request.event_order import seq_after
 from lepton.v1 import inference_pb2
 from loadtest.router import http2
 from loadtest.router.client import ask_first, ask_rate, count_tokens
 from loadtest.router.measure import Figures
 from loadtest.router.report import aims, comparison
 from loadtest.router.upstream import FLOOD, STEPS, TOKEN, TOKENS_MAX, serve, token
-from router.transport.event_order import seq_after
 
 
 async def test_ends_agree_on_every_token(tmp_path: Path) -> None:

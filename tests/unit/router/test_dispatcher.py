@@ -19,13 +19,13 @@ from common.errors import (
     Reason,
     Unavailable,
 )
+from common.request.migration import MigrationLimits
 from router.core.admission.gate import Admission
 from router.core.admission.limits import AdmissionLimits
 from router.core.call import Call, RoutingView
 from router.core.dispatcher import Dispatcher, DispatchLimits
 from router.core.endpoint import Endpoint, EndpointState, Load
 from router.core.entry import Tracked
-from router.core.migration import MigrationLimits
 from router.core.policy.registry import make_policy
 from router.core.pool import EndpointPool
 from router.core.quarantine import QuarantineLimits

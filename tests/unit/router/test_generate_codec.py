@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from common.errors import Internal, Reason
+from common.request.stream_fault import StreamFault
 from lepton.v1 import inference_pb2, types_pb2
-from router.core.ports import StreamFault
 from router.core.transcript import Transcript
 from router.transport.generate_codec import ProtoGenerateCodec
 from tests.support.story import story_of

@@ -6,6 +6,7 @@ import asyncio
 from random import Random
 from typing import NoReturn
 
+from router.core.handouts import Handouts
 from router.core.pool import EndpointPool
 from router.upstream.channels import Channels
 from router.upstream.load_feed import LoadFeed, LoadFeedLimits
@@ -25,6 +26,7 @@ async def test_a_fault_of_ours_costs_a_try_and_not_the_router() -> None:
     feed = LoadFeed(
         pool=EndpointPool(clock, hold_down_s_max=60, abandon_s=5, remember_s=300),
         channels=Channels(broken),
+        handouts=Handouts(clock, Random(1), ticket_s=5, moves_max=2),
         router_id="r",
         metadata=(),
         limits=LoadFeedLimits(interval_ms=50, silence_s_max=2),

@@ -57,6 +57,46 @@ class ResumeFrom(_message.Message):
     after_seq: int
     def __init__(self, resume_token: _Optional[str] = ..., after_seq: _Optional[int] = ...) -> None: ...
 
+class PickRequest(_message.Message):
+    __slots__ = ("request", "failed_tickets", "origin")
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    FAILED_TICKETS_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    request: GenerateRequest
+    failed_tickets: _containers.RepeatedScalarFieldContainer[str]
+    origin: StreamOrigin
+    def __init__(self, request: _Optional[_Union[GenerateRequest, _Mapping]] = ..., failed_tickets: _Optional[_Iterable[str]] = ..., origin: _Optional[_Union[StreamOrigin, _Mapping]] = ...) -> None: ...
+
+class StreamOrigin(_message.Message):
+    __slots__ = ("worker_id", "model", "revision", "fingerprint")
+    WORKER_ID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    worker_id: str
+    model: str
+    revision: str
+    fingerprint: str
+    def __init__(self, worker_id: _Optional[str] = ..., model: _Optional[str] = ..., revision: _Optional[str] = ..., fingerprint: _Optional[str] = ...) -> None: ...
+
+class PickResponse(_message.Message):
+    __slots__ = ("worker_id", "address", "model", "revision", "fingerprint", "ticket", "ticket_ms")
+    WORKER_ID_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    TICKET_FIELD_NUMBER: _ClassVar[int]
+    TICKET_MS_FIELD_NUMBER: _ClassVar[int]
+    worker_id: str
+    address: str
+    model: str
+    revision: str
+    fingerprint: str
+    ticket: str
+    ticket_ms: int
+    def __init__(self, worker_id: _Optional[str] = ..., address: _Optional[str] = ..., model: _Optional[str] = ..., revision: _Optional[str] = ..., fingerprint: _Optional[str] = ..., ticket: _Optional[str] = ..., ticket_ms: _Optional[int] = ...) -> None: ...
+
 class Continuation(_message.Message):
     __slots__ = ("choices", "next_seq", "seed", "prompt_tokens", "attempt", "from_worker_id", "cached_tokens")
     CHOICES_FIELD_NUMBER: _ClassVar[int]

@@ -44,6 +44,11 @@ class InferenceServiceStub:
                 request_serializer=lepton_dot_v1_dot_inference__pb2.GenerateRequest.SerializeToString,
                 response_deserializer=lepton_dot_v1_dot_inference__pb2.GenerateResponse.FromString,
                 _registered_method=True)
+        self.Pick = channel.unary_unary(
+                '/lepton.v1.InferenceService/Pick',
+                request_serializer=lepton_dot_v1_dot_inference__pb2.PickRequest.SerializeToString,
+                response_deserializer=lepton_dot_v1_dot_inference__pb2.PickResponse.FromString,
+                _registered_method=True)
         self.Tokenize = channel.unary_unary(
                 '/lepton.v1.InferenceService/Tokenize',
                 request_serializer=lepton_dot_v1_dot_inference__pb2.TokenizeRequest.SerializeToString,
@@ -77,6 +82,16 @@ class InferenceServiceServicer:
     def Generate(self, request, context):
         """Generates tokens and streams them. The total deadline is the gRPC deadline, at most (and without
         one) the setting `limits.deadline_s_max`. A client that goes away stops the compute.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Pick(self, request, context):
+        """Chooses the worker for a Generate and hands out a ticket for it: the client then calls Generate there, with the ticket
+        in the metadata key `lepton-ticket`, and the router has no part in the stream. The request waits and is refused as
+        in Generate; its deadline is that of the whole call. A worker chooses itself. docs/direct.md says what the client does
+        when the stream breaks.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,6 +132,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.Generate,
                     request_deserializer=lepton_dot_v1_dot_inference__pb2.GenerateRequest.FromString,
                     response_serializer=lepton_dot_v1_dot_inference__pb2.GenerateResponse.SerializeToString,
+            ),
+            'Pick': grpc.unary_unary_rpc_method_handler(
+                    servicer.Pick,
+                    request_deserializer=lepton_dot_v1_dot_inference__pb2.PickRequest.FromString,
+                    response_serializer=lepton_dot_v1_dot_inference__pb2.PickResponse.SerializeToString,
             ),
             'Tokenize': grpc.unary_unary_rpc_method_handler(
                     servicer.Tokenize,
@@ -171,6 +191,33 @@ class InferenceService:
             '/lepton.v1.InferenceService/Generate',
             lepton_dot_v1_dot_inference__pb2.GenerateRequest.SerializeToString,
             lepton_dot_v1_dot_inference__pb2.GenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Pick(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lepton.v1.InferenceService/Pick',
+            lepton_dot_v1_dot_inference__pb2.PickRequest.SerializeToString,
+            lepton_dot_v1_dot_inference__pb2.PickResponse.FromString,
             options,
             channel_credentials,
             insecure,

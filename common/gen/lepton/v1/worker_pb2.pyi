@@ -25,7 +25,7 @@ class WatchLoadRequest(_message.Message):
     def __init__(self, router_id: _Optional[str] = ..., interval_ms: _Optional[int] = ...) -> None: ...
 
 class WatchLoadResponse(_message.Message):
-    __slots__ = ("state", "step", "step_ends_in_ms", "running", "waiting", "rows_max", "waiting_tokens", "kv_usage", "in_flight_of_router", "incarnation", "step_ms", "prefill_tokens_per_s", "decode_tokens_per_s", "decode_rows")
+    __slots__ = ("state", "step", "step_ends_in_ms", "running", "waiting", "rows_max", "waiting_tokens", "kv_usage", "in_flight_of_router", "incarnation", "step_ms", "prefill_tokens_per_s", "decode_tokens_per_s", "decode_rows", "tickets")
     STATE_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     STEP_ENDS_IN_MS_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +40,7 @@ class WatchLoadResponse(_message.Message):
     PREFILL_TOKENS_PER_S_FIELD_NUMBER: _ClassVar[int]
     DECODE_TOKENS_PER_S_FIELD_NUMBER: _ClassVar[int]
     DECODE_ROWS_FIELD_NUMBER: _ClassVar[int]
+    TICKETS_FIELD_NUMBER: _ClassVar[int]
     state: WorkerState
     step: int
     step_ends_in_ms: int
@@ -54,7 +55,20 @@ class WatchLoadResponse(_message.Message):
     prefill_tokens_per_s: float
     decode_tokens_per_s: float
     decode_rows: int
-    def __init__(self, state: _Optional[_Union[WorkerState, str]] = ..., step: _Optional[int] = ..., step_ends_in_ms: _Optional[int] = ..., running: _Optional[int] = ..., waiting: _Optional[int] = ..., rows_max: _Optional[int] = ..., waiting_tokens: _Optional[int] = ..., kv_usage: _Optional[float] = ..., in_flight_of_router: _Optional[int] = ..., incarnation: _Optional[str] = ..., step_ms: _Optional[float] = ..., prefill_tokens_per_s: _Optional[float] = ..., decode_tokens_per_s: _Optional[float] = ..., decode_rows: _Optional[int] = ...) -> None: ...
+    tickets: TicketCounts
+    def __init__(self, state: _Optional[_Union[WorkerState, str]] = ..., step: _Optional[int] = ..., step_ends_in_ms: _Optional[int] = ..., running: _Optional[int] = ..., waiting: _Optional[int] = ..., rows_max: _Optional[int] = ..., waiting_tokens: _Optional[int] = ..., kv_usage: _Optional[float] = ..., in_flight_of_router: _Optional[int] = ..., incarnation: _Optional[str] = ..., step_ms: _Optional[float] = ..., prefill_tokens_per_s: _Optional[float] = ..., decode_tokens_per_s: _Optional[float] = ..., decode_rows: _Optional[int] = ..., tickets: _Optional[_Union[TicketCounts, _Mapping]] = ...) -> None: ...
+
+class TicketCounts(_message.Message):
+    __slots__ = ("taken", "ended", "completed", "proved")
+    TAKEN_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    COMPLETED_FIELD_NUMBER: _ClassVar[int]
+    PROVED_FIELD_NUMBER: _ClassVar[int]
+    taken: int
+    ended: int
+    completed: int
+    proved: int
+    def __init__(self, taken: _Optional[int] = ..., ended: _Optional[int] = ..., completed: _Optional[int] = ..., proved: _Optional[int] = ...) -> None: ...
 
 class ProbeRequest(_message.Message):
     __slots__ = ()

@@ -1,4 +1,5 @@
-"""May a stream that has begun go on with another worker? Pure; who sends is the dispatcher.
+"""May a stream that has begun go on with another worker? Pure; who sends is the router's
+dispatcher, or a client that streams from workers itself.
 
 The client has a part of the answer and was promised the rest, so everything that is not the request's own fault moves
 the stream, without asking the retry budget. What bounds the load is the number of moves per call.
@@ -18,9 +19,14 @@ _SAME_EVERYWHERE: Final = frozenset({Reason.MODEL_OUTPUT_INVALID})
 """Errors of the worker that the same weights would give again."""
 
 _NOT_THE_ONE: Final = frozenset(
-    {Reason.CONTINUATION_UNSUPPORTED, Reason.MODEL_NOT_FOUND, Reason.REVISION_NOT_FOUND}
+    {
+        Reason.CONTINUATION_UNSUPPORTED,
+        Reason.MODEL_NOT_FOUND,
+        Reason.REVISION_NOT_FOUND,
+        Reason.TICKET_EXPIRED,
+    }
 )
-"""How a worker says that it is not the one that we took it for."""
+"""How a worker says that it is not the one that we took it for, or that we came too late."""
 
 
 class Break(Enum):

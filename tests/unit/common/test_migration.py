@@ -17,7 +17,7 @@ from common.errors import (
     Unavailable,
     Unsupported,
 )
-from router.core.migration import Break, MigrationLimits, Moves, break_of, decide_migration
+from common.request.migration import Break, MigrationLimits, Moves, break_of, decide_migration
 
 LIMITS = MigrationLimits(migrations_max=2, hand_overs_max=5, refusals_max=1)
 

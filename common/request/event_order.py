@@ -13,10 +13,10 @@ from typing import Final
 
 from google.protobuf.message import DecodeError
 
+from common.request.stream_fault import StreamFault
 from lepton.v1 import inference_pb2
-from router.core.ports import StreamFault
 
-__all__ = ["seq_after"]
+__all__ = ["check_seq", "seq_after"]
 
 _EVENT: Final = 0x0A  # field 1 of GenerateResponse, length-delimited
 _SEQ: Final = 0x08  # field 1 of Event, varint
@@ -57,14 +57,15 @@ def seq_after(message: bytes, due: int | None) -> int | None:
             if at != end:
                 return _parsed(message, first)
             if seq != due:
-                _check(seq, due)
+                check_seq(seq, due)
             due = seq + 1
     except IndexError:
         return _parsed(message, first)
     return due if at == size else _parsed(message, first)
 
 
-def _check(seq: int, due: int | None) -> None:
+def check_seq(seq: int, due: int | None) -> None:
+    """Returns when an event with this `seq` is the one that is due (None: it may be any); raises `StreamFault`."""
     if due is not None and seq != due:
         kind = "repeated" if seq < due else "gap"
         raise StreamFault(kind, f"event {seq} came where {due} was due")
@@ -76,7 +77,7 @@ def _parsed(message: bytes, due: int | None) -> int | None:
     except DecodeError as error:
         raise StreamFault("unreadable", "a message is no GenerateResponse") from error
     for event in response.events:
-        _check(event.seq, due)
+        check_seq(event.seq, due)
         due = event.seq + 1
     return due
 
