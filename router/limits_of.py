@@ -65,6 +65,7 @@ def admission_limits(settings: RouterSettings) -> AdmissionLimits:
         waiting_of_caller_max=settings.queue_per_caller_max,
         callers_max=settings.queue_callers_max,
         wait_s_max=settings.queue_s_max,
+        wait_answers_max=settings.queue_answers_max,
         no_worker_s_max=settings.wait_for_worker_s_max,
         ageing_s=settings.queue_ageing_s,
         quantum=settings.queue_quantum_tokens,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 __all__ = ["AdmissionLimits"]
 
@@ -27,6 +28,8 @@ class AdmissionLimits:
     """Callers that are told apart while they wait; those beyond share one place in the order."""
     wait_s_max: float = 2.0
     """Longest wait, predicted or real, seconds."""
+    wait_answers_max: float = inf
+    """Longest wait, in answers: so many times as long as calls hold their rows on average."""
     no_worker_s_max: float = 5.0
     """Longest wait while no worker of the model is ready, seconds."""
     ageing_s: float = 1.0

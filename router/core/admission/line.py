@@ -29,6 +29,8 @@ __all__ = ["Line"]
 _LEAST_SHARE: Final = 0.05
 """Of the speed, for bands under a flood of higher ones: what is left is not known to the last percent."""
 
+_WAIT_S_LEAST: Final = 0.25
+"""Below it a bound in answers means nothing: load reports and timers are not finer."""
 _CAUTION: Final = 0.8
 """Of the time that a call may wait, so much may be predicted: a call whose wait was predicted a little too short
 would be refused all the same, only later.
@@ -79,7 +81,7 @@ class Line:
             return self._ticket(demand, now)
         wait_s = self.predicted_wait_s(demand, now)
         self._refuse_hopeless(demand, wait_s, now)
-        waiter = self.room.enter(demand, now, drain_s=self._drain_s())
+        waiter = self.room.enter(demand, now, drain_s=self._drain_s(), wait_s_max=self._wait_s_max)
         waiter.predicted_wait_s = wait_s
         self._inflows[demand.band].add(demand.tokens, now)
         return waiter
@@ -162,6 +164,17 @@ class Line:
 
     # --- inside -------------------------------------------------------------------------------
 
+    @property
+    def _wait_s_max(self) -> float:
+        """A wait in proportion to the answer: who asks for little is told sooner that it would take long."""
+        limits = self._limits
+        in_proportion_s = max(_WAIT_S_LEAST, limits.wait_answers_max * self._speed.held_s_mean)
+        return (
+            min(limits.wait_s_max, in_proportion_s)
+            if self._speed.held_s_mean
+            else limits.wait_s_max
+        )
+
     def _ticket(self, demand: Demand, now: float) -> Ticket:
         self._tickets += 1
         self._rows += demand.rows
@@ -174,7 +187,7 @@ class Line:
     def _refuse_hopeless(self, demand: Demand, wait_s: float | None, now: float) -> None:
         """Raises when the predicted wait is longer than the call may wait."""
         expected_s = wait_s or 0.0
-        allowed_s = _CAUTION * min(self._limits.wait_s_max, self._latest_start(demand) - now)
+        allowed_s = _CAUTION * min(self._wait_s_max, self._latest_start(demand) - now)
         patience_s = demand.patience_s
         if patience_s is not None and patience_s <= allowed_s and expected_s >= patience_s:
             raise refusals.out_of_patience(wait_s, patience_s)
@@ -189,5 +202,5 @@ class Line:
             return refusals.deadline_passed()
         if demand.patience_s is not None and waited_s > demand.patience_s:
             return refusals.out_of_patience(None, demand.patience_s)
-        allowed_s = min(self._limits.wait_s_max, self._latest_start(demand) - waiter.arrived_at)
+        allowed_s = min(waiter.until, self._latest_start(demand)) - waiter.arrived_at
         return refusals.would_be_late(None, allowed_s) if waited_s > allowed_s else None

@@ -41,6 +41,11 @@ class Speed:
         """Of a call; 0 while unknown."""
         return self._tokens / self._calls if self._calls else 0.0
 
+    @property
+    def held_s_mean(self) -> float:
+        """How long a call holds its rows, seconds; 0 while unknown."""
+        return self._held_s / self._calls if self._calls else 0.0
+
     def completed(self, *, tokens: int, rows: int, held_s: float) -> None:
         """A call of `tokens` held `rows` rows for `held_s` seconds and ended well."""
         if self._calls:
@@ -59,6 +64,6 @@ class Speed:
 
     def _expected_s(self, tokens: int, rows: int) -> float:
         """What its size suggests, but not more than the mean: a large `max_tokens` is rarely used up."""
-        mean_s = self._held_s / self._calls
+        mean_s = self.held_s_mean
         per_row_s = self.tokens_per_row_s
         return mean_s if per_row_s is None else min(mean_s, tokens / rows / per_row_s)
