@@ -56,9 +56,9 @@ class RouterSettings(Section):
     queue_s_max: float = Field(default=2.0, ge=0, le=3600)
     """Longest that a call waits for a free row of a worker, seconds. One whose wait will probably be longer is refused
     at once with WOULD_BE_LATE. Callers see at most this much on top of what their answer takes."""
-    queue_answers_max: float = Field(default=0.75, gt=0, le=1000)
-    """The same bound in answers: a call waits no longer than so many times as long as calls take on average. What is
-    taken is then answered within about twice the usual time, whatever the load."""
+    queue_answers_max: float = Field(default=0.5, gt=0, le=1000)
+    """A bound on predicted waits, in answers: a call that would wait longer than so many times as long as calls take on
+    average is refused at once. What is taken is then answered within about twice the usual time, whatever the load."""
     queue_max: int = Field(default=2048, ge=0)
     """Most calls that wait so for one model; beyond it QUEUE_FULL."""
     queue_bytes_max: int = Field(default=256 << 20, ge=0)

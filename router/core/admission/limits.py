@@ -29,7 +29,7 @@ class AdmissionLimits:
     wait_s_max: float = 2.0
     """Longest wait, predicted or real, seconds."""
     wait_answers_max: float = inf
-    """Longest wait, in answers: so many times as long as calls hold their rows on average."""
+    """Longest wait that may be predicted, in answers: so many times as long as calls hold their rows on average."""
     no_worker_s_max: float = 5.0
     """Longest wait while no worker of the model is ready, seconds."""
     ageing_s: float = 1.0

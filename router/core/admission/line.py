@@ -81,7 +81,7 @@ class Line:
             return self._ticket(demand, now)
         wait_s = self.predicted_wait_s(demand, now)
         self._refuse_hopeless(demand, wait_s, now)
-        waiter = self.room.enter(demand, now, drain_s=self._drain_s(), wait_s_max=self._wait_s_max)
+        waiter = self.room.enter(demand, now, drain_s=self._drain_s())
         waiter.predicted_wait_s = wait_s
         self._inflows[demand.band].add(demand.tokens, now)
         return waiter
@@ -166,14 +166,13 @@ class Line:
 
     @property
     def _wait_s_max(self) -> float:
-        """A wait in proportion to the answer: who asks for little is told sooner that it would take long."""
-        limits = self._limits
-        in_proportion_s = max(_WAIT_S_LEAST, limits.wait_answers_max * self._speed.held_s_mean)
-        return (
-            min(limits.wait_s_max, in_proportion_s)
-            if self._speed.held_s_mean
-            else limits.wait_s_max
-        )
+        """Longest wait that may be predicted: in proportion to the answers. Who was taken in is not sent away for a
+        prediction that was a little short.
+        """
+        longest_s, answer_s = _CAUTION * self._limits.wait_s_max, self._speed.held_s_mean
+        if not answer_s:
+            return longest_s
+        return min(longest_s, max(_WAIT_S_LEAST, self._limits.wait_answers_max * answer_s))
 
     def _ticket(self, demand: Demand, now: float) -> Ticket:
         self._tickets += 1
@@ -187,7 +186,7 @@ class Line:
     def _refuse_hopeless(self, demand: Demand, wait_s: float | None, now: float) -> None:
         """Raises when the predicted wait is longer than the call may wait."""
         expected_s = wait_s or 0.0
-        allowed_s = _CAUTION * min(self._wait_s_max, self._latest_start(demand) - now)
+        allowed_s = min(self._wait_s_max, _CAUTION * (self._latest_start(demand) - now))
         patience_s = demand.patience_s
         if patience_s is not None and patience_s <= allowed_s and expected_s >= patience_s:
             raise refusals.out_of_patience(wait_s, patience_s)

@@ -60,11 +60,9 @@ class WaitingRoom:
             return own + sum(band.tokens_before(caller, demand.tokens) for band in higher)
         return own + sum(band.tokens for band in higher)
 
-    def enter(
-        self, demand: Demand, now: float, *, drain_s: float | None, wait_s_max: float
-    ) -> Waiter:
-        """The last place of its caller in its band, for `wait_s_max` seconds at most. Raises `Overloaded` when there is
-        none, with a hint made of `drain_s`, the seconds in which everybody will have gone.
+    def enter(self, demand: Demand, now: float, *, drain_s: float | None) -> Waiter:
+        """The last place of its caller in its band. Raises `Overloaded` when there is none, with a hint made of
+        `drain_s`, the seconds in which everybody will have gone.
         """
         caller = self._name_of(demand.caller)
         self._make_room(demand, caller, drain_s)
@@ -76,7 +74,7 @@ class WaitingRoom:
             arrived_at=now,
             band=demand.band,
             band_since=now,
-            until=min(demand.deadline, now + min(patience_s, wait_s_max)),
+            until=min(demand.deadline, now + min(patience_s, self._limits.wait_s_max)),
         )
         self._num_of_caller[caller] = self._num_of_caller.get(caller, 0) + 1
         self.num_bytes += demand.num_bytes
