@@ -28,7 +28,7 @@ from loadtest.page import replace_part
 
 __all__ = ["main"]
 
-_RANDOM_FAULTS: Final = 12
+_RANDOM_FAULTS: Final = 8
 
 
 def main() -> int:
