@@ -124,7 +124,8 @@ class Environment:
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
         lock = self.folder / "lock"
-        if self.folder.exists() and not lock.exists() and any(self.folder.iterdir()):
+        # In this order: another one of us that begins at this moment writes its lock before anything else.
+        if self.folder.exists() and any(self.folder.iterdir()) and not lock.exists():
             raise Conflict(
                 f"{self.folder}: holds something that is not ours; choose an empty folder with --environment",
                 reason=Reason.SETTING_INVALID,

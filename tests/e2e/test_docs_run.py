@@ -42,7 +42,7 @@ def _cluster_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str,
     port = str(free_port())
     env = {**os.environ, "LEPTON_AGENT_STATE_DIR": str(folder)}
     up = subprocess.Popen(
-        [BIN / "lepton", "up", "--workers", "1", "--port", port, "--metrics-port", "0"],
+        [BIN / "lepton", "up", "--workers", "2", "--port", port, "--metrics-port", "0"],
         env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
