@@ -253,11 +253,9 @@ class DirectAnswer:
             # Who declined to help is not what happened to the stream.
             raise self._failure if how is Break.REFUSAL and self._failure else error
         self._failed.append(picked.ticket)
+        moves.count(how)
         if how is Break.REFUSAL:
-            moves.refusals += 1
             return False
-        moves.losses += how is Break.LOSS
-        moves.hand_overs += how is Break.HAND_OVER
         self._failure = error
         if record is not None and self._origin is not None:
             self._continued = record.continue_request(

@@ -67,6 +67,12 @@ class Moves:
         """Which continuation is next or under way, from 1; one that was refused is sent again as the same."""
         return self.losses + self.hand_overs
 
+    def count(self, how: Break) -> None:
+        """One more. A break that is final moves nothing."""
+        self.losses += how is Break.LOSS
+        self.hand_overs += how is Break.HAND_OVER
+        self.refusals += how is Break.REFUSAL
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Migration:

@@ -285,12 +285,10 @@ class Dispatcher:
         if not migration.allowed:
             # Who declined to help is not what happened to the stream.
             raise journey.failure if how is Break.REFUSAL and journey.failure else error
+        moves.count(how)
         if how is Break.REFUSAL:
-            moves.refusals += 1
             journey.declined.add((route.endpoint.id, route.endpoint.incarnation))
         else:
-            moves.losses += how is Break.LOSS
-            moves.hand_overs += how is Break.HAND_OVER
             journey.failure, journey.may_wait = error, True
             journey.origin = Origin.of(route.endpoint)
             result = exchange.go_on(route.endpoint, attempt=moves.attempt)

@@ -62,7 +62,7 @@ def would_be_late(wait_s: float | None, allowed_s: float) -> LeptonError:
     predicted = "" if wait_s is None else f", and {wait_s:.2f} s are ahead of it"
     return Overloaded(
         f"this call may wait {max(0.0, allowed_s):.2f} s for a worker (its deadline, setting "
-        f"router.queue_s_max){predicted}",
+        f"router.queue_answers_max or router.queue_s_max){predicted}",
         reason=Reason.WOULD_BE_LATE,
         retry_after_s=_hint(None if wait_s is None else wait_s - allowed_s),
     )
