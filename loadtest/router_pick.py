@@ -100,6 +100,7 @@ def measure(workers: int, picks: int, reports: int, policy_name: str, random: Ra
         choice = policy.choose(view, resolve(view, pool.snapshot()))
         if choice is None:
             raise RuntimeError("nobody was chosen although all are ready")
+        policy.routed(view, choice.endpoint)
         with pool.track(choice.endpoint):
             pick_ns.append(perf_counter_ns() - reported)
         report_ns += reported - began

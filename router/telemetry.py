@@ -59,7 +59,7 @@ class RouterTelemetry:
                 span.set_attribute(names.LEPTON_WORKER_ID, route.endpoint.id)
                 span.set_attribute(names.LEPTON_REVISION, route.endpoint.revision)
             if route.choice is not None:
-                self._tell_choice(span, route.choice, route.prompt_bytes)
+                self._tell_choice(span, route.choice, route)
             span.set_attribute(names.LEPTON_CANDIDATES, route.num_candidates)
             span.set_attribute(names.LEPTON_SNAPSHOT_STALE, route.is_stale)
             span.set_attribute(names.LEPTON_SNAPSHOT_AGE_S, route.snapshot_age_s)
@@ -143,16 +143,16 @@ class RouterTelemetry:
         if news.why:
             self._instruments.ejections_total.labels(cause=news.cause.value).inc()
 
-    def _tell_choice(self, span: Span, choice: Choice, prompt_bytes: int) -> None:
+    def _tell_choice(self, span: Span, choice: Choice, route: Route) -> None:
         scores = [f"{name}={score:.3f}" for name, score in choice.scores.items()]
         span.set_attribute(names.LEPTON_SCORED, choice.num_scored)
         span.set_attribute(names.LEPTON_SCORES, scores)
-        span.set_attribute(names.LEPTON_PROMPT_BYTES, prompt_bytes)
-        span.set_attribute(names.LEPTON_KNOWN_BYTES, choice.known_bytes)
-        self._instruments.routed_prompt_bytes_total.inc(prompt_bytes)
-        if choice.known_bytes:
+        span.set_attribute(names.LEPTON_PROMPT_BYTES, route.prompt_bytes)
+        span.set_attribute(names.LEPTON_KNOWN_BYTES, route.known_bytes)
+        self._instruments.routed_prompt_bytes_total.inc(route.prompt_bytes)
+        if route.known_bytes:
             self._instruments.affinity_hits_total.inc()
-            self._instruments.routed_known_bytes_total.inc(choice.known_bytes)
+            self._instruments.routed_known_bytes_total.inc(route.known_bytes)
 
     def _count(self, route: Route, error: BaseException | None) -> None:
         model = self._instruments.models.of(route.model)

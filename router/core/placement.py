@@ -72,7 +72,7 @@ class Placement:
                     "the deadline passed before a worker was found"
                 )
             if choice is not None:
-                self._note(route, snapshot, candidates, choice, now - began)
+                self._note(view, route, snapshot, candidates, choice, now - began)
                 return choice.endpoint
             if journey.failure is not None and not journey.may_wait:
                 raise journey.failure
@@ -168,6 +168,7 @@ class Placement:
 
     def _note(
         self,
+        view: RoutingView,
         route: Route,
         snapshot: PoolSnapshot,
         candidates: Sequence[Endpoint],
@@ -177,6 +178,7 @@ class Placement:
         route.endpoint = choice.endpoint
         route.model = choice.endpoint.model
         route.choice = choice
+        route.known_bytes = self._policy.routed(view, choice.endpoint)
         route.num_candidates = len(candidates)
         route.is_stale = snapshot.stale
         route.waited_s += waited_s

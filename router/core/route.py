@@ -26,6 +26,8 @@ class Route:
     """The last one chosen."""
     choice: Choice | None = None
     """Why it was."""
+    known_bytes: int = 0
+    """Bytes of the prompt that are believed to be cached where it went last."""
     prompt_bytes: int = 0
     """What is hashed of the prompt, for affinity."""
     num_retries: int = 0

@@ -90,8 +90,6 @@ class Choice:
     """Of the winner, by scorer, clamped, before weights; empty when there was nobody else."""
     num_scored: int = 1
     """Endpoints that were looked at."""
-    known_bytes: int = 0
-    """Bytes of the prompt that are believed to be cached there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +127,13 @@ class Policy(Protocol):
     def choose(
         self, view: RoutingView, endpoints: Sequence[Endpoint], tried: Tried = ()
     ) -> Choice | None:
-        """The endpoint that the request goes to, and why; None when every one is ruled out (the dispatcher then waits
-        or refuses). The policy may remember where it went.
+        """The endpoint that the request should go to, and why; None when every one is ruled out (the dispatcher then
+        waits or refuses). Remembers nothing: who takes the choice calls `routed`.
         """
+        ...
+
+    def routed(self, view: RoutingView, endpoint: Endpoint) -> int:
+        """The request goes there, now. Returns how many bytes of its prompt are believed to be cached there."""
         ...
 
     def explain(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import final
 
 from router.core.call import RoutingView
@@ -55,7 +55,7 @@ class Pipeline:
         if not left:
             return None
         if len(left) == 1:
-            return self._chosen(view, left[0], {}, 1)
+            return Choice(endpoint=left[0])
         sampled = self._sample(view, left)
         totals = [0.0] * len(sampled)
         columns = []
@@ -69,7 +69,11 @@ class Pipeline:
             scorer.name: column[winner]
             for (scorer, _), column in zip(self._scorers, columns, strict=True)
         }
-        return self._chosen(view, sampled[winner], scores, len(sampled))
+        return Choice(endpoint=sampled[winner], scores=scores, num_scored=len(sampled))
+
+    def routed(self, view: RoutingView, endpoint: Endpoint) -> int:
+        """See `Policy`."""
+        return max(scorer.routed(view, endpoint) for scorer, _ in self._scorers)
 
     def pick(
         self, view: RoutingView, endpoints: Sequence[Endpoint], tried: Tried = ()
@@ -129,12 +133,6 @@ class Pipeline:
         for stage in stages:
             endpoints = stage.keep(view, endpoints, tried)
         return endpoints
-
-    def _chosen(
-        self, view: RoutingView, endpoint: Endpoint, scores: Mapping[str, float], num_scored: int
-    ) -> Choice:
-        known = max(scorer.routed(view, endpoint) for scorer, _ in self._scorers)
-        return Choice(endpoint=endpoint, scores=scores, num_scored=num_scored, known_bytes=known)
 
     def _sample(self, view: RoutingView, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
         sampled = list(self._picker.sample(endpoints))

@@ -49,6 +49,10 @@ class PlacedPolicy:
         """See `Policy`. It tells what the inner policy thinks."""
         return self._inner.explain(view, endpoints, tried)
 
+    def routed(self, view: RoutingView, endpoint: Endpoint) -> int:
+        """See `Policy`."""
+        return self._inner.routed(view, endpoint)
+
     def retain(self, endpoints: Collection[Endpoint]) -> None:
         """See `Policy`."""
         self._inner.retain(endpoints)

@@ -36,6 +36,7 @@ class Bench:
         """The id of who got it; unless it `ends` it counts as in flight from then on."""
         choice = self.policy.choose(view, self.endpoints)
         assert choice is not None
+        self.policy.routed(view, choice.endpoint)
         if not ends:
             index = [e.id for e in self.endpoints].index(choice.endpoint.id)
             busier = replace(choice.endpoint, in_flight=choice.endpoint.in_flight + 1)
@@ -173,8 +174,18 @@ def test_choice_and_explanation_say_what_is_known() -> None:
     assert told[home].scores["prefix"] > 0.99
     choice = bench.policy.choose(view, bench.endpoints)
     assert choice is not None
-    assert (choice.endpoint.id, choice.known_bytes) == (home, 8192)
+    assert choice.endpoint.id == home
+    assert bench.policy.routed(view, choice.endpoint) == 8192
     assert set(choice.scores) == {"load", "prefix", "kv_headroom", "session"}
+
+
+def test_a_choice_that_is_not_taken_leaves_no_trace() -> None:
+    bench = Bench()
+    view = view_of_text(DOCUMENT)
+    for _ in range(3):
+        assert bench.policy.choose(view, bench.endpoints) is not None
+    told = bench.policy.explain(view, bench.endpoints).candidates
+    assert all(c.details["prefix"].startswith("0 of") for c in told)
 
 
 def test_explaining_changes_nothing() -> None:
