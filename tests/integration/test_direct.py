@@ -312,7 +312,7 @@ async def test_bad_picks_are_refused_and_leave_nothing(
         with pytest.raises(LeptonError) as caught:
             await pick(cluster, request, **fields)
         assert caught.value.reason is reason
-        assert cluster.router.dispatcher.in_flight == 0
+        await until(lambda: cluster.router.dispatcher.in_flight == 0)
 
 
 async def test_ticket_of_another_caller_is_refused() -> None:

@@ -86,7 +86,7 @@ async def test_deadline_reaches_the_worker_and_ends_the_call() -> None:
         assert seen.deadline_s < 0.35  # gRPC rounds up on the wire
         async with asyncio.timeout(2):
             await seen.ended.wait()
-        assert cluster.router.dispatcher.in_flight == 0
+        await until(lambda: cluster.router.dispatcher.in_flight == 0)
 
 
 async def test_call_without_deadline_gets_the_longest_allowed() -> None:
