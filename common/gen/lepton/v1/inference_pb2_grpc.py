@@ -54,6 +54,11 @@ class InferenceServiceStub:
                 request_serializer=lepton_dot_v1_dot_inference__pb2.TokenizeRequest.SerializeToString,
                 response_deserializer=lepton_dot_v1_dot_inference__pb2.TokenizeResponse.FromString,
                 _registered_method=True)
+        self.Detokenize = channel.unary_unary(
+                '/lepton.v1.InferenceService/Detokenize',
+                request_serializer=lepton_dot_v1_dot_inference__pb2.DetokenizeRequest.SerializeToString,
+                response_deserializer=lepton_dot_v1_dot_inference__pb2.DetokenizeResponse.FromString,
+                _registered_method=True)
         self.CountTokens = channel.unary_unary(
                 '/lepton.v1.InferenceService/CountTokens',
                 request_serializer=lepton_dot_v1_dot_inference__pb2.CountTokensRequest.SerializeToString,
@@ -104,6 +109,13 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Detokenize(self, request, context):
+        """Turns token ids back into text.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CountTokens(self, request, context):
         """Counts the tokens that Generate would see.
         """
@@ -142,6 +154,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.Tokenize,
                     request_deserializer=lepton_dot_v1_dot_inference__pb2.TokenizeRequest.FromString,
                     response_serializer=lepton_dot_v1_dot_inference__pb2.TokenizeResponse.SerializeToString,
+            ),
+            'Detokenize': grpc.unary_unary_rpc_method_handler(
+                    servicer.Detokenize,
+                    request_deserializer=lepton_dot_v1_dot_inference__pb2.DetokenizeRequest.FromString,
+                    response_serializer=lepton_dot_v1_dot_inference__pb2.DetokenizeResponse.SerializeToString,
             ),
             'CountTokens': grpc.unary_unary_rpc_method_handler(
                     servicer.CountTokens,
@@ -245,6 +262,33 @@ class InferenceService:
             '/lepton.v1.InferenceService/Tokenize',
             lepton_dot_v1_dot_inference__pb2.TokenizeRequest.SerializeToString,
             lepton_dot_v1_dot_inference__pb2.TokenizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Detokenize(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lepton.v1.InferenceService/Detokenize',
+            lepton_dot_v1_dot_inference__pb2.DetokenizeRequest.SerializeToString,
+            lepton_dot_v1_dot_inference__pb2.DetokenizeResponse.FromString,
             options,
             channel_credentials,
             insecure,
