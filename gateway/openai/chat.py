@@ -53,7 +53,9 @@ class ChatDoor:
             return await self._whole(request, asked, message, new_parser)
         if place is not None:
             message.resume.resume_token = place.token
-            if not asked.tools:  # else what the client has must be read again, to know what was a call
+            if (
+                not asked.tools
+            ):  # else what the client has must be read again, to know what was a call
                 message.resume.after_seq = place.seq
         envelope = self._envelope(asked, request_id)
         chunks = ChatChunks(

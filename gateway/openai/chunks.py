@@ -19,7 +19,7 @@ from gateway.openai.place import Place
 from gateway.openai.usage import usage_of
 from lepton.v1 import inference_pb2, types_pb2
 
-__all__ = ["DONE", "Chunks", "Envelope", "encode", "error_event", "finish_reason", "fingerprint"]
+__all__ = ["DONE", "Chunks", "Envelope", "encode", "error_event", "fingerprint", "finish_reason"]
 
 DONE: Final = b"data: [DONE]\n\n"
 

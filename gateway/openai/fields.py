@@ -1,7 +1,7 @@
 """The requests of the dialect, as types: names and forms, nothing of what values mean.
 
-Numbers are bounded only by what the cluster's own interface can hold; its validator knows the ranges. `null` is the same
-as a field that is not there, as OpenAI's clients mean it.
+Numbers are bounded only by what the cluster's own interface can hold; its validator knows the ranges. `null` is the
+same as a field that is not there, as OpenAI's clients mean it.
 """
 
 from __future__ import annotations

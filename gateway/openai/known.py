@@ -8,14 +8,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from common.errors import Unsupported
-from common.errors import Reason
+from common.errors import Reason, Unsupported
 
 __all__ = ["check_known"]
 
-_HARMLESS: Final = frozenset(
-    {"metadata", "safety_identifier", "prompt_cache_retention"}
-)
+_HARMLESS: Final = frozenset({"metadata", "safety_identifier", "prompt_cache_retention"})
 """Whatever they say: labels for somebody's books, hints for somebody's cache."""
 
 _HARMLESS_VALUES: Final[dict[str, tuple[Any, ...]]] = {
@@ -41,7 +38,11 @@ def check_known(request: dict[str, Any], names: frozenset[str]) -> dict[str, Any
     for name, value in request.items():
         if name in names:
             kept[name] = value
-        elif value is not None and name not in _HARMLESS and value not in _HARMLESS_VALUES.get(name, ()):
+        elif (
+            value is not None
+            and name not in _HARMLESS
+            and value not in _HARMLESS_VALUES.get(name, ())
+        ):
             raise Unsupported(
                 f"the parameter {name[:64]!r} is not supported here; leave it out (docs/rest.md lists what is)",
                 reason=Reason.PARAMETER_UNSUPPORTED,

@@ -41,7 +41,7 @@ def text_logprobs(
 
 
 def token_text(token: bytes) -> str:
-    """A token as text; one that is only a part of a character as `bytes:\\xe2\\x82`, which keeps two of them apart."""
+    r"""A token as text; one that is only a part of a character as `bytes:\xe2\x82`, which keeps two of them apart."""
     try:
         return token.decode("utf-8")
     except UnicodeDecodeError:

@@ -36,7 +36,7 @@ class ModelList:
         return self._models
 
     async def tool_format(self, name: str) -> str:
-        """How the model writes calls; "" for one that writes none or is not there, which the cluster will say better."""
+        """How the model writes calls; "" for one that writes none, or is not there: the cluster says that better."""
         for model in await self.all():
             if not name or model.model == name:
                 return model.tool_format

@@ -32,7 +32,7 @@ def read(value: Any, cls: type[RequestT]) -> RequestT:
 
 
 def _refused(message: str) -> InvalidRequest:
-    """msgspec's words, as ours: "Expected `int` >= 0 - at `$.n`"."""
+    """Msgspec's words, as ours: "Expected `int` >= 0 - at `$.n`"."""
     found = _PATH.search(message)
     path = found[1] if found else ""
     words = _PATH.sub("", message)

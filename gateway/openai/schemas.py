@@ -20,9 +20,7 @@ _REQUESTS: Final = (
 
 def schemas() -> dict[str, Any]:
     """Name → schema, for `components.schemas`."""
-    _, found = msgspec.json.schema_components(
-        _REQUESTS, ref_template="#/components/schemas/{name}"
-    )
+    _, found = msgspec.json.schema_components(_REQUESTS, ref_template="#/components/schemas/{name}")
     return {**found, **_ANSWERS}
 
 
@@ -35,7 +33,12 @@ _INT: Final = {"type": "integer"}
 _LIST: Final = {"type": "array", "items": {"type": "object"}}
 
 _MODEL: Final = _object(
-    id=_TEXT, object={"const": "model"}, created=_INT, owned_by=_TEXT, max_model_len=_INT, lepton=_LIST
+    id=_TEXT,
+    object={"const": "model"},
+    created=_INT,
+    owned_by=_TEXT,
+    max_model_len=_INT,
+    lepton=_LIST,
 )
 
 _ANSWER: Final = {

@@ -87,7 +87,8 @@ class TextDoor:
         first = answers[0].started
         ends = [(answer, index, end) for answer in answers for index, end in enumerate(answer.ends)]
         body = {
-            "id": _ID + (first.request_id if len(messages) == 1 else call_of(request.scope).request_id),
+            "id": _ID
+            + (first.request_id if len(messages) == 1 else call_of(request.scope).request_id),
             "object": TEXT_KIND,
             "created": int(self._frame.clock.wall()),
             "model": first.model,

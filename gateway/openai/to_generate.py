@@ -12,7 +12,13 @@ from gateway.openai.constraints import constraint_of
 from gateway.openai.fields import ChatRequest, CompletionRequest, LeptonOptions, Message, Sampling
 from lepton.v1 import inference_pb2, types_pb2
 
-__all__ = ["chat_to_generate", "completion_to_generate", "messages_to_chat", "prompts_of", "timeout_s_of"]
+__all__ = [
+    "chat_to_generate",
+    "completion_to_generate",
+    "messages_to_chat",
+    "prompts_of",
+    "timeout_s_of",
+]
 
 _ROLES: Final = {
     "system": types_pb2.ROLE_SYSTEM,
@@ -84,8 +90,9 @@ def completion_to_generate(
 
 
 def prompts_of(request: CompletionRequest, prompts_max: int) -> list[Prompt]:
-    """The prompts, each a text or token ids. Raises `InvalidRequest` with PROMPT_EMPTY, FIELD_TOO_LARGE, FIELD_MALFORMED
-    or FIELD_OUT_OF_RANGE.
+    """The prompts, each a text or token ids.
+
+    Raises `InvalidRequest` with PROMPT_EMPTY, FIELD_TOO_LARGE, FIELD_MALFORMED or TOKEN_ID_OUT_OF_RANGE.
     """
     given = request.prompt
     if isinstance(given, str):

@@ -16,7 +16,6 @@ from gateway.openai.fields import DetokenizeRequest, TokenizeRequest
 from gateway.openai.logprobs import token_text
 from gateway.openai.read import read
 from gateway.openai.to_generate import messages_to_chat
-from gateway.openai.tools import specs_of
 from lepton.v1 import inference_pb2
 
 __all__ = ["TokenDoor"]

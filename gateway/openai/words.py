@@ -36,7 +36,10 @@ _PATTERNS: Final = (
     (re.compile(r"^resume\..*"), "last-event-id"),
     (re.compile(r"^chat\.tools(\[\d+\])\.parameters_json"), r"tools\1.function.parameters"),
     (re.compile(r"^chat\.tools(\[\d+\])\.(\w+)"), r"tools\1.function.\2"),
-    (re.compile(r"^chat\.(messages\[\d+\]\.tool_calls\[\d+\])\.arguments_json"), r"\1.function.arguments"),
+    (
+        re.compile(r"^chat\.(messages\[\d+\]\.tool_calls\[\d+\])\.arguments_json"),
+        r"\1.function.arguments",
+    ),
     (re.compile(r"^chat\.(messages\[\d+\]\.tool_calls\[\d+\])\.name"), r"\1.function.name"),
     (re.compile(r"^(?:sampling|stop|chat)\.(.+)"), r"\1"),
 )
