@@ -6,7 +6,8 @@ case asks for. Whatever it does not change goes through byte for byte.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final, Self, final
@@ -129,8 +130,8 @@ class Gate:
         context.set_trailing_metadata(tuple(await call.trailing_metadata() or ()))
         return response
 
-    async def stream(self, method: str, request: bytes, context: Any) -> AsyncIterator[bytes]:
-        """One message there, many back."""
+    async def stream(self, method: str, request: bytes, context: Any) -> None:
+        """One message there, many back. Writes rather than yields, so that a client that leaves ends it here and now."""
         self._note(method, request, context)
         if self.script.refusals:
             await _refuse(context, self.script.refusals.pop(0))
@@ -144,7 +145,7 @@ class Gate:
                 if not begun:
                     begun = True
                     await context.send_initial_metadata(tuple(await call.initial_metadata() or ()))
-                yield message + (_UNKNOWN_FIELD if self.script.adds_unknown else b"")
+                await context.write(message + (_UNKNOWN_FIELD if self.script.adds_unknown else b""))
                 self._count(message)
                 await self._told()
             context.set_trailing_metadata(tuple(await call.trailing_metadata() or ()))
@@ -193,9 +194,8 @@ class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]
         async def unary(request: bytes, context: Any) -> bytes:
             return await self._gate.unary(method, request, context)
 
-        async def stream(request: bytes, context: Any) -> AsyncIterator[bytes]:
-            async for message in self._gate.stream(method, request, context):
-                yield message
+        async def stream(request: bytes, context: Any) -> None:
+            await self._gate.stream(method, request, context)
 
         if method == _STREAMS:
             return grpc.unary_stream_rpc_method_handler(stream)
@@ -213,7 +213,9 @@ def _time_left(context: Any) -> float | None:
 
 
 async def _fail_alike(context: Any, error: grpc.aio.AioRpcError) -> None:
-    # Initial metadata are not passed on: of a refusal Lepton sends its own also as trailing metadata.
+    initial = tuple(error.initial_metadata() or ())
+    with contextlib.suppress(grpc.aio.UsageError):  # they went with the first message
+        await context.send_initial_metadata(initial)
     await context.abort(
         error.code(), error.details() or "", tuple(error.trailing_metadata() or ())
     )
