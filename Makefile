@@ -13,7 +13,7 @@ BENCH_FLAGS ?=
 CHAOS_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo check format lint types layers protos protos-check protos-lint protos-release test test-fast \
+.PHONY: help setup run demo check format lint types layers protos protos-check protos-lint protos-release protos-go test test-fast \
         test-e2e wheel-test soak chaos bench bench-cluster bench-latency bench-router bench-peers sim tools docs docs-check lock clean
 
 help: ## This list
@@ -101,6 +101,9 @@ protos: $(READY) ## Generate common/gen from protos/
 	  --grpc_python_out=common/gen protos/lepton/v1/*.proto
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=common/gen --pyi_out=common/gen \
 	  protos/lepton/etcd/v1/*.proto
+
+protos-go: $(READY) ## Generate clients/go/leptonv1 from protos/ (needs Go)
+	$(BIN)/python tools/protos_go.py
 
 protos-check: $(READY) ## Is common/gen in step with protos/?
 	$(BIN)/python tools/protos_check.py
