@@ -23,7 +23,6 @@ type direct struct {
 	ctx     context.Context
 	client  *Client
 	request *leptonv1.GenerateRequest
-	retries *retries
 	hideIDs bool // the caller does not want token ids; a move needs them
 
 	moves     moves
@@ -46,7 +45,7 @@ func newDirect(ctx context.Context, c *Client, request *leptonv1.GenerateRequest
 	}
 	output := request.GetOutput()
 	return &direct{
-		ctx: outgoing(ctx, c.settings), client: c, request: request, retries: c.retries(),
+		ctx: outgoing(ctx, c.settings), client: c, request: request,
 		hideIDs: output != nil && output.TokenIds != nil && !output.GetTokenIds(),
 		ids:     callIDs{request: request.RequestId},
 	}

@@ -19,7 +19,6 @@ const (
 	ReasonClientGone       = "CLIENT_GONE"       // the context was cancelled or the stream closed
 	ReasonStreamFault      = "STREAM_FAULT"      // the peer broke the rules of a stream
 	ReasonSettingInvalid   = "SETTING_INVALID"   // an address is none
-	ReasonInternal         = "INTERNAL"          // a fault of the cluster
 	ReasonPoisonRequest    = "POISON_REQUEST"    // workers died of this request
 )
 
@@ -30,7 +29,7 @@ const (
 type Error struct {
 	// Code is the class of the error.
 	Code codes.Code
-	// Reason is stable and for programs; empty when the status came from something else than Lepton.
+	// Reason is stable and for programs; the name of the code when the status came from something else than Lepton.
 	Reason string
 	// Message is for people: what, where, what to do next.
 	Message string

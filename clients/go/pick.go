@@ -1,13 +1,8 @@
 package lepton
 
-import (
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/metadata"
+import "github.com/lepton/lepton/clients/go/leptonv1"
 
-	"github.com/lepton/lepton/clients/go/leptonv1"
-)
-
-// pick asks the routers, again if nothing has reached the caller yet and the failure passes.
+// pick asks the routers for a worker, with retries as any unary call: it computes nothing.
 func (d *direct) pick() (*leptonv1.PickResponse, *Error) {
 	request := &leptonv1.PickRequest{Request: d.request, FailedTickets: d.failed}
 	if d.origin != nil {
@@ -16,22 +11,5 @@ func (d *direct) pick() (*leptonv1.PickResponse, *Error) {
 			Revision: d.origin.GetRevision(), Fingerprint: d.origin.GetFingerprint(),
 		}
 	}
-	for {
-		picked, err := ask(d.client.routers, d.retries.failures, func(p *peer) (*leptonv1.PickResponse, *Error) {
-			var header, trailer metadata.MD
-			picked, err := p.stub.Pick(d.ctx, request, grpc.Header(&header), grpc.Trailer(&trailer))
-			if err != nil {
-				return nil, fromRPC(d.ctx, err, p.address, idsIn(header, trailer))
-			}
-			return picked, nil
-		})
-		if err == nil {
-			return picked, nil
-		}
-		pause, again := d.retries.after(err, remaining(d.ctx, d.client.clock))
-		if d.origin != nil || !again {
-			return nil, err
-		}
-		d.client.clock.sleep(d.ctx, pause)
-	}
+	return retried(d.ctx, d.client, request, leptonv1.InferenceServiceClient.Pick)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"google.golang.org/genproto/googleapis/rpc/code"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -38,10 +39,8 @@ func fromRPC(ctx context.Context, err error, address string, ids callIDs) *Error
 	case codes.Unavailable, codes.Canceled: // cancelled, and not by us: the connection was torn down
 		found.Code, found.Reason = codes.Unavailable, ReasonUnreachable
 		found.Message = fmt.Sprintf("nothing answers at %s: %s", address, from.Message())
-	case codes.DeadlineExceeded:
-		found.Reason = ReasonDeadlineExceeded
-	case codes.Internal, codes.Unknown, codes.DataLoss:
-		found.Reason = ReasonInternal
+	default: // a proxy, or gRPC itself
+		found.Reason = code.Code(found.Code).String()
 	}
 	return found
 }

@@ -44,20 +44,20 @@ type method[Q, A any] func(leptonv1.InferenceServiceClient, context.Context, Q, 
 func unary[Q, A any](ctx context.Context, c *Client, request Q, call method[Q, A]) (A, error) {
 	ctx, cancel := withTimeout(ctx, c.settings.timeout)
 	defer cancel()
-	answer, err := retried(ctx, c, request, call)
+	answer, err := retried(outgoing(ctx, c.settings), c, request, call)
 	if err != nil {
 		return answer, err
 	}
 	return answer, nil
 }
 
-// retried makes attempts until one succeeds or nothing speaks for another.
+// retried makes attempts until one succeeds or nothing speaks for another; ctx carries the metadata.
 func retried[Q, A any](ctx context.Context, c *Client, request Q, call method[Q, A]) (A, *Error) {
 	tries := c.retries()
 	for {
 		answer, err := ask(c.routers, tries.failures, func(p *peer) (A, *Error) {
 			var header, trailer metadata.MD
-			answer, err := call(p.stub, outgoing(ctx, c.settings), request, grpc.Header(&header), grpc.Trailer(&trailer))
+			answer, err := call(p.stub, ctx, request, grpc.Header(&header), grpc.Trailer(&trailer))
 			if err != nil {
 				return answer, fromRPC(ctx, err, p.address, idsIn(header, trailer))
 			}
