@@ -16,7 +16,7 @@ type relay struct {
 	request  *leptonv1.GenerateRequest
 	retries  *retries
 	progress *progress
-	skip     int // leads an attempt after a failure to another router
+	failed   bool // the last attempt has
 	attempt  *attempt
 	ids      callIDs
 }
@@ -66,7 +66,7 @@ func (r *relay) step() (*leptonv1.Event, *Error) {
 	if isNew, err := r.progress.take(event); !isNew {
 		return nil, err
 	}
-	r.skip = 0
+	r.failed = false
 	return event, nil
 }
 
@@ -75,7 +75,7 @@ func (r *relay) connect() (*attempt, *Error) {
 	if r.progress.begun {
 		r.request.Resume = r.progress.resumeFrom()
 	}
-	return ask(r.client.routers, r.skip, func(p *peer) (*attempt, *Error) {
+	return ask(r.client.routers, r.failed, func(p *peer) (*attempt, *Error) {
 		attempt := begin(r.ctx, p, r.request)
 		if err := attempt.await(); err != nil {
 			attempt.end()
@@ -89,14 +89,14 @@ func (r *relay) connect() (*attempt, *Error) {
 func (r *relay) after(err *Error) (time.Duration, bool) {
 	left := remaining(r.ctx, r.client.clock)
 	if !r.progress.begun {
-		r.skip++
+		r.failed = true
 		return r.retries.after(err, left)
 	}
 	if !r.client.settings.resume || !r.progress.broke(err) {
 		return 0, false
 	}
 	failures := r.progress.failures - 1
-	r.skip = failures // at first to the same router, which may live
+	r.failed = failures > 0 // the first way back leads to the same router, which may live
 	pause := wait(failures, r.client.random(), err.RetryAfter)
 	return pause, pause < left
 }
@@ -118,7 +118,7 @@ func (r *relay) abort(ctx context.Context) {
 		return
 	}
 	request := &leptonv1.AbortRequest{ResumeToken: r.progress.token}
-	_, _ = ask(r.client.routers, 0, func(p *peer) (*leptonv1.AbortResponse, *Error) {
+	_, _ = ask(r.client.routers, false, func(p *peer) (*leptonv1.AbortResponse, *Error) {
 		response, err := p.stub.Abort(outgoing(ctx, r.client.settings), request)
 		if err != nil {
 			return nil, fromRPC(ctx, err, p.address, callIDs{})

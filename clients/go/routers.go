@@ -20,9 +20,12 @@ func (r *routers) close() error {
 }
 
 // ask makes one attempt at a call: at the router that answered last, and while routers cannot be reached at the next
-// one, at each at most once. skip leads a later attempt to another router than the one that refused before.
-func ask[T any](r *routers, skip int, call func(*peer) (T, *Error)) (T, *Error) {
-	first := int(r.last.Load()) + skip
+// one, at each at most once. elsewhere: that one has refused, others come first.
+func ask[T any](r *routers, elsewhere bool, call func(*peer) (T, *Error)) (T, *Error) {
+	first := int(r.last.Load())
+	if elsewhere {
+		first++
+	}
 	for k := 0; ; k++ {
 		index := (first + k) % len(r.peers)
 		answer, err := call(r.peers[index])

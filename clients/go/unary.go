@@ -55,7 +55,7 @@ func unary[Q, A any](ctx context.Context, c *Client, request Q, call method[Q, A
 func retried[Q, A any](ctx context.Context, c *Client, request Q, call method[Q, A]) (A, *Error) {
 	tries := c.retries()
 	for {
-		answer, err := ask(c.routers, tries.failures, func(p *peer) (A, *Error) {
+		answer, err := ask(c.routers, tries.failures > 0, func(p *peer) (A, *Error) {
 			var header, trailer metadata.MD
 			answer, err := call(p.stub, ctx, request, grpc.Header(&header), grpc.Trailer(&trailer))
 			if err != nil {
