@@ -22,8 +22,8 @@ __all__ = ["AsyncEventStream", "AsyncTextStream"]
 class AsyncEventStream:
     """The events of one answer, each `seq` once and in order. Iterate over it once; what has come is in `answer`.
 
-    Leaving the `async with` block, cancelling the task or `cancel` stop the compute, at once. Leaving an iteration alone
-    does so when its generator is collected. Errors: any `LeptonError`, while iterating.
+    Leaving the `async with` block, cancelling the task or `cancel` stop the compute at once; leaving the iteration
+    alone does so when its generator is collected. Errors: any `LeptonError`, while iterating.
     """
 
     def __init__(

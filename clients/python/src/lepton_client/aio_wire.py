@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Awaitable, Generator
 from typing import Any, final
 
 import grpc
@@ -93,12 +93,8 @@ class AsyncWire:
                 self._end()
             case Unary():
                 method = getattr(self._stub(step.address), step.method)
-                try:
-                    return Answered(
-                        await method(step.request, timeout=step.timeout_s, metadata=step.metadata)
-                    )
-                except grpc.aio.AioRpcError as error:
-                    return Failed(_meant(error))
+                self._call = method(step.request, timeout=step.timeout_s, metadata=step.metadata)
+                return await self._reply(self._call)
             case Pause():
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(step.seconds):
@@ -110,9 +106,13 @@ class AsyncWire:
     async def _read(self, silence_s: float | None) -> Reply:
         try:
             async with asyncio.timeout(silence_s):
-                message = await self._call.read()
+                return await self._reply(self._call.read())
         except TimeoutError:
             return Failed(error_of("UNAVAILABLE", f"silent for {silence_s:g} s", ()))
+
+    async def _reply(self, awaited: Awaitable[Any]) -> Reply:
+        try:
+            message = await awaited
         except asyncio.CancelledError:
             # gRPC raises it for a call that `cancel` ended, asyncio for a task that shall end.
             if self._cancelled.is_set():

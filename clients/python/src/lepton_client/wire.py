@@ -40,9 +40,7 @@ class Wire:
         self._silence: _Silence | None = None
         self._cancelled = threading.Event()
 
-    def run(
-        self, core: Generator[Step, Reply, Any]
-    ) -> Generator[inference_pb2.Event, None, None]:
+    def run(self, core: Generator[Step, Reply, Any]) -> Generator[inference_pb2.Event, None, None]:
         """Yields the events that the core gives. Raises `LeptonError`."""
         reply: Reply = None
         try:
@@ -94,18 +92,24 @@ class Wire:
             case Close():
                 self._end()
             case Unary():
-                method = getattr(self._stub(step.address), step.method)
-                try:
-                    return Answered(
-                        method(step.request, timeout=step.timeout_s, metadata=step.metadata)
-                    )
-                except grpc.RpcError as error:
-                    return Failed(_meant(error))
+                return self._unary(step)
             case Pause():
                 self._cancelled.wait(step.seconds)
             case Give():
                 raise AssertionError("given in `run`")
         return None
+
+    def _unary(self, step: Unary) -> Reply:
+        method = getattr(self._stub(step.address), step.method)
+        self._call = method.future(step.request, timeout=step.timeout_s, metadata=step.metadata)
+        if self._cancelled.is_set():
+            self._call.cancel()
+        try:
+            return Answered(self._call.result())
+        except grpc.FutureCancelledError:
+            return Failed(cancelled())
+        except grpc.RpcError as error:
+            return Failed(_meant(error))
 
     def _read(self, silence_s: float | None) -> Reply:
         if silence_s is not None:
