@@ -127,7 +127,7 @@ test-e2e: $(READY) tools ## Real processes, real faults
 	$(BIN)/pytest -m e2e $(PYTEST_FLAGS)
 
 client-go: ## Build and test the Go client (needs Go)
-	cd clients/go && gofmt -l . | (! grep .) && go vet ./... && go test ./...
+	cd clients/go && gofmt -l . | (! grep .) && go vet ./... && go test ./... && cd examples/otel && go vet ./...
 
 conformance: $(READY) ## Every client of clients/ in every case, as a table (CLIENT=go)
 	@$(BIN)/python -m tests.conformance.run $(if $(CLIENT),--client $(CLIENT))

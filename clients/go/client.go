@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"strings"
+	"time"
 
 	"github.com/lepton/lepton/clients/go/leptonv1"
 )
@@ -16,6 +17,7 @@ type Client struct {
 	budget   *budget
 	clock    clock
 	random   func() float64 // from [0, 1)
+	silence  time.Duration  // of a worker, in direct mode
 	settings callSettings
 }
 
@@ -32,6 +34,7 @@ func Dial(addresses string, options ...Option) (*Client, error) {
 		budget:   newBudget(),
 		clock:    systemClock{},
 		random:   rand.Float64,
+		silence:  silenceMax,
 		settings: settings.call,
 	}
 	for address := range strings.SplitSeq(addresses, ",") {

@@ -102,7 +102,7 @@ func (d *direct) step() (*leptonv1.Event, *Error) {
 	var silent atomic.Bool
 	if d.begun {
 		attempt := d.attempt
-		timer := time.AfterFunc(silenceMax, func() {
+		timer := time.AfterFunc(d.client.silence, func() {
 			silent.Store(true)
 			attempt.end()
 		})
@@ -111,7 +111,7 @@ func (d *direct) step() (*leptonv1.Event, *Error) {
 	event, err := d.attempt.next()
 	d.ids.trace = d.attempt.ids.trace
 	if silent.Load() {
-		return nil, d.attempt.lost(fmt.Sprintf("said nothing for %v", silenceMax))
+		return nil, d.attempt.lost(fmt.Sprintf("said nothing for %v", d.client.silence))
 	}
 	if err != nil {
 		if err.unreachable() {

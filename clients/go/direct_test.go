@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
@@ -53,6 +54,18 @@ func TestALostWorkerIsFollowedByTheNext(t *testing.T) {
 	}
 	if !slices.Equal(second.tickets, []string{"2"}) {
 		t.Errorf("tickets %v", second.tickets)
+	}
+}
+
+func TestAWorkerThatSaysNothingIsGivenUp(t *testing.T) {
+	router := serve(t)
+	frozen := serve(t, scene{events: []*leptonv1.Event{started(0, "")}, hang: true})
+	second := serve(t, scene{events: []*leptonv1.Event{migrated(1, ""), ended(delta(2, 0, "b", 11), stopped), finished(3)}})
+	router.picks = []*leptonv1.PickResponse{pickOf(frozen, "1"), pickOf(second, "2")}
+	client, _ := dial(t, router.address, WithDirect())
+	client.silence = 20 * time.Millisecond
+	if answer, err := client.Complete(context.Background(), "x").Collect(); err != nil || answer.Text() != "b" {
+		t.Errorf("%v, %+v", err, answer)
 	}
 }
 

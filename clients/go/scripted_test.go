@@ -40,11 +40,16 @@ type scene struct {
 
 func serve(t *testing.T, script ...scene) *scripted {
 	t.Helper()
+	return serveWith(t, nil, script...)
+}
+
+func serveWith(t *testing.T, options []grpc.ServerOption, script ...scene) *scripted {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &scripted{address: listener.Addr().String(), server: grpc.NewServer(), script: script}
+	s := &scripted{address: listener.Addr().String(), server: grpc.NewServer(options...), script: script}
 	leptonv1.RegisterInferenceServiceServer(s.server, s)
 	go func() { _ = s.server.Serve(listener) }()
 	t.Cleanup(s.server.Stop)
