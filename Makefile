@@ -13,8 +13,9 @@ BENCH_FLAGS ?=
 CHAOS_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo check format lint types layers protos protos-check protos-lint protos-release test test-fast \
-        test-e2e conformance wheel-test soak chaos bench bench-cluster bench-latency bench-router bench-peers sim tools docs docs-check lock clean
+.PHONY: help setup run demo check format lint types layers protos protos-go protos-check protos-lint protos-release test test-fast \
+        test-e2e conformance client-go wheel-test soak chaos bench bench-cluster bench-latency bench-router bench-peers sim tools docs \
+        docs-check lock clean
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -102,6 +103,9 @@ protos: $(READY) ## Generate common/gen from protos/
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=common/gen --pyi_out=common/gen \
 	  protos/lepton/etcd/v1/*.proto
 
+protos-go: $(READY) ## Generate clients/go/leptonv1 from protos/ (needs Go)
+	$(BIN)/python tools/protos_go.py
+
 protos-check: $(READY) ## Is common/gen in step with protos/?
 	$(BIN)/python tools/protos_check.py
 
@@ -121,6 +125,9 @@ test-fast: $(READY) ## Without the end-to-end suite
 
 test-e2e: $(READY) tools ## Real processes, real faults
 	$(BIN)/pytest -m e2e $(PYTEST_FLAGS)
+
+client-go: ## Build and test the Go client (needs Go)
+	cd clients/go && gofmt -l . | (! grep .) && go vet ./... && go test ./... && cd examples/otel && go vet ./...
 
 conformance: $(READY) ## Every client of clients/ in every case, as a table (CLIENT=go)
 	@$(BIN)/python -m tests.conformance.run $(if $(CLIENT),--client $(CLIENT))
