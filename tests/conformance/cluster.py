@@ -60,6 +60,7 @@ class Stage:
             clock=self._clock,
             refusals=list(case.fault.refusals),
             adds_unknown=case.fault.adds_unknown,
+            unknown_finish=case.fault.unknown_finish,
             on_events=self._on_events,
             worker_gate=self._worker_gate,
         )

@@ -6,7 +6,8 @@ case asks for. Whatever it does not change goes through byte for byte.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final, Self, final
@@ -29,6 +30,7 @@ _MESSAGE_BYTES_MAX: Final = 64 << 20
 _NOT_OURS: Final = ("grpc-", "user-agent", "content-type", "te")
 _UNKNOWN_FIELD: Final = b"\xc2\x3e\x06future"
 """Field 1000, six bytes: what a newer server might add to any message."""
+_UNKNOWN_REASON: Final[Any] = 99
 
 _STREAMS: Final = "/lepton.v1.InferenceService/Generate"
 _PICK: Final = "/lepton.v1.InferenceService/Pick"
@@ -46,6 +48,8 @@ class Script:
     """For the next calls of Generate, one each."""
     adds_unknown: bool = False
     """Every message of a stream gets a field that no client knows."""
+    unknown_finish: bool = False
+    """Choices end for a reason that no client knows."""
     num_events: int = 0
     """That were passed on, over all calls of the case."""
     worker_id: str = ""
@@ -129,8 +133,8 @@ class Gate:
         context.set_trailing_metadata(tuple(await call.trailing_metadata() or ()))
         return response
 
-    async def stream(self, method: str, request: bytes, context: Any) -> AsyncIterator[bytes]:
-        """One message there, many back."""
+    async def stream(self, method: str, request: bytes, context: Any) -> None:
+        """One message there, many back; written, not yielded, so that a client that leaves ends it here and now."""
         self._note(method, request, context)
         if self.script.refusals:
             await _refuse(context, self.script.refusals.pop(0))
@@ -144,7 +148,7 @@ class Gate:
                 if not begun:
                     begun = True
                     await context.send_initial_metadata(tuple(await call.initial_metadata() or ()))
-                yield message + (_UNKNOWN_FIELD if self.script.adds_unknown else b"")
+                await context.write(self._changed(message))
                 self._count(message)
                 await self._told()
             context.set_trailing_metadata(tuple(await call.trailing_metadata() or ()))
@@ -167,6 +171,17 @@ class Gate:
                 request=request,
             )
         )
+
+    def _changed(self, message: bytes) -> bytes:
+        if self.script.unknown_finish:
+            response = inference_pb2.GenerateResponse.FromString(message)
+            for event in response.events:
+                if event.delta.HasField("end"):
+                    event.delta.end.reason = _UNKNOWN_REASON
+                for end in event.finished.choices:
+                    end.reason = _UNKNOWN_REASON
+            message = response.SerializeToString()
+        return message + (_UNKNOWN_FIELD if self.script.adds_unknown else b"")
 
     def _count(self, message: bytes) -> None:
         for event in inference_pb2.GenerateResponse.FromString(message).events:
@@ -193,9 +208,8 @@ class _Handler(grpc.GenericRpcHandler):  # type: ignore[misc]
         async def unary(request: bytes, context: Any) -> bytes:
             return await self._gate.unary(method, request, context)
 
-        async def stream(request: bytes, context: Any) -> AsyncIterator[bytes]:
-            async for message in self._gate.stream(method, request, context):
-                yield message
+        async def stream(request: bytes, context: Any) -> None:
+            await self._gate.stream(method, request, context)
 
         if method == _STREAMS:
             return grpc.unary_stream_rpc_method_handler(stream)
@@ -213,10 +227,10 @@ def _time_left(context: Any) -> float | None:
 
 
 async def _fail_alike(context: Any, error: grpc.aio.AioRpcError) -> None:
-    # Initial metadata are not passed on: of a refusal Lepton sends its own also as trailing metadata.
-    await context.abort(
-        error.code(), error.details() or "", tuple(error.trailing_metadata() or ())
-    )
+    initial = tuple(error.initial_metadata() or ())
+    with contextlib.suppress(grpc.aio.UsageError):  # they went with the first message
+        await context.send_initial_metadata(initial)
+    await context.abort(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
 
 
 async def _refuse(context: Any, refusal: Refusal) -> None:

@@ -49,7 +49,11 @@ async def _run(clients: list[Client], cases: list, *, as_json: bool) -> list[Ver
             async for verdict in suite.run(client, cases):
                 verdicts.append(verdict)
                 if as_json:
-                    told = {"client": verdict.client, "case": verdict.case, "faults": verdict.faults}
+                    told = {
+                        "client": verdict.client,
+                        "case": verdict.case,
+                        "faults": verdict.faults,
+                    }
                     sys.stdout.write(json.dumps(told) + "\n")
                     sys.stdout.flush()
                 elif not verdict.passed:

@@ -69,9 +69,7 @@ class Suite:
             }
             begin = self._clock.now()
             try:
-                reports.append(
-                    await driver.ask(command, within_s=case.expect.within_s + _GRACE_S)
-                )
+                reports.append(await driver.ask(command, within_s=case.expect.within_s + _GRACE_S))
             except SilentError as error:
                 silent.append(str(error))
                 break
