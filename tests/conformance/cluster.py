@@ -83,7 +83,7 @@ class Stage:
             num_faults=self._num_faults + len(case.fault.refusals) - len(self._script.refusals),
             idle_after_s=idle_after_s,
         )
-        if self._num_faults:
+        if case.fault.kills and self._num_faults:
             await self._heal()
         return seen
 

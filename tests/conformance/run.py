@@ -53,6 +53,7 @@ async def _run(clients: list[Client], cases: list, *, as_json: bool) -> list[Ver
                         "client": verdict.client,
                         "case": verdict.case,
                         "faults": verdict.faults,
+                        "took_s": round(verdict.took_s, 3),
                     }
                     sys.stdout.write(json.dumps(told) + "\n")
                     sys.stdout.flush()

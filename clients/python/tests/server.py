@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import grpc
-from world import answer
 
+from clients.python.tests.world import answer
 from lepton.v1 import inference_pb2, inference_pb2_grpc, types_pb2
 
 
@@ -25,6 +25,7 @@ class Server(inference_pb2_grpc.InferenceServiceServicer):
 
     def Generate(self, request: Any, context: Any) -> Iterator[inference_pb2.GenerateResponse]:  # noqa: N802
         self.num_streams += 1
+        context.send_initial_metadata((("lepton-trace-id", "4bf9"),))
         context.add_callback(lambda: context.code() or self.left.set())
         first_seq = request.continuation.next_seq
         holds = self.holds and not first_seq

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import grpc
 import pytest
-from server import Server, serving
 
+from clients.python.tests.server import Server, serving
 from lepton.v1 import inference_pb2
 from lepton_client import AsyncClient, Cancelled, Client, Unavailable, tls
 from lepton_client import direct as direct_module
@@ -43,9 +43,11 @@ def test_text_ends_and_counts_of_a_completion(server: Server) -> None:
 async def test_the_same_asynchronously(server: Server) -> None:
     async with AsyncClient(server.address) as client:
         answer = client.complete("x")
+        assert answer.events().trace_id == ""
         assert [piece async for piece in answer] == ["0 ", "1 ", "2 ", "3 "]
         assert answer.finish_reason == "STOP"
         assert answer.usage is not None
+        assert answer.events().trace_id == "4bf9"
         assert await client.chat("x").text() == "0 1 2 3 "
         assert await client.complete("x").texts() == ["0 1 2 3 "]
         assert [m.model for m in await client.list_models()] == ["tiny"]
@@ -56,7 +58,9 @@ async def test_the_same_asynchronously(server: Server) -> None:
 def test_an_answer_is_iterated_over_once(server: Server) -> None:
     with Client(server.address) as client:
         stream = client.generate(REQUEST)
+        assert stream.trace_id == ""
         assert len(list(stream)) == 6
+        assert stream.trace_id == "4bf9"
         with pytest.raises(RuntimeError, match="once"):
             iter(stream)
 

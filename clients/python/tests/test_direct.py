@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from world import GONE, World, answer, part, refusal
 
+from clients.python.tests.world import GONE, World, answer, part, refusal
 from lepton.v1 import inference_pb2
 from lepton_client.direct import DirectCall
 from lepton_client.steps import Answered, Failed, Open, Reply, Unary

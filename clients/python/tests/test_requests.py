@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 import pytest
-from world import answer
 
+from clients.python.tests.world import answer
 from lepton.v1 import inference_pb2, types_pb2
 from lepton_client.answer import Answer, finish_name
 from lepton_client.options import Calls

@@ -76,6 +76,11 @@ class AsyncEventStream:
             with contextlib.suppress(LeptonError):  # nobody hears us: the call ends by itself
                 await self._abort(request)
 
+    @property
+    def trace_id(self) -> str:
+        """What `lepton trace` of the cluster takes, from the first event on; "-" when nobody traces, "" before."""
+        return self._wire.trace_id
+
     async def _iterate(self) -> AsyncGenerator[inference_pb2.Event, None]:
         async with contextlib.aclosing(self._wire.run(self._call.run())) as events:
             try:

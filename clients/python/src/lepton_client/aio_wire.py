@@ -12,7 +12,7 @@ import grpc
 from lepton.v1 import inference_pb2, inference_pb2_grpc
 from lepton_client.channels import ChannelPool
 from lepton_client.errors import LeptonError
-from lepton_client.status import error_of
+from lepton_client.status import TRACE_ID_KEY, error_of
 from lepton_client.steps import (
     Answered,
     Close,
@@ -39,6 +39,8 @@ class AsyncWire:
         self._channels = channels
         self._call: Any = None
         self._cancelled = asyncio.Event()
+        self.trace_id = ""
+        """Of the stream that is open, or was last; "" until its first message."""
 
     async def run(
         self, core: Generator[Step, Reply, Any]
@@ -84,6 +86,7 @@ class AsyncWire:
         match step:
             case Open():
                 self._end()
+                self.trace_id = ""
                 self._call = self._stub(step.address).Generate(
                     step.request, timeout=step.timeout_s, metadata=step.metadata
                 )
@@ -106,7 +109,11 @@ class AsyncWire:
     async def _read(self, silence_s: float | None) -> Reply:
         try:
             async with asyncio.timeout(silence_s):
-                return await self._reply(self._call.read())
+                reply = await self._reply(self._call.read())
+                if not self.trace_id and isinstance(reply, Answered):
+                    metadata = dict(await self._call.initial_metadata() or ())
+                    self.trace_id = str(metadata.get(TRACE_ID_KEY, "-"))
+                return reply
         except TimeoutError:
             return Failed(error_of("UNAVAILABLE", f"silent for {silence_s:g} s", ()))
 

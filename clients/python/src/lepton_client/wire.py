@@ -12,7 +12,7 @@ import grpc
 from lepton.v1 import inference_pb2, inference_pb2_grpc
 from lepton_client.channels import ChannelPool
 from lepton_client.errors import Cancelled, LeptonError
-from lepton_client.status import error_of
+from lepton_client.status import TRACE_ID_KEY, error_of
 from lepton_client.steps import (
     Answered,
     Close,
@@ -39,6 +39,8 @@ class Wire:
         self._call: Any = None
         self._silence: _Silence | None = None
         self._cancelled = threading.Event()
+        self.trace_id = ""
+        """Of the stream that is open, or was last; "" until its first message."""
 
     def run(self, core: Generator[Step, Reply, Any]) -> Generator[inference_pb2.Event, None, None]:
         """Yields the events that the core gives. Raises `LeptonError`."""
@@ -81,6 +83,7 @@ class Wire:
         match step:
             case Open():
                 self._end()
+                self.trace_id = ""
                 stub = self._stub(step.address)
                 self._call = stub.Generate(
                     step.request, timeout=step.timeout_s, metadata=step.metadata
@@ -116,7 +119,10 @@ class Wire:
             self._silence = self._silence or _Silence(self._call, silence_s)
             self._silence.heard()
         try:
-            return Answered(next(self._call))
+            message = next(self._call)
+            if not self.trace_id:
+                self.trace_id = str(dict(self._call.initial_metadata()).get(TRACE_ID_KEY, "-"))
+            return Answered(message)
         except StopIteration:
             return Ended()
         except grpc.RpcError as error:
