@@ -12,14 +12,19 @@ import java.util.Optional;
 public final class LeptonException extends RuntimeException {
     private static final long serialVersionUID = 1L;
 
+    /** Never OK. */
     private final Status.Code code;
+    /** "" stands for a lost connection until somebody says what was lost. */
     private final String reason;
+    /** Null when no field is to blame. */
     private final String field;
+    /** Null when the cluster asked for no wait. */
     private final Duration retryAfter;
+    /** "" when unknown. */
     private final String requestId;
+    /** "" when unknown. */
     private final String traceId;
 
-    /** {@code reason} "" stands for a lost connection until somebody says what was lost. */
     LeptonException(
             Status.Code code,
             String reason,

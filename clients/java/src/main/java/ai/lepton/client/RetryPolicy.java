@@ -22,7 +22,16 @@ public record RetryPolicy(
     /** Never asks again. */
     public static final RetryPolicy NONE = new RetryPolicy(1, DEFAULT.firstWait, DEFAULT.waitMax, 0, 0);
 
-    /** Checks the numbers; {@code IllegalArgumentException} for what makes no sense. */
+    /**
+     * A policy of one's own.
+     *
+     * @param attemptsMax attempts in all, at least 1
+     * @param firstWait longest wait before the second attempt
+     * @param waitMax longest wait at all
+     * @param budgetPerCall retries that each call adds
+     * @param budgetMax most retries that are saved up
+     * @throws IllegalArgumentException for numbers that make no sense
+     */
     public RetryPolicy {
         if (attemptsMax < 1 || firstWait.isNegative() || waitMax.isNegative() || budgetPerCall < 0 || budgetMax < 0) {
             throw new IllegalArgumentException("attemptsMax must be at least 1, everything else at least 0");
