@@ -24,7 +24,10 @@ def scripted(*parts: list[Reply]) -> Callable[[Open | Unary], Sequence[Reply]]:
 
 
 def run(world: World, *, resume: bool = False, **fields: object) -> RelayedCall:
+    resume_from = fields.pop("resume_from", None)
     request = inference_pb2.GenerateRequest(text="x", **fields)  # type: ignore[arg-type]
+    if isinstance(resume_from, tuple):
+        request.resume.resume_token, request.resume.after_seq = resume_from
     call = RelayedCall(world.asking(), request, resume=resume)
     world.play(call.run())
     return call
@@ -165,6 +168,16 @@ def test_resume_does_not_hide_what_the_cluster_says() -> None:
     world = World(scripted(part(answer(5, token="t-1")[:2], GONE), part([], gone)))
     run(world, resume=True)
     assert world.error is gone
+
+
+def test_whoever_resumes_by_hand_begins_in_the_middle() -> None:
+    events = answer(5, token="t-1")
+    world = World(scripted(part([], GONE), part(events[3:5], GONE), part(events[5:])))
+    run(world, resume=True, resumable_ms=9, resume_from=("t-1", 2))
+    assert world.error is None
+    assert world.seqs == [3, 4, 5, 6]
+    asked = [step.request.resume.after_seq for step in world.asked]  # type: ignore[union-attr]
+    assert asked == [2, 2, 4]
 
 
 def test_a_gap_is_a_fault_and_nothing_of_it_is_given() -> None:
