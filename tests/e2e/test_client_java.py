@@ -1,4 +1,4 @@
-"""What a user of the Java client gets: the build, and the example and the README's programs against a running cluster."""
+"""What a user of the Java client gets: the build, and the example and the README's programs against a cluster."""
 
 from __future__ import annotations
 

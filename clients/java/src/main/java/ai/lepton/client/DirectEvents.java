@@ -24,7 +24,7 @@ final class DirectEvents implements EventSource {
     private final Call call;
     private final GenerateRequest request;
     private final boolean hidesIds;
-    private final StreamOrder order = new StreamOrder();
+    private final StreamOrder order;
     private final AnswerRecord record;
     private final Moves moves = new Moves();
     /** Oldest first. */
@@ -47,6 +47,7 @@ final class DirectEvents implements EventSource {
         this.request = request.getRequestId().isEmpty()
                 ? request.toBuilder().setRequestId("direct-" + UUID.randomUUID()).build()
                 : request;
+        this.order = new StreamOrder(this.request);
         this.hidesIds = request.getOutput().hasTokenIds() && !request.getOutput().getTokenIds();
         this.record = new AnswerRecord(Math.max(1, Integer.toUnsignedLong(request.getSampling().getN())));
     }
@@ -133,7 +134,7 @@ final class DirectEvents implements EventSource {
     /** Returns when the next worker may go on; throws otherwise. */
     private void move(LeptonException error) {
         Break how = Break.of(error, hasAnswered);
-        if (!moves.take(how) || call.left().isNegative()) {
+        if (!moves.take(how) || call.left().compareTo(Duration.ZERO) <= 0) {
             throw how == Break.REFUSAL && failure != null ? failure : error;
         }
         failedTickets.add(picked.getTicket());

@@ -17,9 +17,8 @@ final class RelayedEvents implements EventSource {
 
     private final Cluster cluster;
     private final Call call;
-    private final GenerateRequest request;
     private final boolean resumes;
-    private final StreamOrder order = new StreamOrder();
+    private final StreamOrder order;
     private final Deque<Event> pending = new ArrayDeque<>();
     private Rpc<GenerateRequest, GenerateResponse> rpc;
     private int resumptions;
@@ -27,9 +26,10 @@ final class RelayedEvents implements EventSource {
     RelayedEvents(Cluster cluster, Call call, GenerateRequest request, boolean resumes) {
         this.cluster = cluster;
         this.call = call;
-        this.request = resumes && !request.hasResumableMs()
-                ? request.toBuilder().setResumableMs(RESUMABLE_MS).build()
-                : request;
+        this.order = new StreamOrder(
+                resumes && !request.hasResumableMs()
+                        ? request.toBuilder().setResumableMs(RESUMABLE_MS).build()
+                        : request);
         this.resumes = resumes;
     }
 
@@ -73,7 +73,7 @@ final class RelayedEvents implements EventSource {
     /** One attempt, until the first message is there. */
     private boolean open() {
         return cluster.routers.attempt(router -> {
-            var begun = call.start(router, InferenceServiceGrpc.getGenerateMethod(), order.requestNow(request));
+            var begun = call.start(router, InferenceServiceGrpc.getGenerateMethod(), order.requestNow());
             pending.addAll(message(begun).getEventsList());
             rpc = begun;
             return true;

@@ -57,7 +57,7 @@ final class Rpc<Q, A> {
         if (answer == null) {
             throw LeptonException.of(Status.Code.INTERNAL, "INTERNAL", "the peer answered with nothing");
         }
-        finish();
+        next(); // the status: it may still be an error
         return answer;
     }
 

@@ -6,9 +6,18 @@ import io.grpc.Status;
 
 /** Where a stream stands: which event is due, how it is gone on with, whether it has ended. Pure. */
 final class StreamOrder {
+    private final GenerateRequest request;
     private long due;
-    private String resumeToken = "";
+    private String resumeToken;
+    private boolean hasBegun;
     private boolean isFinished;
+
+    /** A stream that answers {@code request}; one that is resumed by hand begins where its request says. */
+    StreamOrder(GenerateRequest request) {
+        this.request = request;
+        this.due = request.getResume().hasAfterSeq() ? request.getResume().getAfterSeq() + 1 : 0;
+        this.resumeToken = request.getResume().getResumeToken();
+    }
 
     /** Whether {@code event} is the one that is due; one that is known already is not. {@link LeptonException} at a gap. */
     boolean isDue(Event event) {
@@ -17,7 +26,7 @@ final class StreamOrder {
             throw LeptonException.of(
                     Status.Code.INTERNAL,
                     "STREAM_FAULT",
-                    "event " + Long.toUnsignedString(event.getSeq()) + " came where " + due + " was due");
+                    "event " + Long.toUnsignedString(event.getSeq()) + " came where " + Long.toUnsignedString(due) + " was due");
         }
         return side == 0;
     }
@@ -25,17 +34,13 @@ final class StreamOrder {
     /** The event that was due is there. */
     void take(Event event) {
         due++;
+        hasBegun = true;
         switch (event.getKindCase()) {
             case STARTED -> resumeToken = event.getStarted().getResumeToken();
             case MIGRATED -> resumeToken = event.getMigrated().getResumeToken();
             case FINISHED -> isFinished = true;
             default -> {} // text, or of a newer cluster
         }
-    }
-
-    /** Whether the client has a part of the answer. */
-    boolean hasBegun() {
-        return due > 0;
     }
 
     boolean isFinished() {
@@ -52,9 +57,9 @@ final class StreamOrder {
         return resumeToken;
     }
 
-    /** What to send now: {@code request}, or where the stream has begun the same and from where on. */
-    GenerateRequest requestNow(GenerateRequest request) {
-        if (!hasBegun() || resumeToken.isEmpty()) {
+    /** What to send now: the request, or where the stream has begun the same and from where on. */
+    GenerateRequest requestNow() {
+        if (!hasBegun || resumeToken.isEmpty()) {
             return request;
         }
         GenerateRequest.Builder again = request.toBuilder();

@@ -11,9 +11,9 @@ import ai.lepton.v1.GenerateRequest;
 import org.junit.jupiter.api.Test;
 
 class StreamOrderTest {
-    private final StreamOrder order = new StreamOrder();
     private final GenerateRequest request =
             GenerateRequest.newBuilder().setText("x").setResumableMs(30_000).build();
+    private final StreamOrder order = new StreamOrder(request);
 
     @Test
     void whatIsKnownIsNotDueAgain() {
@@ -31,15 +31,24 @@ class StreamOrderTest {
 
     @Test
     void aStreamThatHasNotBegunIsAskedForAsItWas() {
-        assertSame(request, order.requestNow(request));
+        assertSame(request, order.requestNow());
     }
 
     @Test
     void aStreamThatHasBegunIsGoneOnWith() {
         order.take(Events.started(0, "t"));
         order.take(Events.text(1, 0, "a"));
-        assertEquals("t", order.requestNow(request).getResume().getResumeToken());
-        assertEquals(1, order.requestNow(request).getResume().getAfterSeq());
+        assertEquals("t", order.requestNow().getResume().getResumeToken());
+        assertEquals(1, order.requestNow().getResume().getAfterSeq());
+    }
+
+    @Test
+    void aCallThatIsResumedByHandBeginsWhereItsRequestSays() {
+        GenerateRequest.Builder byHand = request.toBuilder();
+        byHand.getResumeBuilder().setResumeToken("t").setAfterSeq(3);
+        StreamOrder middle = new StreamOrder(byHand.build());
+        assertTrue(middle.isDue(Events.text(4, 0, "a")));
+        assertEquals(3, middle.requestNow().getResume().getAfterSeq());
     }
 
     @Test
