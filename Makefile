@@ -13,9 +13,9 @@ BENCH_FLAGS ?=
 CHAOS_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo check format lint types layers protos protos-go protos-check protos-lint protos-release test test-fast \
-        test-e2e conformance client-go wheel-test soak chaos bench bench-cluster bench-latency bench-router bench-peers sim tools docs \
-        docs-check lock clean
+.PHONY: help setup run demo check format lint types layers protos protos-go protos-check protos-lint \
+        protos-release test test-fast test-e2e conformance client-go wheel-test soak chaos bench bench-cluster \
+        bench-latency bench-router bench-peers sim tools docs docs-check lock clean client-java
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -131,6 +131,9 @@ client-go: ## Build and test the Go client (needs Go)
 
 conformance: $(READY) ## Every client of clients/ in every case, as a table (CLIENT=go)
 	@$(BIN)/python -m tests.conformance.run $(if $(CLIENT),--client $(CLIENT))
+
+client-java: ## The Java client: build, unit tests, jar (clients/java)
+	cd clients/java && mvn -q -B package
 
 soak: $(READY) ## Minutes of random work, never in CI: the engine fuzzed, then a worker whose memory must stay flat (MINUTES=5)
 	@seed=$${SEED:-$$RANDOM}; echo "SEED=$$seed"; \
