@@ -7,6 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 import gateway.openai.routes
+import gateway.page.routes
 import gateway.probes
 from common.errors import LeptonError
 from gateway.frame import Frame
@@ -35,4 +36,5 @@ def make_app(frame: Frame) -> ASGIApp:
     app.add_exception_handler(Exception, answer_unexpected)
     gateway.probes.mount(app, frame)
     gateway.openai.routes.mount(app, frame)
+    gateway.page.routes.mount(app, frame)
     return CallMiddleware(Guard(app, frame.settings), frame)
