@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 import gateway.openai.routes
 import gateway.page.routes
 import gateway.probes
+import gateway.reference
 from common.errors import LeptonError
 from gateway.frame import Frame
 from gateway.http.call import CallMiddleware
@@ -37,4 +38,5 @@ def make_app(frame: Frame) -> ASGIApp:
     gateway.probes.mount(app, frame)
     gateway.openai.routes.mount(app, frame)
     gateway.page.routes.mount(app, frame)
+    gateway.reference.mount(app)
     return CallMiddleware(Guard(app, frame.settings), frame)
