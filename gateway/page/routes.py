@@ -37,11 +37,21 @@ def mount(app: FastAPI, frame: Frame) -> None:
             raise NotFound("the page has no such file", reason=Reason.ROUTE_NOT_FOUND)
         return respond(assets[name], request)
 
-    @app.get("/api/cluster", tags=["watch"], summary="Workers, models and load, now")
+    @app.get(
+        "/api/cluster",
+        tags=["watch"],
+        summary="Workers, models and load, now",
+        responses={"5XX": {"description": "No router answers"}},
+    )
     async def cluster() -> Response:
         return _json(_plain(await frame.cluster.look()))
 
-    @app.get("/api/traces/{trace_id}", tags=["watch"], summary="Where the time of one call went")
+    @app.get(
+        "/api/traces/{trace_id}",
+        tags=["watch"],
+        summary="Where the time of one call went",
+        responses={"4XX": {"description": "No trace id, or no such trace"}},
+    )
     async def trace(trace_id: str) -> Response:
         return _json(await traces.read(trace_id))
 

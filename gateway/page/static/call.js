@@ -38,7 +38,7 @@ export class Call {
 }
 
 /**
- * Runs `request` to its end; `onText` gets the text, `onChange` is told of everything else. Throws `ApiError`; an abort
+ * Runs `request` to its end; `onText(text, isThought)` gets the text, `onChange` is told of everything else. Throws `ApiError`; an abort
  * of `signal` is no error but the state `stopped`.
  */
 export async function run(call, request, signal, { onText, onChange }) {
@@ -71,13 +71,14 @@ async function follow(call, body, onText, onChange) {
     take(call, chunk);
     const choice = chunk.choices?.[0];
     if (choice?.finish_reason) call.finish = choice.finish_reason;
-    const text = choice?.delta?.content;
-    if (text) {
+    const { content, reasoning_content: thought } = choice?.delta ?? {};
+    if (content || thought) {
       call.lastAt = performance.now();
       call.firstAt ??= call.lastAt;
       call.state = "streaming";
       call.pieces += 1;
-      onText(text);
+      if (thought) onText(thought, true);
+      if (content) onText(content, false);
     }
     onChange();
   }

@@ -3,7 +3,7 @@
 import { amount, duration, find, make, say } from "./dom.js";
 
 const NONE = "–";
-const ENDS = { stop: "end of the answer", length: "token limit", tool_calls: "a tool call", content_filter: "a filter" };
+const ENDS = { stop: "end of the answer", length: "token limit", tool_calls: "a tool call" };
 
 /** Shows `call`, whatever is known of it. */
 export function showCall(call) {

@@ -20,11 +20,25 @@ class Turn {
   /** A fresh answer, in place of an earlier one. */
   begin() {
     this.answer = null;
+    this.thoughts = null;
     this.answerView?.remove();
     this.proseView = make("div", { class: "prose" });
     this.answerView = make("article", { class: "answer", "aria-label": "Answer", "aria-busy": "true" }, this.proseView);
     this.prose = new Prose(this.proseView);
     this.view.append(this.answerView);
+  }
+
+  /** What the model thinks before it answers stands apart, and is not told to it again. */
+  push(text, isThought) {
+    if (!isThought) {
+      this.prose.push(text);
+      return;
+    }
+    if (!this.thoughts) {
+      this.thoughts = make("p");
+      this.proseView.before(make("details", { class: "thoughts" }, make("summary", {}, "Thoughts"), this.thoughts));
+    }
+    this.thoughts.append(text);
   }
 
   moved(from, to) {

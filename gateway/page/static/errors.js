@@ -40,7 +40,6 @@ const WORDS = {
   would_be_late: ["The wait would be too long", "Wait a moment, then ask again."],
   deadline_exceeded: ["The answer took too long", "Allow fewer tokens, or ask for less."],
   prompt_too_long: ["The conversation is longer than the model can read", "Clear it, or shorten what you wrote."],
-  prompt_empty: ["There is nothing to answer", "Write something."],
   body_too_large: ["The message is too large", "Send less at once."],
   grammar_unsupported: ["The JSON schema asks for something that cannot be enforced", "Leave out what the message names."],
   grammar_invalid: ["This is no JSON schema", "Correct it in the settings."],
@@ -49,8 +48,6 @@ const WORDS = {
   chat_template_refused: ["The model cannot read this conversation", "Its template refuses it; change the system prompt or the turns."],
   poison_request: ["This question made workers fail, and is set aside", "Ask something else."],
   host_not_allowed: ["The cluster does not answer to this name", "Open the page by its IP address, or add the name to the setting `gateway.hosts`."],
-  origin_not_allowed: ["This page may not ask this cluster", "Add its origin to the setting `gateway.origins`."],
-  trace_not_found: ["There is no trace of this call", "Processes write spans to a folder of this machine only without a collector (setting `telemetry.trace_dir`)."],
 };
 const OURS = ["Something broke inside the cluster", "Ask again. If it stays so, the log of the router says why."];
 const FIELD = ["A setting is not allowed", "Change it in the settings."];

@@ -45,7 +45,7 @@ async function answer(turn) {
   let moves = 1;
   try {
     await run(call, request, running.signal, {
-      onText: (text) => conversation.following(() => turn.prose.push(text)),
+      onText: (text, isThought) => conversation.following(() => turn.push(text, isThought)),
       onChange: () => {
         for (; moves < call.workers.length; moves += 1) turn.moved(call.workers[moves - 1], call.workers[moves]);
         showSoon(call);

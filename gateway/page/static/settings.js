@@ -11,7 +11,8 @@ export class SettingProblem extends Error {}
 export function requestFor(messages) {
   const form = find("settings").elements;
   const system = form.system.value.trim() ? [{ role: "system", content: form.system.value }] : [];
-  const request = { model: form.model.value, messages: [...system, ...messages] };
+  const model = form.model.value;
+  const request = { ...(model && { model }), messages: [...system, ...messages] };
   for (const name of NUMBERS) {
     if (form[name].value !== "") request[name] = Number(form[name].value);
   }
@@ -54,11 +55,9 @@ export function offerModels(models) {
 
 /** Marks the field that an error is about, if it is one of ours. */
 export function pointAt(param) {
-  const last = param.split(".").pop();
-  const field = { response_format: "schema", schema: "schema", max_completion_tokens: "max_tokens" }[param.split(".")[0]] ?? last;
-  const found = find("settings").elements[field];
-  if (found instanceof HTMLElement) {
-    found.setAttribute("aria-invalid", "true");
-    found.addEventListener("input", () => found.removeAttribute("aria-invalid"), { once: true });
-  }
+  const name = param.split(/[.[]/)[0];
+  const field = find("settings").elements[{ response_format: "schema", max_completion_tokens: "max_tokens" }[name] ?? name];
+  if (!(field instanceof HTMLElement)) return;
+  field.setAttribute("aria-invalid", "true");
+  field.addEventListener("input", () => field.removeAttribute("aria-invalid"), { once: true });
 }

@@ -7,7 +7,6 @@
   };
   const apply = (theme) => { root.dataset.theme = theme === "dark" || theme === "light" ? theme : "system"; };
   apply(kept());
-  addEventListener("storage", (event) => { if (event.key === key) apply(event.newValue); });
   addEventListener("DOMContentLoaded", () => {
     document.getElementById("theme").addEventListener("click", () => {
       const dark = root.dataset.theme === "system" ? matchMedia("(prefers-color-scheme: dark)").matches : root.dataset.theme === "dark";

@@ -15,7 +15,7 @@ STATIC = ROOT / "gateway" / "page" / "static"
 FILES = sorted(STATIC.iterdir())
 SCRIPTS = [path for path in FILES if path.suffix == ".js"]
 MODULES = {path.name for path in SCRIPTS} - {"theme.js"}
-BYTES_MAX = 60 << 10
+BYTES_MAX = 60_000
 
 
 def _asked(etag: str = "") -> Request:
