@@ -16,6 +16,7 @@ from gateway.openai.fields import DetokenizeRequest, TokenizeRequest
 from gateway.openai.logprobs import token_text
 from gateway.openai.read import read
 from gateway.openai.to_generate import messages_to_chat
+from gateway.openai.tools import shown_of
 from lepton.v1 import inference_pb2
 
 __all__ = ["TokenDoor"]
@@ -63,6 +64,7 @@ def _to_tokenize(asked: TokenizeRequest) -> inference_pb2.TokenizeRequest:
         message.text = asked.prompt or ""
         return message
     message.chat.CopyFrom(messages_to_chat(asked.messages))
+    message.chat.tools.extend(shown_of(asked.tools))
     if asked.add_generation_prompt is not None:
         message.chat.add_generation_prompt = asked.add_generation_prompt
     return message

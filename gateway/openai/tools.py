@@ -7,8 +7,10 @@ from typing import Any, Final
 from common.errors import InvalidRequest, Reason, Unsupported
 from gateway.openai.fields import ChatRequest, ToolDefinition
 from gateway.tools.api import ToolChoice, ToolMode, ToolSpec
+from gateway.tools.plan import plan_tools
+from lepton.v1 import types_pb2
 
-__all__ = ["choice_of", "specs_of"]
+__all__ = ["choice_of", "shown_of", "specs_of"]
 
 _MODES: Final = {mode.value: mode for mode in ToolMode}
 
@@ -31,6 +33,11 @@ def specs_of(tools: list[ToolDefinition] | None) -> list[ToolSpec]:
         )
         for tool in tools or ()
     ]
+
+
+def shown_of(tools: list[ToolDefinition] | None) -> tuple[types_pb2.Tool, ...]:
+    """The functions as the model is shown them."""
+    return plan_tools(specs_of(tools), ToolChoice(), tool_format="").shown
 
 
 def choice_of(request: ChatRequest) -> ToolChoice:
