@@ -24,9 +24,9 @@ class Frame:
 
     upstream: Upstream
     """The cluster."""
-    cluster: ClusterView
-    """The same, to look at."""
-    trace_dir: Path | None
+    cluster: ClusterView | None = None
+    """The same, to look at. None: `ListModels` says all that is known of it."""
+    trace_dir: Path | None = None
     """Where the processes of this machine write their spans, if they do."""
     settings: GatewaySettings
     limits: Limits

@@ -27,7 +27,6 @@ from gateway.config import Config
 from gateway.frame import Frame
 from gateway.server import HttpServer
 from gateway.settings import GatewaySettings
-from gateway.upstream.listed import ListedCluster
 from gateway.upstream.routers import Routers
 
 __all__ = ["PROCESS", "serve"]
@@ -70,7 +69,6 @@ async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
 
         frame = Frame(
             upstream=routers,
-            cluster=ListedCluster(routers),
             trace_dir=config.telemetry.trace_dir,
             settings=settings,
             limits=config.limits,

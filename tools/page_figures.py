@@ -61,6 +61,7 @@ def _use(page: Page) -> None:
         page.wait_for_selector(".turn:last-child .answer[aria-busy=false]")
     page.wait_for_timeout(6000)  # the trace comes, and the workers' lines grow
     page.evaluate("document.activeElement.blur()")
+    page.wait_for_selector("#health[data-state=good]")
 
 
 @contextmanager
@@ -79,14 +80,10 @@ def _cluster() -> Iterator[str]:
         leave = threading.Event()
         try:
             assert up.stdout is not None  # noqa: S101
-            url = ""
-            for line in up.stdout:
-                event = json.loads(line)
-                url = url or f"http://{event.get('http_address', '')}"
-                if event["event"] == "cluster.ready":
-                    url = f"http://{event['http_address']}"
-                if event["event"] == "cluster.first_answer":
-                    break
+            events = (json.loads(line) for line in up.stdout)
+            url = next(
+                f"http://{e['http_address']}" for e in events if e["event"] == "cluster.ready"
+            )
             others = [threading.Thread(target=_talk, args=(url, leave)) for _ in range(OTHERS)]
             for other in others:
                 other.start()

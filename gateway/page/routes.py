@@ -15,6 +15,7 @@ from gateway.frame import Frame
 from gateway.page.assets import INDEX, load_assets, respond
 from gateway.page.traces import TraceReader
 from gateway.ports import ClusterPicture
+from gateway.upstream.listed import ListedCluster
 from lepton.v1 import types_pb2
 
 __all__ = ["mount"]
@@ -25,6 +26,7 @@ def mount(app: FastAPI, frame: Frame) -> None:
     if not frame.settings.page:
         return
     assets = load_assets()
+    view = frame.cluster or ListedCluster(frame.upstream)
     traces = TraceReader(frame.trace_dir, frame.settings)
 
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
@@ -44,7 +46,7 @@ def mount(app: FastAPI, frame: Frame) -> None:
         responses={"5XX": {"description": "No router answers"}},
     )
     async def cluster() -> Response:
-        return _json(_plain(await frame.cluster.look()))
+        return _json(_plain(await view.look()))
 
     @app.get(
         "/api/traces/{trace_id}",

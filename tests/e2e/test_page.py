@@ -122,16 +122,16 @@ def _open_page(site: Site, chromium: Browser) -> Iterator[Any]:
 
     def open_page(**options: Any) -> Page:
         context = chromium.new_context(**{"viewport": DESKTOP, **options})
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(30_000)
         contexts.append(context)
         page = context.new_page()
         watched.append(Watched(page))
         page.goto(site.url)
-        expect(page.locator("#health")).to_have_attribute("data-state", "good", timeout=20_000)
-        expect(page.locator("#model option")).to_have_count(2, timeout=20_000)
+        expect(page.locator("#health")).to_have_attribute("data-state", "good")
+        expect(page.locator("#model option")).to_have_count(2)
         return page
 
-    expect.set_options(timeout=15_000)
+    expect.set_options(timeout=30_000)
     yield open_page
     for context in contexts:
         assert context.cookies() == []
@@ -393,7 +393,7 @@ def test_a_stream_that_moves_says_where_to(open_page: Any, site: Site) -> None:
     _answered(page)
     site.oracles[first] = _oracle(first, site.state)
     expect(page.locator(f"#workers li[data-worker={first}]")).to_have_attribute(
-        "data-state", "ready", timeout=30_000
+        "data-state", "ready"
     )
 
 
@@ -429,7 +429,7 @@ def test_a_dead_cluster_is_shown_and_the_page_goes_on_by_itself(open_page: Any, 
         os.kill(router, signal.SIGKILL)
     _ask(page, SUM)
     expect(page.locator(".failure")).to_contain_text("The cluster does not answer")
-    expect(page.locator("#health")).to_have_attribute("data-state", "good", timeout=30_000)
+    expect(page.locator("#health")).to_have_attribute("data-state", "good")
     page.get_by_role("button", name="Retry").click()
     assert _answered(page) == ANSWER
 
