@@ -15,7 +15,8 @@ CHAOS_FLAGS ?=
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo check format lint types layers protos protos-go protos-check protos-lint \
         protos-release test test-fast test-e2e conformance client-go wheel-test soak chaos bench bench-cluster \
-        bench-latency bench-router bench-peers sim tools docs docs-check lock clean client-java
+        bench-latency bench-router bench-peers sim tools docs docs-check lock clean client-java browser \
+        page-figures
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -117,13 +118,13 @@ docs-check: $(READY) ## Are the generated pages in step with the code?
 
 ## ---- test ----
 
-test: $(READY) tools wheel-test ## Everything CI runs: unit, property, contract, integration, end to end, the wheel
+test: $(READY) tools browser wheel-test ## Everything CI runs: unit, property, contract, integration, end to end, the wheel
 	$(BIN)/pytest $(PYTEST_FLAGS)
 
 test-fast: $(READY) ## Without the end-to-end suite
 	$(BIN)/pytest -m "not e2e" $(PYTEST_FLAGS)
 
-test-e2e: $(READY) tools ## Real processes, real faults
+test-e2e: $(READY) tools browser ## Real processes, real faults
 	$(BIN)/pytest -m e2e $(PYTEST_FLAGS)
 
 client-go: ## Build and test the Go client (needs Go)
@@ -146,6 +147,12 @@ chaos: $(READY) ## Break everything that can break, under load: the ledger, into
 
 wheel-test: $(READY) ## Build the wheel, install it elsewhere, run a cluster from it
 	@tools/wheel-test $(BIN)
+
+browser: ## Chromium, for the tests of the page
+	@tools/browser
+
+page-figures: $(READY) browser ## The pictures of docs/page.md, from a cluster of its own
+	@$(BIN)/python tools/page_figures.py
 
 tools: .tools/grpcurl ## grpcurl, built with Go (skipped when Go is missing)
 

@@ -7,6 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 import gateway.openai.routes
+import gateway.page.routes
 import gateway.probes
 import gateway.reference
 from common.errors import LeptonError
@@ -36,5 +37,6 @@ def make_app(frame: Frame) -> ASGIApp:
     app.add_exception_handler(Exception, answer_unexpected)
     gateway.probes.mount(app, frame)
     gateway.openai.routes.mount(app, frame)
+    gateway.page.routes.mount(app, frame)
     gateway.reference.mount(app)
     return CallMiddleware(Guard(app, frame.settings), frame)

@@ -55,6 +55,12 @@ class GatewaySettings(Section):
     drain_s_max: float = Field(default=30.0, ge=0, le=3600)
     """`lepton-gateway`: longest that running calls may go on after SIGTERM, seconds. In a router `router.drain_s_max`
     holds."""
+    page: bool = True
+    """Whether the page at `/` is served, and what it shows: `/api/cluster` and `/api/traces`."""
+    trace_read_bytes_max: int = Field(default=16 << 20, ge=65_536)
+    """Most that is read of span files for one trace, the newest first, at most an eighth of it of one file. Bytes."""
+    trace_spans_max: int = Field(default=500, ge=1)
+    """Most spans of one trace that the page gets."""
     metrics_host: str = "127.0.0.1"
     """`lepton-gateway`: address of `/metrics`, `/livez` and `/readyz`."""
     metrics_port: int = Field(default=0, ge=0, le=65535)

@@ -38,6 +38,7 @@ from gateway.app import make_app
 from gateway.frame import Frame
 from gateway.server import HttpServer
 from gateway.settings import GatewaySettings
+from router.cluster_view import PoolView
 from router.config import Config
 from router.core.admission.demand import Band
 from router.core.admission.gate import Admission
@@ -352,6 +353,8 @@ async def running(
             config.http,
             Frame(
                 upstream=RelayUpstream(relay, config.limits, clock),
+                cluster=PoolView(pool, aliases, clock),
+                trace_dir=config.telemetry.trace_dir,
                 settings=config.http,
                 limits=config.limits,
                 clock=clock,
