@@ -174,7 +174,8 @@ def _stop(request: Sampling, stop: types_pb2.StopConditions) -> None:
         stop.ignore_eos = request.ignore_eos
     if request.stop is not None:
         stop.strings.extend([request.stop] if isinstance(request.stop, str) else request.stop)
-    stop.token_ids.extend(request.stop_token_ids or ())
+    if request.stop_token_ids:
+        stop.token_ids.extend(request.stop_token_ids)
 
 
 def _own(options: LeptonOptions, made: inference_pb2.GenerateRequest) -> None:
