@@ -155,7 +155,7 @@ def _common(request: Sampling, request_id: str) -> inference_pb2.GenerateRequest
             )
         made.sampling.seed = request.seed % 2**64
     _stop(request, made.stop)
-    constraint, _ = constraint_of(request)
+    constraint = constraint_of(request)
     if constraint is not None:
         made.constraint.CopyFrom(constraint)
     if request.cache_salt:

@@ -10,6 +10,7 @@ from google.protobuf.json_format import MessageToDict
 from common.errors import InvalidRequest, LeptonError, Reason, Unsupported
 from common.limits import Limits
 from common.request.validate import validate_generate
+from gateway.openai.constraints import constraint_name
 from gateway.openai.fields import ChatRequest, CompletionRequest
 from gateway.openai.read import read
 from gateway.openai.to_generate import (
@@ -254,7 +255,7 @@ def test_a_completion() -> None:
         ({"stop_token_ids": [1] * 1000}, "stop_token_ids"),
         ({"logit_bias": {"1": 1000}}, "logit_bias"),
         ({"messages": []}, "messages"),
-        ({"guided_grammar": ""}, "response_format"),
+        ({"guided_grammar": ""}, "guided_grammar"),
         ({"logprobs": True, "top_logprobs": 1000}, "logprobs"),
         ({"lepton": {"resumable_ms": 10**9}}, "lepton.resumable_ms"),
         ({"lepton": {"revision": "zz"}}, "lepton.revision"),
@@ -267,7 +268,8 @@ def test_what_the_validator_finds_is_called_as_here(fields: dict[str, Any], para
     asked = read({"messages": [USER], **fields}, ChatRequest)
     with pytest.raises(LeptonError) as refused:
         validate_generate(chat_to_generate(asked, "r1"), Limits())
-    assert in_our_words(refused.value, {}).field == (
+    special = {"constraint": constraint_name(asked)}
+    assert in_our_words(refused.value, special).field == (
         "output.logprobs" if param == "logprobs" else param
     )
 
