@@ -255,3 +255,22 @@ def test_any_text_survives_the_stream(client: OpenAI) -> None:
         model="demo", messages=ASK, stream=True, extra_body={"guided_choice": [nasty]}
     )
     assert "".join(c.choices[0].delta.content or "" for c in stream) == nasty
+
+
+@pytest.mark.timeout(180)
+def test_whatever_the_schema_allows_or_forbids_is_answered(url: str, tmp_path: Path) -> None:
+    """schemathesis: no 5xx, no answer that `/openapi.json` does not know, nothing wrong that is taken."""
+    checks = (
+        "not_a_server_error,status_code_conformance,content_type_conformance,"
+        "response_schema_conformance,negative_data_rejection"
+    )
+    run = [Path(sys.executable).parent / "schemathesis", "run", f"{url}/openapi.json", "--no-color"]
+    bounds = ["--phases=fuzzing", "--max-examples=25", "--seed=1", "--request-timeout=20"]
+    done = subprocess.run(
+        [*run, *bounds, f"--checks={checks}", "--generation-database=none", "--warnings=off"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
