@@ -8,6 +8,7 @@ from starlette.types import ASGIApp
 
 import gateway.openai.routes
 import gateway.probes
+import gateway.websocket.routes
 from common.errors import LeptonError
 from gateway.frame import Frame
 from gateway.http.call import CallMiddleware
@@ -35,4 +36,5 @@ def make_app(frame: Frame) -> ASGIApp:
     app.add_exception_handler(Exception, answer_unexpected)
     gateway.probes.mount(app, frame)
     gateway.openai.routes.mount(app, frame)
+    gateway.websocket.routes.mount(app, frame)
     return CallMiddleware(Guard(app, frame.settings), frame)

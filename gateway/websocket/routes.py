@@ -51,9 +51,9 @@ def mount(app: FastAPI, frame: Frame) -> None:
             )
             await socket.send_denial_response(error_response(refusal))
             return
-        await socket.accept(SUBPROTOCOL if offered else None)
         sockets.add(socket)
         try:
+            await socket.accept(SUBPROTOCOL if offered else None)
             await Connection(
                 socket,
                 frame.upstream,

@@ -29,6 +29,7 @@ from common.errors import LeptonError
 from common.limits import Limits
 from common.rpc.metadata import CALLER_KEY, CLUSTER_TOKEN_KEY, FINISHED_KEY
 from common.rpc.status import from_rpc_error
+from gateway.settings import GatewaySettings
 from lepton.v1 import inference_pb2
 from router.app import Config, Router, running
 from router.core.endpoint import EndpointState
@@ -258,6 +259,7 @@ async def resuming_cluster(
     token: str = "sesame",  # noqa: S107 - of a test
     limits: Limits | None = None,
     num_slots: int = 8,
+    gateway: GatewaySettings | None = None,
     **worker_settings: Any,
 ) -> AsyncIterator[ResumingCluster]:
     """With a cluster token unless told otherwise; `worker_settings` are of section `worker`."""
@@ -285,6 +287,7 @@ async def resuming_cluster(
                 ),
                 cluster=cluster,
                 limits=limits,
+                gateway=gateway,
             )
             router = await stack.enter_async_context(
                 running(
