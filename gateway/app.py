@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
+import gateway.kserve.routes
 import gateway.openai.routes
 import gateway.probes
 import gateway.websocket.routes
@@ -37,4 +38,5 @@ def make_app(frame: Frame) -> ASGIApp:
     gateway.probes.mount(app, frame)
     gateway.openai.routes.mount(app, frame)
     gateway.websocket.routes.mount(app, frame)
+    gateway.kserve.routes.mount(app, frame)
     return CallMiddleware(Guard(app, frame.settings), frame)

@@ -23,6 +23,7 @@ from common.discovery.settings import DiscoverySettings
 from common.limits import Limits
 from common.logs import get_logger, setup_logs
 from common.process import ProcessSpec, StopRequest
+from common.release import release
 from common.resume_token import ResumeTokens
 from common.rpc.auth import cluster_token_metadata
 from common.rpc.bind import check_bind
@@ -36,6 +37,9 @@ from common.telemetry.settings import TelemetrySettings
 from common.telemetry.setup import setup_telemetry
 from gateway.app import make_app
 from gateway.frame import Frame
+from gateway.kserve.facade import Facade
+from gateway.kserve.service import SERVICE as KSERVE_SERVICE
+from gateway.kserve.service import InferenceService
 from gateway.server import HttpServer
 from gateway.settings import GatewaySettings
 from router.config import Config
@@ -305,6 +309,13 @@ async def running(
 
     leaving = asyncio.Event()
 
+    async def is_ready() -> bool:
+        return pool.has_heard and not leaving.is_set()
+
+    upstream = RelayUpstream(relay, config.limits, clock)
+    facade = Facade(upstream=upstream, is_ready=is_ready, version=release())
+    server.add_service(KSERVE_SERVICE, InferenceService(facade).handlers())
+
     def tick(snapshot: PoolSnapshot) -> None:
         observer.tick(snapshot)
         observer.trouble(
@@ -343,15 +354,11 @@ async def running(
         registry,
         lambda: pool.has_heard and not leaving.is_set(),
     )
-
-    async def is_ready() -> bool:
-        return pool.has_heard and not leaving.is_set()
-
     http = (
         _http_server(
             config.http,
             Frame(
-                upstream=RelayUpstream(relay, config.limits, clock),
+                upstream=upstream,
                 settings=config.http,
                 limits=config.limits,
                 clock=clock,

@@ -60,7 +60,7 @@ def _fill(message: Message, value: object, path: str) -> None:
             known = ", ".join(each.name for each in message.DESCRIPTOR.fields)
             _fail(
                 f"unknown field; there are {known or 'no fields'}",
-                _join(path, name[:_NAME_CHARS_MAX]),
+                _join(path, name[:_NAME_CHARS_MAX] or '""'),
             )
         where = _join(path, field.name)
         if field.name in given:

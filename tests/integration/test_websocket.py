@@ -158,7 +158,12 @@ async def test_a_generation_is_resumed_on_another_socket(cluster: ResumingCluste
             "ROUTER_ONLY_FIELD",
             "continuation",
         ),
-        ({"request": asked(), "timeout_s": 0}, "INVALID_ARGUMENT", "FIELD_OUT_OF_RANGE", "timeout_s"),
+        (
+            {"request": asked(), "timeout_s": 0},
+            "INVALID_ARGUMENT",
+            "FIELD_OUT_OF_RANGE",
+            "timeout_s",
+        ),
         ({"request": asked(), "timeout": 1}, "INVALID_ARGUMENT", "FIELD_MALFORMED", "timeout"),
         ({"request": asked(model="gone")}, "NOT_FOUND", "MODEL_NOT_FOUND", "model"),
     ],
@@ -215,7 +220,9 @@ async def test_generations_and_sockets_are_counted(
         pytest.param('{"type": "stop", "id": "a"}', 4400, id="another type"),
         pytest.param('{"type": "ping", "id": "a"}', 4400, id="a ping with an id"),
         pytest.param('{"type": "ping", "type": "ping"}', 1007, id="a name twice"),
-        pytest.param('{"type": "start", "id": "a", "request": {"text": "\\ud800"}}', 1007, id="half a pair"),
+        pytest.param(
+            '{"type": "start", "id": "a", "request": {"text": "\\ud800"}}', 1007, id="half a pair"
+        ),
         pytest.param('{"type": "start", "id": "a", "request": ' + "[" * 250_000, 1007, id="deep"),
         pytest.param('{"type": "start", "id": "a", "timeout_s": NaN}', 4400, id="NaN"),
     ],

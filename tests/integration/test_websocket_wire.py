@@ -87,8 +87,99 @@ async def raw_of(port: int, *, buffer: int = 0) -> AsyncIterator[Raw]:
         writer.transport.abort()
 
 
-@pytest.fixture(name="cluster", scope="module", loop_scope="module")
+@pytest.fixture(name="cluster")
 async def _cluster() -> AsyncIterator[ResumingCluster]:
     async with resuming_cluster(("w1",), num_routers=1, gateway=SETTINGS) as cluster:
-        cluster.pace.free()
         yield cluster
+
+
+BAD = {
+    "a frame without a mask": (b"\x81\x02hi", 1002),
+    "an opcode that nobody knows": (frame(3, b"hi"), 1002),
+    "a reserved bit": (bytes([frame(TEXT, b"hi")[0] | 0x40]) + frame(TEXT, b"hi")[1:], 1002),
+    "a length of 2^63": (frame(TEXT, size=1 << 63), 1009),
+    "a length beyond the limit": (frame(TEXT, size=(64 << 10) + 1), 1009),
+    "a ping of 126 bytes": (frame(PING, b"x" * 126), 1002),
+    "a ping in pieces": (frame(PING, b"x", fin=False), 1002),
+    "half a character": (frame(TEXT, b"\xc3"), 1007),
+    "bytes": (frame(BINARY, b"{}"), 1003),
+    "a continuation of nothing": (frame(0, b"x"), 1002),
+    "text inside text": (frame(TEXT, b"{", fin=False) + frame(TEXT, b"}"), 1002),
+    "a close of one byte": (frame(CLOSE, b"x"), 1002),
+    "a close code that may not be sent": (frame(CLOSE, struct.pack("!H", 1005)), 1002),
+    "a thousand empty pieces": (frame(TEXT, fin=False) + frame(0, fin=False) * 1000, 1009),
+    "pieces beyond the limit": (
+        frame(TEXT, b"x" * 40_000, fin=False) + frame(0, b"x" * 40_000),
+        1009,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+async def test_bad_frames_close_their_socket_and_no_other(
+    cluster: ResumingCluster, name: str
+) -> None:
+    sent, code = BAD[name]
+    port = cluster.routers[0].ports.http
+    async with socket_of(port) as good, raw_of(port) as bad:
+        request = {"text": "hello", "stop": {"max_tokens": NUM_TOKENS}}
+        await good.say(type="start", id="a", request=request)
+        bad.writer.write(sent)
+        assert await bad.close_code() == code
+        cluster.pace.free()
+        assert (await good.until_ended("a"))["type"] == "end"
+        assert good.text("a") == text_of(NUM_TOKENS)
+
+
+async def test_pieces_within_the_limit_are_one_message(cluster: ResumingCluster) -> None:
+    async with raw_of(cluster.routers[0].ports.http) as raw:
+        raw.writer.write(frame(TEXT, b'{"type":', fin=False) + frame(0, b'"ping"}'))
+        while (came := await raw.frame())[0] != TEXT:
+            pass
+        assert came == (TEXT, b'{"type":"pong"}')
+
+
+async def test_idle_sockets_are_pinged(cluster: ResumingCluster) -> None:
+    async with raw_of(cluster.routers[0].ports.http) as raw:
+        opcode, payload = await raw.frame()
+        assert (opcode, len(payload)) == (PING, 4)
+
+
+async def test_who_answers_no_ping_is_cut() -> None:
+    gone = SETTINGS.model_copy(update={"socket_silence_s_max": 0.1})
+    async with resuming_cluster(("w1",), num_routers=1, gateway=gone) as cluster:
+        async with raw_of(cluster.routers[0].ports.http) as raw:
+            raw.writer.write(frame(TEXT, b'{"type":"start","id":"a","request":{"text":"hello"}}'))
+            await until(lambda: cluster.num_computing() == 1, what="it runs")
+            async with asyncio.timeout(5):
+                await raw.reader.read()  # to the end
+        cluster.pace.free()
+        await cluster.until_nothing_is_left()
+
+
+async def test_who_reads_nothing_is_cut_and_computes_nothing(cluster: ResumingCluster) -> None:
+    num_tokens = 15_000
+    asked = b'{"type":"start","id":"%s","request":{"text":"hello","stop":{"max_tokens":%d},"output":{"logprobs":20}}}'
+    async with raw_of(cluster.routers[0].ports.http, buffer=4096) as raw:
+        raw.writer.transport.pause_reading()
+        for name in (b"a", b"b", b"c", b"d"):
+            raw.writer.write(frame(TEXT, asked % (name, num_tokens)))
+        await until(lambda: cluster.num_computing() > 0, what="it runs")
+        cluster.pace.free()
+        await until(lambda: not cluster.num_computing(), within_s=20, what="no compute")
+    assert cluster.pace.num_tokens < 4 * num_tokens
+    await cluster.until_nothing_is_left()
+
+
+async def test_pings_of_who_reads_nothing_pile_up_nowhere(cluster: ResumingCluster) -> None:
+    door = cluster.routers[0].http
+    assert door is not None
+    async with raw_of(cluster.routers[0].ports.http, buffer=4096) as raw:
+        raw.writer.transport.pause_reading()
+        flood = frame(PING, b"x" * 125) * 500
+        for _ in range(300):
+            raw.writer.write(flood)
+            await raw.writer.drain()
+        (connection,) = door._server.server_state.connections
+        waiting = connection.transport.get_write_buffer_size()
+        assert waiting < 1 << 20

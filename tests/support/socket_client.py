@@ -1,9 +1,9 @@
 """A client of `/v1/ws` made with another library than the server's; it checks every message against the schema.
 
-    async with socket_of(router.ports.http) as socket:
-        await socket.say(type="start", id="a", request={"text": "hello"})
-        assert (await socket.until_ended("a")) == {"type": "end", "id": "a"}
-        assert socket.text("a") == "…"
+async with socket_of(router.ports.http) as socket:
+    await socket.say(type="start", id="a", request={"text": "hello"})
+    assert (await socket.until_ended("a")) == {"type": "end", "id": "a"}
+    assert socket.text("a") == "…"
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib import resources
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from google.protobuf import json_format
 
 from lepton.v1 import inference_pb2
 
-__all__ = ["SCHEMA", "SocketClient", "checked", "socket_of"]
+__all__ = ["SCHEMA", "SocketClient", "checked", "socket_of", "validator_of"]
 
 SCHEMA: Final = json.loads(
     resources.files("gateway.websocket").joinpath("schema.json").read_text("utf-8")
@@ -31,9 +32,14 @@ _PATIENCE_S: Final = 10.0
 
 def checked(side: str, message: Any) -> Any:
     """`side` is `ClientMessage` or `ServerMessage`."""
-    schema = {**SCHEMA, "oneOf": [{"$ref": f"#/$defs/{side}"}]}
-    jsonschema.validate(message, schema, cls=jsonschema.Draft202012Validator)
+    validator_of(side).validate(message)
     return message
+
+
+@cache
+def validator_of(name: str) -> Any:
+    """Of one definition of the schema."""
+    return jsonschema.Draft202012Validator({**SCHEMA, "oneOf": [{"$ref": f"#/$defs/{name}"}]})
 
 
 class SocketClient:
