@@ -50,6 +50,7 @@ def _writer(descriptor: Descriptor) -> _Writer:
     for field in descriptor.fields:
         one = _write_of(field)
         if is_map(field):
+            assert field.message_type is not None  # noqa: S101 - a map's entry
             value = _write_of(field.message_type.fields_by_name["value"])
             writes[field.number] = _writes_map(value)
         elif field.is_repeated:
@@ -71,7 +72,7 @@ def _write_of(field: FieldDescriptor) -> Write | None:
         return str
     if field.cpp_type in FLOATS:
         return _written_number
-    if field.cpp_type == FieldDescriptor.CPPTYPE_ENUM:
+    if field.enum_type is not None:
         names = {number: value.name for number, value in field.enum_type.values_by_number.items()}
         return lambda number: names.get(number, number)
     if field.type == FieldDescriptor.TYPE_BYTES:
