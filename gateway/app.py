@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 import gateway.kserve.routes
 import gateway.openai.routes
 import gateway.probes
+import gateway.reference
 import gateway.websocket.routes
 from common.errors import LeptonError
 from gateway.frame import Frame
@@ -39,4 +40,5 @@ def make_app(frame: Frame) -> ASGIApp:
     gateway.openai.routes.mount(app, frame)
     gateway.websocket.routes.mount(app, frame)
     gateway.kserve.routes.mount(app, frame)
+    gateway.reference.mount(app)
     return CallMiddleware(Guard(app, frame.settings), frame)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Iterator
 from typing import Final, final
@@ -64,6 +65,8 @@ class HttpServer:
                 backlog=_BACKLOG,
             )
         )
+        # What it logs of peers that speak no HTTP is theirs to choose; what goes wrong inside a call, we log.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         connections.set_function(lambda: len(self._server.server_state.connections))
         self._socket: socket.socket | None = None
         self._running: asyncio.Task[None] | None = None

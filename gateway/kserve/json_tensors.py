@@ -6,7 +6,7 @@ import base64
 from collections.abc import Collection, Mapping
 from typing import Any, Final, NoReturn
 
-from common.errors import InvalidRequest
+from common.errors import InvalidRequest, Reason
 from gateway.json_form import from_json
 from lepton.kserve.v2 import open_inference_pb2 as pb
 
@@ -17,6 +17,10 @@ _INPUT: Final = frozenset({"name", "shape", "datatype", "parameters", "data"})
 _OUTPUT: Final = frozenset({"name", "parameters"})
 _INT64_MAX: Final = (1 << 63) - 1
 _NAME_CHARS_MAX: Final = 64
+
+
+_BINARY: Final = frozenset({"binary_data", "binary_data_output"})
+"""Parameters of Triton's binary extension: clients that could use it say so when they do not."""
 
 
 def infer_of(value: object, *, model: str, version: str) -> pb.ModelInferRequest:
@@ -112,8 +116,16 @@ def _parameters(value: object, path: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         _fail("must be an object", path)
     return {
-        name: _parameter(each, f"{path}.{name[:_NAME_CHARS_MAX]}") for name, each in value.items()
+        name: _parameter(each, f"{path}.{name[:_NAME_CHARS_MAX]}")
+        for name, each in value.items()
+        if name not in _BINARY or _is_binary(each, f"{path}.{name}")
     }
+
+
+def _is_binary(value: object, path: str) -> bool:
+    if value is False:
+        return False
+    return _fail("tensors come and go as JSON here; say false", path, Reason.PARAMETER_UNSUPPORTED)
 
 
 def _parameter(value: object, path: str) -> dict[str, Any]:
@@ -146,5 +158,5 @@ def _object(value: object, path: str, keys: Collection[str]) -> Mapping[str, Any
     return value
 
 
-def _fail(message: str, field: str) -> NoReturn:
-    raise InvalidRequest(f"{field}: {message}", field=field)
+def _fail(message: str, field: str, reason: Reason = Reason.FIELD_MALFORMED) -> NoReturn:
+    raise InvalidRequest(f"{field}: {message}", reason=reason, field=field)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from fastapi import FastAPI, Request, Response
@@ -14,14 +14,22 @@ from common.rpc.status import codes_of
 from gateway.frame import Frame
 from gateway.http.body import read_json
 from gateway.http.call import call_of
+from gateway.http.connected import while_connected
 from gateway.http.metadata import metadata_of
 from gateway.http.problem import noted
 from gateway.kserve.facade import NAME, Facade
 from gateway.kserve.json_tensors import infer_of, json_of, json_of_metadata
+from gateway.kserve.schema import SCHEMA
 from gateway.ports import Asked
 from lepton.kserve.v2 import open_inference_pb2 as pb
 
 __all__ = ["mount"]
+
+
+_BODY: Final = {
+    "required": True,
+    "content": {"application/json": {"schema": SCHEMA}},
+}
 
 
 def mount(app: FastAPI, frame: Frame) -> None:
@@ -54,12 +62,12 @@ def mount(app: FastAPI, frame: Frame) -> None:
         body = await read_json(request, frame.settings)
         asked = infer_of(body, model=named["name"], version=named["version"])
         call = call_of(request.scope)
-        return json_of(await facade.infer(asked, _asked(request), request_id=call.request_id))
+        async with while_connected(request.receive):
+            response = await facade.infer(asked, _asked(request), request_id=call.request_id)
+        return json_of(response)
 
-    def add(path: str, handler: Handler, summary: str, method: str = "GET") -> None:
-        app.add_api_route(
-            path, _spoken(handler), methods=[method], tags=["KServe v2"], summary=summary
-        )
+    def add(path: str, handler: Handler, summary: str, **options: Any) -> None:
+        app.add_api_route(path, _spoken(handler), tags=["KServe v2"], summary=summary, **options)
 
     add("/v2", server, "What answers here")
     add("/v2/health/live", live, "Does the process live?")
@@ -67,7 +75,13 @@ def mount(app: FastAPI, frame: Frame) -> None:
     for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
         add(path, model, "Tensors of a model")
         add(f"{path}/ready", model_ready, "Does a worker serve the model now?")
-        add(f"{path}/infer", infer, "One answer, whole", "POST")
+        add(
+            f"{path}/infer",
+            infer,
+            "One answer, whole",
+            methods=["POST"],
+            openapi_extra={"requestBody": _BODY},
+        )
 
 
 Handler = Callable[[Request], Awaitable[dict[str, Any]]]

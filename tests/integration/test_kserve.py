@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import AsyncIterator
 from typing import Any
@@ -286,3 +287,28 @@ async def test_a_client_that_leaves_stops_the_compute(
     await cluster.until_alone()
     cluster.pace.free()
     await cluster.until_nothing_is_left()
+
+
+async def test_an_http_client_that_leaves_stops_the_compute(
+    cluster: ResumingCluster, http: aiohttp.ClientSession
+) -> None:
+    endpoint = await model_of(cluster)
+    asking = asyncio.ensure_future(http.post(f"/v2/models/{endpoint.model}/infer", json=body()))
+    await until(lambda: cluster.num_computing() == 1, what="it runs")
+    asking.cancel()
+    await asyncio.wait([asking])
+    await cluster.until_alone()
+    cluster.pace.free()
+    await cluster.until_nothing_is_left()
+
+
+async def test_binary_tensors_are_declined(
+    cluster: ResumingCluster, http: aiohttp.ClientSession
+) -> None:
+    cluster.pace.free()
+    endpoint = await model_of(cluster)
+    url = f"/v2/models/{endpoint.model}/infer"
+    for is_binary, status in ((False, 200), (True, 400)):
+        outputs = [{"name": "text_output", "parameters": {"binary_data": is_binary}}]
+        async with http.post(url, json={**body(max_tokens=5), "outputs": outputs}) as answered:
+            assert answered.status == status
