@@ -22,6 +22,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.etcd]
 PAGES = (
     "README.md",
     "docs/grpcurl.md",
+    "docs/websocket.md",
+    "docs/kserve.md",
     "docs/constrained-output.md",
     "docs/routing.md",
     "docs/direct.md",
@@ -39,10 +41,12 @@ TOO_LARGE = re.compile(r"^\.venv/bin/lepton (up|convert) ")
 def _cluster_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Environment in which the commands find a running cluster."""
     folder = tmp_path_factory.mktemp("docs")
-    port = str(free_port())
+    port, http_port, metrics_port = (str(free_port()) for _ in range(3))
     env = {**os.environ, "LEPTON_AGENT_STATE_DIR": str(folder)}
+    flags = ("--workers", "2", "--port", port, "--http-port", http_port)
+    flags += ("--metrics-port", metrics_port)
     up = subprocess.Popen(
-        [BIN / "lepton", "up", "--workers", "2", "--port", port, "--metrics-port", "0"],
+        [BIN / "lepton", "up", *flags],
         env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -57,7 +61,7 @@ def _cluster_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str,
             break
     else:
         pytest.fail("lepton up ended:\n" + "".join(said))
-    yield {**env, "DOCS_PORT": port}
+    yield {**env, "DOCS_PORT": port, "DOCS_HTTP_PORT": http_port}
     up.send_signal(signal.SIGINT)
     up.communicate(timeout=60)
     assert up.returncode == 0
@@ -92,13 +96,14 @@ def test_command_of_the_docs_runs(page: str, command: str, cluster_env: dict[str
         pytest.skip("grpcurl is not there: `make tools` builds it where Go is installed")
     output = _shell(command, cluster_env)
     if "27 + 35" in command:
-        pieces = re.findall(r'"text": "([^"]*)"', output)  # grpcurl prints one per event
+        pieces = re.findall(r'"text": ?"([^"]*)"', output)  # one per event
         assert "62" in ("".join(pieces) or output)
 
 
 def _shell(command: str, env: dict[str, str]) -> str:
-    """Runs one pasted line as bash does, with the port of the test's cluster."""
+    """Runs one pasted line as bash does, with the ports of the test's cluster."""
     line = command.replace("localhost:50051", f"127.0.0.1:{env['DOCS_PORT']}")
+    line = line.replace("localhost:8080", f"127.0.0.1:{env['DOCS_HTTP_PORT']}")
     result = subprocess.run(
         ["bash", "-c", line.replace(".venv/bin/", f"{BIN}/")],
         cwd=ROOT,
