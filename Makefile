@@ -102,7 +102,7 @@ protos: $(READY) ## Generate common/gen from protos/
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=common/gen --pyi_out=common/gen \
 	  --grpc_python_out=common/gen protos/lepton/v1/*.proto
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=common/gen --pyi_out=common/gen \
-	  protos/lepton/etcd/v1/*.proto
+	  protos/lepton/etcd/v1/*.proto protos/lepton/kserve/v2/*.proto
 
 protos-go: $(READY) ## Generate clients/go/leptonv1 from protos/ (needs Go)
 	$(BIN)/python tools/protos_go.py
