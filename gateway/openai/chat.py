@@ -134,7 +134,7 @@ class ChatDoor:
                 await self._frame.upstream.generate(
                     message.SerializeToString(), asked_of(request, timeout_s_of(asked)), write
                 )
-            await emit(envelope.last([chunks.usage]))
+            await emit(envelope.last([chunks.usage], chunks.beside))
 
         return EventStream(self._frame, produce, error_event)
 

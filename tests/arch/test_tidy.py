@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("common", "gateway", "router", "worker", "convert", "agent", "chaos", "cli", "loadtest")
+PACKAGES = (
+    *("common", "gateway", "router", "worker", "convert", "agent", "chaos", "cli", "loadtest"),
+    "clients/python/src",
+)
 LINES_MAX = 400
 
 

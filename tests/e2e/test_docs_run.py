@@ -23,6 +23,8 @@ PAGES = (
     "README.md",
     "docs/grpcurl.md",
     "docs/rest.md",
+    "docs/websocket.md",
+    "docs/kserve.md",
     "docs/constrained-output.md",
     "docs/routing.md",
     "docs/direct.md",
@@ -40,13 +42,12 @@ TOO_LARGE = re.compile(r"^\.venv/bin/lepton(-gateway| up| convert) ")
 def _cluster_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Environment in which the commands find a running cluster."""
     folder = tmp_path_factory.mktemp("docs")
-    port, http_port = str(free_port()), str(free_port())
+    port, http_port, metrics_port = (str(free_port()) for _ in range(3))
     env = {**os.environ, "LEPTON_AGENT_STATE_DIR": str(folder)}
+    flags = ("--workers", "2", "--port", port, "--http-port", http_port)
+    flags += ("--metrics-port", metrics_port)
     up = subprocess.Popen(
-        [
-            *(BIN / "lepton", "up", "--workers", "2", "--port", port),
-            *("--http-port", http_port, "--metrics-port", "0"),
-        ],
+        [BIN / "lepton", "up", *flags],
         env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -112,7 +113,7 @@ def test_the_python_of_the_rest_page_runs(cluster_env: dict[str, str]) -> None:
 
 
 def _shell(command: str, env: dict[str, str]) -> str:
-    """Runs one pasted line as bash does, with the port of the test's cluster."""
+    """Runs one pasted line as bash does, with the ports of the test's cluster."""
     line = command.replace("localhost:50051", f"127.0.0.1:{env['DOCS_PORT']}")
     line = line.replace("localhost:8080", f"127.0.0.1:{env['DOCS_HTTP_PORT']}")
     line = line.replace("curl -s", "curl --fail-with-body -s")
