@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from starlette.requests import Request
 
 from common.errors import LeptonError
-from common.rpc.metadata import CALLER_KEY
+from gateway.http.metadata import metadata_of
 from gateway.openai.words import in_our_words
 from gateway.ports import Asked
 
@@ -17,11 +17,7 @@ __all__ = ["asked_of", "in_words"]
 
 def asked_of(request: Request, timeout_s: float | None = None) -> Asked:
     """How the cluster is asked on behalf of an HTTP request; the header `lepton-caller` says on whose."""
-    caller = request.headers.get(CALLER_KEY)
-    return Asked(
-        metadata=((CALLER_KEY, caller),) if caller else (),
-        timeout_s=timeout_s,
-    )
+    return Asked(metadata=metadata_of(request.headers), timeout_s=timeout_s)
 
 
 @contextmanager

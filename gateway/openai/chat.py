@@ -16,7 +16,7 @@ from gateway.openai.ask import asked_of, in_words
 from gateway.openai.chat_answer import CHAT_KIND, ChatChunks, NewParser, chat_choice
 from gateway.openai.chunks import Envelope, encode, error_event, fingerprint
 from gateway.openai.collected import Collected
-from gateway.openai.constraints import constraint_of
+from gateway.openai.constraints import constraint_name
 from gateway.openai.fields import ChatRequest
 from gateway.openai.model_list import ModelList
 from gateway.openai.place import place_of
@@ -71,12 +71,11 @@ class ChatDoor:
     async def _plan_tools(
         self, asked: ChatRequest, message: inference_pb2.GenerateRequest
     ) -> NewParser:
-        answer, _ = constraint_of(asked)
         plan = plan_tools(
             specs_of(asked.tools),
             choice_of(asked),
             tool_format=await self._models.tool_format(message.model),
-            answer=answer,
+            answer=message.constraint if message.HasField("constraint") else None,
         )
         message.chat.tools.extend(plan.shown)
         if plan.constraint is not None:
@@ -135,7 +134,7 @@ class ChatDoor:
                 await self._frame.upstream.generate(
                     message.SerializeToString(), asked_of(request, timeout_s_of(asked)), write
                 )
-            await emit(envelope.last([chunks.usage]))
+            await emit(envelope.last([chunks.usage], chunks.beside))
 
         return EventStream(self._frame, produce, error_event)
 
@@ -152,11 +151,10 @@ class ChatDoor:
 
 def _words(asked: ChatRequest) -> dict[str, str]:
     """What this request calls fields that have several names."""
-    _, constraint = constraint_of(asked)
     longest = "max_tokens" if asked.max_completion_tokens is None else "max_completion_tokens"
     return {
         "input": "messages",
-        "constraint": constraint,
+        "constraint": constraint_name(asked),
         "stop.max_tokens": longest,
         "output.logprobs": "top_logprobs",
     }

@@ -15,6 +15,7 @@ import msgspec
 
 from common.errors import LeptonError
 from gateway.http.problem import explained
+from gateway.openai.beside import of_finished, of_migrated, of_started
 from gateway.openai.place import Place
 from gateway.openai.usage import usage_of
 from lepton.v1 import inference_pb2, types_pb2
@@ -56,24 +57,25 @@ class Envelope:
         self._model = model
         self._tells_usage = tells_usage
         self._head = b""
-        self._tail = b"]"
+        self._tail = b""
         self.name(model, None)
 
     def name(self, model: str, system_fingerprint: str | None) -> None:
         """Who answers; known from the first event on."""
         named = {**self._fields, "model": model, "system_fingerprint": system_fingerprint}
         self._head = b"data: " + encode(named)[:-1] + b',"choices":['
-        self._tail = b'],"usage":null}\n\n' if self._tells_usage else b"]}\n\n"
+        self._tail = b',"usage":null}\n\n' if self._tells_usage else b"}\n\n"
 
-    def around(self, choice: bytes) -> bytes:
-        """A chunk with one choice."""
-        return b"%b%b%b" % (self._head, choice, self._tail)
+    def around(self, choice: bytes, beside: bytes = b"") -> bytes:
+        """A chunk with one choice; `beside` as `gateway.openai.beside` makes it."""
+        return b"%b%b]%b%b" % (self._head, choice, beside, self._tail)
 
-    def last(self, usages: Iterable[types_pb2.Usage]) -> bytes:
+    def last(self, usages: Iterable[types_pb2.Usage], beside: bytes = b"") -> bytes:
         """What follows the last choice."""
         if not self._tells_usage:
             return DONE
-        return self._head + b'],"usage":' + encode(usage_of(usages)) + b"}\n\n" + DONE
+        told = b'],"usage":' + encode(usage_of(usages))
+        return self._head + told + beside + b"}\n\n" + DONE
 
 
 class Chunks(ABC):
@@ -88,15 +90,21 @@ class Chunks(ABC):
         self._token = place.token if place else ""
         self._known = place.seq if place else -1
         self.usage = types_pb2.Usage()
-        """Filled by the last event."""
+        """Filled by the last event, and so is this."""
+        self.beside = b""
+        self._news = b""  # for the next chunk
 
     def feed(self, message: bytes) -> bytes:
         """The events of one serialised `GenerateResponse` as chunks; may be empty."""
         made: list[bytes] = []
         for event in inference_pb2.GenerateResponse.FromString(message).events:
             choices = self._of(event)
-            if choices and event.seq > self._known:
-                chunks = [self._envelope.around(choice) for choice in choices]
+            if not choices:
+                continue
+            news, self._news = self._news, b""
+            if event.seq > self._known:
+                chunks = [self._envelope.around(choice) for choice in choices[1:]]
+                chunks.insert(0, self._envelope.around(choices[0], news))
                 if self._token:
                     # With the last chunk of the event: until then the client does not have it.
                     chunks.insert(-1, self._id(event.seq))
@@ -114,11 +122,14 @@ class Chunks(ABC):
         if kind == "started":
             self._token = event.started.resume_token
             self._envelope.name(event.started.model, fingerprint(event.started))
+            self._news = of_started(event.started)
             return self._opening()
         if kind == "migrated":
             self._token = event.migrated.resume_token or self._token
+            self._news = of_migrated(event.migrated)
         elif kind == "finished":
             self.usage = event.finished.usage
+            self.beside = of_finished(event.finished)
         return []
 
     @abstractmethod

@@ -9,13 +9,28 @@ from common.errors import InvalidRequest, Reason
 from gateway.openai.fields import ResponseFormat, Sampling, StructuredOutputs
 from lepton.v1 import types_pb2
 
-__all__ = ["constraint_of"]
+__all__ = ["constraint_name", "constraint_of"]
 
 _FORMATS: Final = ("text", "json_object", "json_schema")
 
 
-def constraint_of(request: Sampling) -> tuple[types_pb2.Constraint | None, str]:
-    """What every answer must follow, and what the request calls it.
+_NAMES: Final = (
+    "structured_outputs",
+    "guided_json",
+    "guided_regex",
+    "guided_choice",
+    "guided_grammar",
+)
+
+
+def constraint_name(request: Sampling) -> str:
+    """What the request calls its constraint."""
+    said = (name for name in _NAMES if getattr(request, name) is not None)
+    return next(said, "response_format")
+
+
+def constraint_of(request: Sampling) -> types_pb2.Constraint | None:
+    """What every answer must follow.
 
     Raises `InvalidRequest` with FIELDS_CONTRADICT when it says so twice, FIELD_REQUIRED or FIELD_MALFORMED.
     """
@@ -41,9 +56,7 @@ def constraint_of(request: Sampling) -> tuple[types_pb2.Constraint | None, str]:
             reason=Reason.FIELDS_CONTRADICT,
             field=list(found)[1],
         )
-    for name, constraint in found.items():
-        return constraint, name
-    return None, "response_format"
+    return next(iter(found.values()), None)
 
 
 def _of_format(wanted: ResponseFormat) -> types_pb2.Constraint | None:

@@ -18,7 +18,7 @@ from gateway.http.event_stream import Emit, EventStream
 from gateway.openai.ask import asked_of, in_words
 from gateway.openai.chunks import Envelope, encode, error_event, fingerprint
 from gateway.openai.collected import Collected
-from gateway.openai.constraints import constraint_of
+from gateway.openai.constraints import constraint_name
 from gateway.openai.fields import CompletionRequest
 from gateway.openai.place import place_of
 from gateway.openai.read import read
@@ -189,5 +189,8 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
 
 def _words(asked: CompletionRequest) -> dict[str, str]:
     """What this request calls fields that have several names."""
-    _, constraint = constraint_of(asked)
-    return {"input": "prompt", "constraint": constraint, "output.logprobs": "logprobs"}
+    return {
+        "input": "prompt",
+        "constraint": constraint_name(asked),
+        "output.logprobs": "logprobs",
+    }

@@ -155,7 +155,7 @@ def _common(request: Sampling, request_id: str) -> inference_pb2.GenerateRequest
             )
         made.sampling.seed = request.seed % 2**64
     _stop(request, made.stop)
-    constraint, _ = constraint_of(request)
+    constraint = constraint_of(request)
     if constraint is not None:
         made.constraint.CopyFrom(constraint)
     if request.cache_salt:
@@ -174,7 +174,8 @@ def _stop(request: Sampling, stop: types_pb2.StopConditions) -> None:
         stop.ignore_eos = request.ignore_eos
     if request.stop is not None:
         stop.strings.extend([request.stop] if isinstance(request.stop, str) else request.stop)
-    stop.token_ids.extend(request.stop_token_ids or ())
+    if request.stop_token_ids:
+        stop.token_ids.extend(request.stop_token_ids)
 
 
 def _own(options: LeptonOptions, made: inference_pb2.GenerateRequest) -> None:

@@ -21,7 +21,6 @@ _NAMES: Final = {
     "cache.bypass": "lepton.cache_bypass",
     "service_level.queue_timeout_ms": "lepton.queue_timeout_ms",
     "resume": "last-event-id",
-    "constraint": "response_format",
     **{
         name: f"lepton.{name}"
         for name in ("resumable_ms", "idempotency_key", "priority", "session_key", "revision")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from common.errors import InvalidRequest, Reason
 from gateway.tools.api import OutputParser, ToolChoice, ToolMode, ToolSpec
@@ -47,12 +47,12 @@ def plan_tools(
     tool_format: str,
     answer: types_pb2.Constraint | None = None,
 ) -> ToolPlan:
-    """`tool_format` as `ModelInfo` says it; `answer` is what an answer without calls must look like: `json_object`, or
-    a `json_schema` that is JSON.
+    """`tool_format` as `ModelInfo` says it; `answer` is what an answer without calls must look like.
 
     A constraint is made where one is needed: when calls are required, when arguments must follow their schema to the
     letter, when there may be one call only, and beside `answer`. Raises `InvalidRequest` when `choice` forces what is
-    not among `tools`; everything else about tools the validator of router and worker judges.
+    not among `tools`, FIELDS_CONTRADICT when calls cannot stand beside that kind of `answer`; everything else about
+    tools the validator of router and worker judges.
     """
     if choice.mode is ToolMode.REQUIRED and not tools:
         _fail("tools are required, and there are none; send tools")
@@ -66,7 +66,8 @@ def plan_tools(
         form = FORMATS[form.forces]
     return ToolPlan(
         shown=tuple(_shown(tool) for tool in tools),
-        constraint=None if grammar is None else types_pb2.Constraint(grammar=grammar),
+        # Without a grammar an `answer` is left that nobody can follow: the worker says why.
+        constraint=answer if grammar is None else types_pb2.Constraint(grammar=grammar),
         form=form,
     )
 
@@ -84,15 +85,32 @@ def _grammar(
         meant = [tool for tool in tools if choice.name in ("", tool.name)]
         return calls_only(form, meant, many=many)
     if answer is not None:
-        return calls_or_schema(form, tools, _schema(answer), many=many)
+        return _calls_or(answer, form, tools, many=many)
     if any(tool.strict for tool in tools) or not choice.parallel:
         return calls_or_text(form, tools, many=many)
     return None
 
 
-def _schema(answer: types_pb2.Constraint) -> Any:
-    is_any = answer.WhichOneof("kind") == "json_object"
-    return {"type": "object"} if is_any else json.loads(answer.json_schema)
+def _calls_or(
+    answer: types_pb2.Constraint, form: Format, tools: Sequence[ToolSpec], *, many: bool
+) -> str | None:
+    """None when the schema of `answer` cannot be read."""
+    kind = answer.WhichOneof("kind")
+    if kind == "json_object":
+        return calls_or_schema(form, tools, {"type": "object"}, many=many)
+    if kind != "json_schema":
+        raise InvalidRequest(
+            f"an answer that must follow a {kind} cannot hold calls of tools beside it; take a JSON schema, or the "
+            "tool_choice none or required",
+            reason=Reason.FIELDS_CONTRADICT,
+            field="tool_choice",
+        )
+    try:
+        schema = json.loads(answer.json_schema)
+        schema = {} if schema is True else schema
+        return calls_or_schema(form, tools, schema, many=many) if isinstance(schema, dict) else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def _shown(tool: ToolSpec) -> types_pb2.Tool:

@@ -31,7 +31,8 @@ from common.rpc.metadata import CALLER_KEY, CLUSTER_TOKEN_KEY, FINISHED_KEY
 from common.rpc.status import from_rpc_error
 from gateway.settings import GatewaySettings
 from lepton.v1 import inference_pb2
-from router.app import Config, Router, running
+from router.app import Router, running
+from router.config import Config
 from router.core.endpoint import EndpointState
 from router.settings import RouterSettings
 from tests.support.continuation import whole

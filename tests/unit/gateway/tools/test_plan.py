@@ -161,7 +161,31 @@ def test_an_answer_of_a_certain_form_or_calls() -> None:
     assert not passes(f'"yes"{HERMES}', either)
     anything = grammar(AUTO, "hermes", answer=types_pb2.Constraint(json_object={}))
     assert passes('{"x": [1]}', anything)
+    assert passes("7", grammar(AUTO, "hermes", answer=types_pb2.Constraint(json_schema="true")))
     assert not passes(HERMES, grammar(REQUIRED, "mistral", answer=ANSWER))
+
+
+@pytest.mark.parametrize("schema", ["{", "[1]", '{"a":' * 100_000, "1"])
+def test_an_answer_that_nobody_can_follow_is_left_to_the_worker(schema: str) -> None:
+    answer = types_pb2.Constraint(json_schema=schema)
+    plan = plan_tools([ADD], AUTO, tool_format="hermes", answer=answer)
+    assert plan.constraint == answer
+
+
+def test_answers_of_other_kinds_cannot_stand_beside_calls() -> None:
+    for answer in (
+        types_pb2.Constraint(regex="a"),
+        types_pb2.Constraint(grammar="start: /a/"),
+        types_pb2.Constraint(literals={"texts": ["a"]}),
+    ):
+        with pytest.raises(InvalidRequest) as caught:
+            plan_tools([ADD], AUTO, tool_format="hermes", answer=answer)
+        assert (caught.value.reason, caught.value.field) == (
+            Reason.FIELDS_CONTRADICT,
+            "tool_choice",
+        )
+        assert grammar(REQUIRED, "hermes", answer=answer)
+        assert plan_tools([], AUTO, tool_format="", answer=answer).constraint == answer
 
 
 def test_schemas_cannot_break_out_of_the_grammar() -> None:
