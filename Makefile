@@ -14,7 +14,7 @@ CHAOS_FLAGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo check format lint types layers protos protos-check protos-lint protos-release test test-fast \
-        test-e2e wheel-test soak chaos bench bench-cluster bench-latency bench-router bench-peers sim tools docs docs-check lock clean
+        test-e2e conformance wheel-test soak chaos bench bench-cluster bench-latency bench-router bench-peers sim tools docs docs-check lock clean
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -121,6 +121,9 @@ test-fast: $(READY) ## Without the end-to-end suite
 
 test-e2e: $(READY) tools ## Real processes, real faults
 	$(BIN)/pytest -m e2e $(PYTEST_FLAGS)
+
+conformance: $(READY) ## Every client of clients/ in every case, as a table (CLIENT=go)
+	@$(BIN)/python -m tests.conformance.run $(if $(CLIENT),--client $(CLIENT))
 
 soak: $(READY) ## Minutes of random work, never in CI: the engine fuzzed, then a worker whose memory must stay flat (MINUTES=5)
 	@seed=$${SEED:-$$RANDOM}; echo "SEED=$$seed"; \

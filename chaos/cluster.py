@@ -115,7 +115,7 @@ class ChaosCluster:
         }
         if self.wish.engine == "oracle":
             flags["engine"] = "oracle"
-        role = worker_role(self.plan, worker, self._settings, self._token, more=flags)
+        role = worker_role(self.plan, worker, self._settings, self.token, more=flags)
         unit = self._unit(role, proxy)
         self.workers.append(unit)
         await unit.start()
@@ -127,7 +127,8 @@ class ChaosCluster:
             await unit.close()
 
     @property
-    def _token(self) -> SecretStr:
+    def token(self) -> SecretStr:
+        """What routers and workers show to each other."""
         return SecretStr(_TOKEN)
 
     async def _add_router(self, number: int) -> None:
@@ -140,7 +141,7 @@ class ChaosCluster:
             **self._own("router", "discovery", "limits", "telemetry"),
         }
         name = f"router{number + 1}"
-        role = router_role(self.plan, self._settings, self._token, name=name, more=flags)
+        role = router_role(self.plan, self._settings, self.token, name=name, more=flags)
         proxy = await self._proxy(f"127.0.0.1:{port}")
         unit = self._unit(role, proxy)
         self.routers.append(unit)

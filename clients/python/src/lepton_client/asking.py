@@ -1,0 +1,102 @@
+"""One attempt asks each router at most once; a refusal that may pass is asked again, within attempts, budget and
+deadline. Pure (see `steps`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any, Final, final
+
+from google.protobuf.message import Message
+
+from lepton_client.errors import LeptonError
+from lepton_client.retry import RetryBudget, RetryPolicy, backoff_s, is_retryable
+from lepton_client.routers import Routers
+from lepton_client.status import is_lost_connection, unreachable
+from lepton_client.steps import Answered, Failed, Pairs, Pause, Reply, Step, Unary
+
+__all__ = ["Asking", "Deadline", "Retries", "ask_unary"]
+
+
+@final
+class Deadline:
+    """The end of a call, retries and resumptions included."""
+
+    def __init__(self, timeout_s: float, now: Callable[[], float]) -> None:
+        """`now` tells seconds of any clock that does not jump. ValueError when `timeout_s` is not above 0."""
+        if not timeout_s > 0:
+            raise ValueError(f"timeout is {timeout_s}; it must be above 0 seconds")
+        self._now: Final = now
+        self._ends_at = now() + timeout_s
+
+    def left_s(self) -> float:
+        """Seconds, not below 0."""
+        return max(0.0, self._ends_at - self._now())
+
+
+@dataclass(slots=True, kw_only=True)
+class Asking:
+    """How one call is asked."""
+
+    routers: Routers
+    policy: RetryPolicy
+    budget: RetryBudget
+    metadata: Pairs
+    deadline: Deadline
+    rng: random.Random = field(default_factory=random.Random)
+
+
+@final
+class Retries:
+    """The attempts of one call before its first event."""
+
+    def __init__(self, asking: Asking) -> None:
+        self._asking = asking
+        self._num_made = 0
+
+    def wait_s(self, error: LeptonError) -> float:
+        """The attempt ended with `error`: how long to wait for the next one. Raises `error` when there is none."""
+        asking, k = self._asking, self._num_made
+        self._num_made += 1
+        if self._num_made >= asking.policy.attempts_max or not is_retryable(error):
+            raise error
+        wait_s = backoff_s(k, asking.rng, at_least_s=error.retry_after)
+        if wait_s >= asking.deadline.left_s() or not asking.budget.take():
+            raise error
+        return wait_s
+
+
+def ask_unary(asking: Asking, method: str, request: Message) -> Generator[Step, Reply, Any]:
+    """Returns the response. Raises `LeptonError`."""
+    retries = Retries(asking)
+    while True:
+        reply = yield from _attempt(asking, method, request)
+        if isinstance(reply, Answered):
+            return reply.message
+        yield Pause(retries.wait_s(reply.error))
+
+
+def _attempt(
+    asking: Asking, method: str, request: Message
+) -> Generator[Step, Reply, Answered | Failed]:
+    cause: LeptonError | None = None
+    for address in asking.routers.in_order():
+        reply = yield Unary(
+            address=address,
+            method=method,
+            request=request,
+            metadata=asking.metadata,
+            timeout_s=asking.deadline.left_s(),
+        )
+        assert isinstance(reply, Answered | Failed)
+        if isinstance(reply, Answered):
+            asking.routers.answered(address)
+            return reply
+        if not is_lost_connection(reply.error):
+            asking.routers.answered(address)
+            return reply
+        cause = reply.error
+    assert cause is not None
+    return Failed(unreachable(asking.routers.addresses, cause))

@@ -1,0 +1,68 @@
+"""A stream's events, each once and in order, and the way back to it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import final
+
+from lepton.v1 import inference_pb2
+from lepton_client.errors import Internal
+
+__all__ = ["Order"]
+
+
+@final
+class Order:
+    """What came of one stream that answers `request`."""
+
+    def __init__(self, request: inference_pb2.GenerateRequest) -> None:
+        self._request = request
+        self._next_seq = 0
+        self._token = ""
+        self.is_finished = False
+        """`Finished` has come."""
+
+    @property
+    def has_begun(self) -> bool:
+        """An event has come."""
+        return self._next_seq > 0
+
+    @property
+    def resume_token(self) -> str:
+        """The one told last; "" unless the call is resumable."""
+        return self._token
+
+    def take(self, events: Iterable[inference_pb2.Event]) -> tuple[inference_pb2.Event, ...]:
+        """Those that are new. Raises `Internal(STREAM_FAULT)` when one is missing before them."""
+        return tuple(event for event in events if self._is_new(event))
+
+    def request_now(self) -> inference_pb2.GenerateRequest:
+        """What to ask: the request, and from where on, once the stream has begun."""
+        if not self._token:
+            return self._request
+        resuming = inference_pb2.GenerateRequest()
+        resuming.CopyFrom(self._request)
+        resuming.resume.resume_token = self._token
+        resuming.resume.after_seq = self._next_seq - 1
+        return resuming
+
+    def _is_new(self, event: inference_pb2.Event) -> bool:
+        if event.seq < self._next_seq:
+            return False
+        if event.seq > self._next_seq or self.is_finished:
+            raise Internal(
+                f"event {event.seq} came where {self._next_seq} was due",
+                code="INTERNAL",
+                reason="STREAM_FAULT",
+            )
+        self._next_seq += 1
+        match event.WhichOneof("kind"):
+            case "started":
+                self._token = event.started.resume_token
+            case "migrated":
+                self._token = event.migrated.resume_token or self._token
+            case "finished":
+                self.is_finished = True
+            case _:
+                pass  # a kind of a newer cluster
+        return True

@@ -1,0 +1,175 @@
+"""Carries out the steps of a call over blocking gRPC channels."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator, Iterator
+from typing import Any, Final, final
+
+import grpc
+
+from lepton.v1 import inference_pb2, inference_pb2_grpc
+from lepton_client.channels import ChannelPool
+from lepton_client.errors import Cancelled, LeptonError
+from lepton_client.status import error_of
+from lepton_client.steps import (
+    Answered,
+    Close,
+    Ended,
+    Failed,
+    Give,
+    Open,
+    Pause,
+    Read,
+    Reply,
+    Step,
+    Unary,
+)
+
+__all__ = ["Wire", "cancelled"]
+
+
+@final
+class Wire:
+    """For one call at a time. `cancel` may come from any thread."""
+
+    def __init__(self, channels: ChannelPool[grpc.Channel]) -> None:
+        self._channels = channels
+        self._call: Any = None
+        self._silence: _Silence | None = None
+        self._cancelled = threading.Event()
+
+    def run(
+        self, core: Generator[Step, Reply, Any]
+    ) -> Generator[inference_pb2.Event, None, None]:
+        """Yields the events that the core gives. Raises `LeptonError`."""
+        reply: Reply = None
+        try:
+            while True:
+                if self._cancelled.is_set():
+                    raise cancelled()
+                try:
+                    step = core.send(reply)
+                except StopIteration:
+                    return
+                reply = None
+                if isinstance(step, Give):
+                    yield from step.events
+                else:
+                    reply = self._do(step)
+        finally:
+            core.close()
+            self._end()
+
+    def value(self, core: Generator[Step, Reply, Any]) -> Any:
+        """What a core returns that gives no events. Raises `LeptonError`."""
+        reply: Reply = None
+        try:
+            while True:
+                reply = self._do(core.send(reply))
+        except StopIteration as end:
+            return end.value
+
+    def cancel(self) -> None:
+        """The running call ends with `Cancelled`."""
+        self._cancelled.set()
+        if self._call is not None:
+            self._call.cancel()
+
+    # --- inside -------------------------------------------------------------------------------
+
+    def _do(self, step: Step) -> Reply:
+        match step:
+            case Open():
+                self._end()
+                stub = self._stub(step.address)
+                self._call = stub.Generate(
+                    step.request, timeout=step.timeout_s, metadata=step.metadata
+                )
+                if self._cancelled.is_set():
+                    self._call.cancel()
+            case Read():
+                return self._read(step.silence_s)
+            case Close():
+                self._end()
+            case Unary():
+                method = getattr(self._stub(step.address), step.method)
+                try:
+                    return Answered(
+                        method(step.request, timeout=step.timeout_s, metadata=step.metadata)
+                    )
+                except grpc.RpcError as error:
+                    return Failed(_meant(error))
+            case Pause():
+                self._cancelled.wait(step.seconds)
+            case Give():
+                raise AssertionError("given in `run`")
+        return None
+
+    def _read(self, silence_s: float | None) -> Reply:
+        if silence_s is not None:
+            self._silence = self._silence or _Silence(self._call, silence_s)
+            self._silence.heard()
+        try:
+            return Answered(next(self._call))
+        except StopIteration:
+            return Ended()
+        except grpc.RpcError as error:
+            return Failed(_meant(error))
+
+    def _end(self) -> None:
+        if self._silence is not None:
+            self._silence.close()
+            self._silence = None
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
+
+    def _stub(self, address: str) -> Any:
+        return inference_pb2_grpc.InferenceServiceStub(self._channels.get(address))  # type: ignore[no-untyped-call]
+
+
+@final
+class _Silence:
+    """Cancels a stream that says nothing for too long; one timer, however many messages come."""
+
+    def __init__(self, call: Any, silence_s: float) -> None:
+        self._call = call
+        self._silence_s: Final = silence_s
+        self._heard_at = time.monotonic()
+        self._timer = self._start(silence_s)
+
+    def heard(self) -> None:
+        self._heard_at = time.monotonic()
+
+    def close(self) -> None:
+        self._timer.cancel()
+
+    def _start(self, seconds: float) -> threading.Timer:
+        timer = threading.Timer(seconds, self._look)
+        timer.daemon = True
+        timer.start()
+        return timer
+
+    def _look(self) -> None:
+        left_s = self._heard_at + self._silence_s - time.monotonic()
+        if left_s <= 0:
+            self._call.cancel()
+        else:
+            self._timer = self._start(left_s)
+
+
+def cancelled() -> Cancelled:
+    """What a call that was given up here ends with."""
+    return Cancelled("the call was cancelled", code="CANCELLED", reason="CLIENT_GONE")
+
+
+def _meant(error: Any) -> LeptonError:
+    return error_of(error.code().name, error.details() or "", _all_metadata(error))
+
+
+def _all_metadata(error: Any) -> Iterator[tuple[str, str | bytes]]:
+    # Trailing metadata last: of a key that comes twice, theirs holds.
+    yield from error.initial_metadata() or ()
+    yield from error.trailing_metadata() or ()

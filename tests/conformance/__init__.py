@@ -1,0 +1,1 @@
+"""Four clients, one judge: see README.md."""
