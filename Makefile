@@ -14,7 +14,7 @@ CHAOS_FLAGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo check format lint types layers protos protos-check protos-lint protos-release test test-fast \
-        test-e2e conformance wheel-test soak chaos bench bench-cluster bench-latency bench-router bench-peers sim tools docs docs-check lock clean
+        test-e2e conformance client-cpp wheel-test soak chaos bench bench-cluster bench-latency bench-router bench-peers sim tools docs docs-check lock clean
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -125,6 +125,12 @@ test-e2e: $(READY) tools ## Real processes, real faults
 conformance: $(READY) ## Every client of clients/ in every case, as a table (CLIENT=go)
 	@$(BIN)/python -m tests.conformance.run $(if $(CLIENT),--client $(CLIENT))
 
+client-cpp: ## Build the C++ client and test it (what it needs, by apt-get: clients/cpp/setup)
+	@clients/cpp/setup
+	@cmake -S clients/cpp -B clients/cpp/build >/dev/null
+	@cmake --build clients/cpp/build --parallel $$(nproc)
+	@ctest --test-dir clients/cpp/build --output-on-failure
+
 soak: $(READY) ## Minutes of random work, never in CI: the engine fuzzed, then a worker whose memory must stay flat (MINUTES=5)
 	@seed=$${SEED:-$$RANDOM}; echo "SEED=$$seed"; \
 	LEPTON_FUZZ_STEPS=100000 LEPTON_FUZZ_SEED=$$seed $(BIN)/pytest -q tests/property/test_engine_fuzz.py && \
@@ -145,4 +151,4 @@ tools: .tools/grpcurl ## grpcurl, built with Go (skipped when Go is missing)
 	else echo "Go is missing: tests that use grpcurl are skipped"; fi
 
 clean: ## Remove what was built (not .venv)
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .lepton
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .lepton clients/cpp/build

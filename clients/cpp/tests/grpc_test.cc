@@ -1,12 +1,17 @@
 // The client over real gRPC, against a server in this process.
 
+#include <grpcpp/security/credentials.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
-#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <future>
+#include <iterator>
 #include <thread>
 
 #include "fakes.h"
@@ -41,10 +46,10 @@ class Mute final : public v1::InferenceService::Service {
 
 class GrpcTest : public testing::Test {
  protected:
-  GrpcTest() {
+  explicit GrpcTest(const std::shared_ptr<grpc::ServerCredentials>& credentials = grpc::InsecureServerCredentials()) {
     int port = 0;
     grpc::ServerBuilder builder;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.AddListeningPort("127.0.0.1:0", credentials, &port);
     builder.RegisterService(&service_);
     server_ = builder.BuildAndStart();
     address_ = "127.0.0.1:" + std::to_string(port);
@@ -55,6 +60,61 @@ class GrpcTest : public testing::Test {
   std::unique_ptr<grpc::Server> server_;
   std::string address_;
 };
+
+// A certificate for this machine, signed by itself, and its key.
+grpc::SslServerCredentialsOptions::PemKeyCertPair MakeCertificate() {
+  const std::filesystem::path folder = std::filesystem::temp_directory_path() / ("lepton-tls-" + std::to_string(getpid()));
+  std::filesystem::create_directories(folder);
+  const std::string key = folder / "key.pem";
+  const std::string certificate = folder / "certificate.pem";
+  const std::string command = "openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=localhost -addext "
+                              "subjectAltName=IP:127.0.0.1 -keyout " + key + " -out " + certificate + " 2>/dev/null";
+  if (std::system(command.c_str()) != 0) ADD_FAILURE() << "the program openssl is missing or failed";
+  const auto read = [](const std::string& path) {
+    std::ifstream file(path);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  grpc::SslServerCredentialsOptions::PemKeyCertPair pair{read(key), read(certificate)};
+  std::filesystem::remove_all(folder);
+  return pair;
+}
+
+class TlsTest : public GrpcTest {
+ protected:
+  TlsTest() : TlsTest(MakeCertificate()) {}
+
+  bool HearsFrom(const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
+    Client client({.addresses = {address_}, .credentials = credentials, .retry = false});
+    v1::Event event;
+    try {
+      return client.Generate({}).Next(event);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.reason(), "UNREACHABLE");
+      return false;
+    }
+  }
+
+  std::string certificate_;
+
+ private:
+  explicit TlsTest(const grpc::SslServerCredentialsOptions::PemKeyCertPair& pair)
+      : GrpcTest(grpc::SslServerCredentials(OptionsOf(pair))), certificate_(pair.cert_chain) {}
+
+  static grpc::SslServerCredentialsOptions OptionsOf(const grpc::SslServerCredentialsOptions::PemKeyCertPair& pair) {
+    grpc::SslServerCredentialsOptions options;
+    options.pem_key_cert_pairs = {pair};
+    return options;
+  }
+};
+
+TEST_F(TlsTest, TakesTheCredentialsOfTheCaller) {
+  EXPECT_TRUE(HearsFrom(grpc::SslCredentials({.pem_root_certs = certificate_, .pem_private_key = {}, .pem_cert_chain = {}})));
+}
+
+TEST_F(TlsTest, TrustsNobodyElse) {
+  EXPECT_FALSE(HearsFrom(grpc::SslCredentials({})));
+  EXPECT_FALSE(HearsFrom(nullptr));
+}
 
 TEST_F(GrpcTest, LeavingTheLoopEndsTheCallAtTheServer) {
   Client client({.addresses = {address_}});
