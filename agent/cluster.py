@@ -19,13 +19,13 @@ from pydantic import SecretStr
 from agent.front_door import wait_models
 from agent.notices import Notice, Notify, Stage
 from agent.plan import ClusterPlan
-from agent.release import release
 from agent.roles import ETCD, ROUTER, etcd_role, router_role, worker_role
 from agent.settings import AgentSettings
 from agent.state import ClusterState, ProcessState, started_at
 from agent.supervisor import Role, Supervisor
 from common.clock import Clock
 from common.errors import LeptonError, Reason, Unavailable
+from common.release import release
 
 __all__ = ["LocalCluster"]
 
@@ -70,6 +70,9 @@ class LocalCluster:
             agent_pid=os.getpid(),
             agent_started=started_at(os.getpid()),
             address=plan.address,
+            http_address=plan.http_address
+            if self._router and self._router.facts.get("http_address")
+            else "",
             metrics_address=self._router.facts.get("metrics_address", "") if self._router else "",
             etcd_endpoints=(plan.etcd.ports.endpoint,) if plan.etcd else (),
             registry_dir=None if plan.etcd else plan.state.registry,

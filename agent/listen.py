@@ -18,30 +18,32 @@ class Listen:
 
     host: str | None = None
     port: int | None = None
+    http_port: int | None = None
     metrics_port: int | None = None
 
 
 def listen_of(file: Path | None) -> Listen:
-    """`host`, `port` and `metrics_port` of the section [router].
+    """`host`, `port` and `metrics_port` of the section [router], `port` of [gateway].
 
-    The rest of the section is the router's to judge. Raises `Conflict(SETTING_INVALID)` for a value of the wrong type;
+    The rest of the sections is the router's to judge. Raises `Conflict(SETTING_INVALID)` for a value of the wrong type;
     the file itself has been read before, with the agent's own settings.
     """
     if file is None:
         return Listen()
-    router: Any = tomllib.loads(file.read_text("utf-8")).get("router", {})
+    sections = tomllib.loads(file.read_text("utf-8"))
     return Listen(
-        host=_typed(router, "host", str, file),
-        port=_typed(router, "port", int, file),
-        metrics_port=_typed(router, "metrics_port", int, file),
+        host=_typed(sections, "router", "host", str, file),
+        port=_typed(sections, "router", "port", int, file),
+        http_port=_typed(sections, "gateway", "port", int, file),
+        metrics_port=_typed(sections, "router", "metrics_port", int, file),
     )
 
 
-def _typed(section: dict[str, Any], key: str, kind: type, file: Path) -> Any:
-    value = section.get(key)
+def _typed(sections: dict[str, Any], section: str, key: str, kind: type, file: Path) -> Any:
+    value = sections.get(section, {}).get(key)
     if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
         raise Conflict(
-            f"setting router.{key} ({file}: [router] {key}): {value!r} is not {kind.__name__}",
+            f"setting {section}.{key} ({file}: [{section}] {key}): {value!r} is not {kind.__name__}",
             reason=Reason.SETTING_INVALID,
         )
     return value

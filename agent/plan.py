@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,10 +17,21 @@ from common.cluster import ClusterSettings
 from common.errors import Conflict, Reason
 from common.rpc.bind import check_bind
 
-__all__ = ["METRICS_PORT", "ClusterPlan", "EtcdPlan", "WorkerPlan", "join", "make_plan"]
+__all__ = [
+    "HTTP_PORT",
+    "METRICS_PORT",
+    "ClusterPlan",
+    "EtcdPlan",
+    "WorkerPlan",
+    "join",
+    "make_plan",
+]
 
-METRICS_PORT: Final = 8080
-"""Preferred port of the router's `/metrics`; another one is taken when it is in use and nobody asked for it."""
+HTTP_PORT: Final = 8080
+"""Preferred port of the router's HTTP door; another one is taken when it is in use and nobody asked for it."""
+
+METRICS_PORT: Final = 8081
+"""Likewise of its `/metrics`."""
 
 _LOOPBACK: Final = "127.0.0.1"
 """Where everything listens unless told otherwise."""
@@ -56,6 +67,8 @@ class ClusterPlan:
     """Where the router listens."""
     port: int
     """Its gRPC port."""
+    http_port: int
+    """Its HTTP port, on the same host."""
     metrics_port: int
     """Its `/metrics` port, on loopback."""
     address: str
@@ -73,6 +86,11 @@ class ClusterPlan:
     """Environment of all processes."""
 
     @property
+    def http_address(self) -> str:
+        """host:port of the router's HTTP door for clients on this machine."""
+        return _with_port(self.address.rpartition(":")[0], self.http_port)
+
+    @property
     def metrics_address(self) -> str:
         """host:port of the router's `/metrics` for people on this machine."""
         return join(_LOOPBACK, self.metrics_port)
@@ -86,13 +104,14 @@ def make_plan(
     workers: int,
     host: str,
     port: int,
+    http_port: int | None,
     metrics_port: int | None,
     advertise: str,
     cluster: ClusterSettings,
     config: Path | None,
     env: Mapping[str, str],
 ) -> ClusterPlan:
-    """`workers` processes for each model, on free ports where `port` is 0 or `metrics_port` is None.
+    """`workers` processes for each model, on free ports where `port` is 0, or another one is None.
 
     Raises `Conflict` with BIND_NOT_ALLOWED, PORT_IN_USE or SETTING_INVALID. Nothing is started or written.
     """
@@ -104,6 +123,9 @@ def make_plan(
     check_bind(host, insecure=cluster.insecure)
     check_port(host, port, flag="--port")
     port = port or free_port(host)
+    if http_port:
+        check_port(host, http_port, flag="--http-port")
+    http_port = http_port or _preferred(HTTP_PORT, host, taken={port})
     if metrics_port:
         check_port(_LOOPBACK, metrics_port, flag="--metrics-port")
     program = find_etcd(settings.etcd_binary, env)
@@ -114,7 +136,8 @@ def make_plan(
         state=state,
         host=host,
         port=port,
-        metrics_port=metrics_port or _metrics_port(taken=port),
+        http_port=http_port,
+        metrics_port=metrics_port or _preferred(METRICS_PORT, _LOOPBACK, taken={port, http_port}),
         address=join(near, port),
         advertise=_with_port(advertise, port) if advertise else join(near, port),
         etcd=EtcdPlan(program=program, ports=_etcd_ports()) if program else None,
@@ -144,9 +167,8 @@ def _with_port(address: str, port: int) -> str:
     return address if given else join(address, port)
 
 
-def _metrics_port(*, taken: int) -> int:
-    preferred_is_free = taken != METRICS_PORT and is_free(_LOOPBACK, METRICS_PORT)
-    return METRICS_PORT if preferred_is_free else free_port(_LOOPBACK)
+def _preferred(port: int, host: str, *, taken: Set[int]) -> int:
+    return port if port not in taken and is_free(host, port) else free_port(host)
 
 
 def _etcd_ports() -> EtcdPorts:

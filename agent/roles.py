@@ -76,6 +76,8 @@ def router_role(
     flags = {
         "host": plan.host,
         "port": str(plan.port),
+        "gateway.host": plan.host,
+        "gateway.port": str(plan.http_port),
         "metrics-port": str(plan.metrics_port),
         "discovery.snapshot-file": str(plan.state.snapshot),
         "drain-delay-s": "0",  # no load balancer in front of it has to notice first

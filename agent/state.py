@@ -55,6 +55,8 @@ class ClusterState(BaseModel):
     """Its start time as the kernel counts it; tells it from a later process with the same id."""
     address: str
     """host:port that clients on this machine use."""
+    http_address: str = ""
+    """host:port of the router's HTTP door; empty when it has none."""
     metrics_address: str = ""
     """host:port of the router's `/metrics`."""
     etcd_endpoints: tuple[str, ...] = ()

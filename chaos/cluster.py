@@ -136,6 +136,7 @@ class ChaosCluster:
         flags = {
             "port": str(port),
             "metrics-port": "0",
+            "gateway.port": "0",
             "discovery.snapshot-file": str(self.plan.state.path / f"snapshot-{number}.json"),
             **self._etcd_flags(0),
             **self._own("router", "discovery", "limits", "telemetry"),
@@ -190,6 +191,7 @@ async def chaos_cluster(
             workers=max(1, wish.workers),
             host="127.0.0.1",
             port=0,
+            http_port=None,
             metrics_port=None,
             advertise="",
             cluster=ClusterSettings(),

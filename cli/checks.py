@@ -19,10 +19,10 @@ from agent.cores import find_cores
 from agent.etcd import find_etcd
 from agent.models import choose_models
 from agent.ports import is_free, owner_of
-from agent.release import release
 from agent.state import StateDir
 from cli.target import DEFAULT_ADDRESS
 from common.errors import LeptonError
+from common.release import release
 
 __all__ = ["CHECKS", "Check", "Finding", "Verdict", "run_checks"]
 

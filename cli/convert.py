@@ -72,9 +72,9 @@ def convert(
     builder lives in an environment of its own, installed the first time when you agree.
     """
     with reported(as_json=as_json), interruptible():
-        from agent.release import release
         from cli.convert_view import StageView, show_result
         from common.clock import SystemClock
+        from common.release import release
         from common.settings import load
         from convert.convert import ConvertRequest
         from convert.convert import convert as run

@@ -47,10 +47,10 @@ def quantize(
     Needs no PyTorch. Checks the result as a worker does, and says what rounding cost.
     """
     with reported(as_json=as_json), interruptible():
-        from agent.release import release
         from cli.convert_view import StageView, show_result
         from common.clock import SystemClock
         from common.errors import InvalidRequest, Reason
+        from common.release import release
         from common.settings import load
         from convert.precision import Storage
         from convert.quantize import QuantizeRequest

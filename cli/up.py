@@ -57,6 +57,17 @@ def up(
             help="gRPC port of the router; 0 takes a free one.",
         ),
     ] = None,
+    http_port: Annotated[
+        int | None,
+        typer.Option(
+            "--http-port",
+            min=0,
+            max=65535,
+            envvar="LEPTON_GATEWAY_PORT",
+            show_default=False,
+            help="Port of REST, WebSocket and the page. Default: 8080, or a free one when that is taken.",
+        ),
+    ] = None,
     metrics_port: Annotated[
         int | None,
         typer.Option(
@@ -65,7 +76,7 @@ def up(
             max=65535,
             envvar="LEPTON_ROUTER_METRICS_PORT",
             show_default=False,
-            help="Port of the router's /metrics. Default: 8080, or a free one when that is taken.",
+            help="Port of the router's /metrics. Default: 8081, or a free one when that is taken.",
         ),
     ] = None,
     host: Annotated[
@@ -154,6 +165,7 @@ def up(
                 workers=workers,
                 host=_first(host, wanted.host, "127.0.0.1"),
                 port=_first(port, wanted.port, 50051),
+                http_port=_first(http_port, wanted.http_port, None),
                 metrics_port=_first(metrics_port, wanted.metrics_port, None),
                 advertise=advertise,
                 cluster=cluster,

@@ -15,7 +15,6 @@ from rich.table import Table
 from rich.text import Text
 
 from agent.plan import ClusterPlan
-from agent.release import release
 from agent.state import default_state_dir
 from cli.answer import AnswerStats, stream_answer, summary
 from cli.client import Client
@@ -26,6 +25,7 @@ from cli.traces import wait_trace
 from cli.wrap import WordWrap
 from common.clock import Clock
 from common.errors import LeptonError
+from common.release import release
 from common.telemetry.waterfall import TraceSpans, render, to_json
 from lepton.v1 import inference_pb2
 
@@ -67,6 +67,7 @@ class JsonReport:
                 "event": "cluster.ready",
                 "address": plan.address,
                 "advertise": plan.advertise,
+                "http_address": plan.http_address,
                 "metrics_address": plan.metrics_address,
                 "registry": plan.etcd.ports.endpoint if plan.etcd else str(plan.state.registry),
                 "models": sorted({worker.model.name for worker in plan.workers}),
@@ -135,6 +136,8 @@ class PrettyReport:
         table.add_row("gRPC", Text(plan.address, style="cyan"))
         if plan.advertise != plan.address:
             table.add_row("", Text(f"{plan.advertise} for others", style="cyan"))
+        table.add_row("REST", Text(f"http://{plan.http_address}/v1", style="cyan"))
+        table.add_row("page", Text(f"http://{plan.http_address}/", style="cyan"))
         table.add_row("metrics", Text(f"http://{plan.metrics_address}/metrics", style="cyan"))
         table.add_row("logs", Text(_short(plan.state.logs), style="cyan"))
         self._console.print()

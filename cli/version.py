@@ -12,8 +12,8 @@ def version(*, as_json: JsonOption = False) -> None:
     """Print the release."""
     import platform
 
-    from agent.release import release
     from cli.screen import out
+    from common.release import release
 
     if as_json:
         write_json({"lepton": release(), "python": platform.python_version()})

@@ -43,7 +43,16 @@ _ITEMS_MAX: Final = 64
 _DEPTH_MAX: Final = 4
 _INT_MAX: Final = 2**63 - 1  # larger ones are text, as most readers of JSON would round them
 _FIELDS: Final = "lepton_fields"
-_OWN_ROOTS: Final = ("common", "router", "worker", "agent", "cli", "loadtest", "__main__")
+_OWN_ROOTS: Final = (
+    "common",
+    "gateway",
+    "router",
+    "worker",
+    "agent",
+    "cli",
+    "loadtest",
+    "__main__",
+)
 _RESERVED: Final = frozenset(
     {"ts", "level", "event", "logger", "service", "instance", "trace_id", "span_id", "exception"}
 )

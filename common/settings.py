@@ -29,6 +29,7 @@ ENV_PREFIX: Final = "LEPTON_"
 SECTIONS: Final = (
     "router",
     "worker",
+    "gateway",
     "agent",
     "discovery",
     "telemetry",

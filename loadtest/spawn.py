@@ -34,6 +34,7 @@ async def own_cluster(folder: Path, *, models: Sequence[str], workers: int) -> A
             workers=workers,
             host="127.0.0.1",
             port=0,
+            http_port=None,
             metrics_port=None,
             advertise="",
             cluster=ClusterSettings(),

@@ -29,11 +29,15 @@ from common.rpc.bind import check_bind
 from common.rpc.interceptors import CallLogInterceptor, ErrorInterceptor
 from common.rpc.metadata import ROUTER_ID_KEY
 from common.rpc.server import RpcServer
-from common.telemetry.instruments import RouterInstruments
+from common.telemetry.instruments import GatewayInstruments, RouterInstruments
 from common.telemetry.interceptors import TracingServerInterceptor
 from common.telemetry.metrics import MetricsServer
 from common.telemetry.settings import TelemetrySettings
 from common.telemetry.setup import setup_telemetry
+from gateway.app import make_app
+from gateway.frame import Frame
+from gateway.server import HttpServer
+from gateway.settings import GatewaySettings
 from router.config import Config
 from router.core.admission.demand import Band
 from router.core.admission.gate import Admission
@@ -47,7 +51,9 @@ from router.core.policy.registry import make_policy
 from router.core.policy.scorers.prefix import PrefixScorer
 from router.core.pool import EndpointPool, PoolSnapshot
 from router.core.waiting import happens_within
-from router.fleet.parent import OnReady, serve_fleet
+from router.fleet.parent import serve_fleet
+from router.fleet.place import OnReady, Ports
+from router.http_door import RelayUpstream
 from router.limits_of import (
     admission_limits,
     dispatch_limits,
@@ -86,16 +92,26 @@ class Router:
     """A router that serves."""
 
     config: Config
-    port: int
-    metrics_port: int
+    ports: Ports
     pool: EndpointPool
     admission: Admission
     dispatcher: Dispatcher
     outlets: Outlets
     server: RpcServer
+    http: HttpServer | None
     clock: Clock
     leaving: asyncio.Event
     """Set for good when a drain begins."""
+
+    @property
+    def port(self) -> int:
+        """Of gRPC."""
+        return self.ports.grpc
+
+    @property
+    def metrics_port(self) -> int:
+        """Of `/metrics`."""
+        return self.ports.metrics
 
     async def drain(self, grace_s: float | None = None) -> None:
         """Health says no, a moment later new calls are refused, running ones finish within `grace_s` seconds (default:
@@ -118,6 +134,8 @@ class Router:
             await self.server.stop(_LAST_MESSAGES_S_MAX)
         elif not await happens_within(self.outlets.idle, until - self.clock.now(), self.clock):
             log.warning("router.drain_cut", slow_readers=len(self.outlets))
+        if self.http is not None:
+            await self.http.stop(_LAST_MESSAGES_S_MAX)
 
 
 async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
@@ -125,22 +143,24 @@ async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
     config = Config(**sections).with_id()
     setup_logs(config.telemetry, service=SERVICE_NAME, instance_id=config.router.id)
 
-    def say_ready(port: int, metrics_port: int) -> None:
+    def say_ready(ports: Ports) -> None:
+        http = config.http
         log.info(
             "process.ready",
-            address=_address(config.router.host, port),
-            metrics_address=_address(config.router.metrics_host, metrics_port),
+            address=_address(config.router.host, ports.grpc),
+            metrics_address=_address(config.router.metrics_host, ports.metrics),
+            http_address=_address(http.host, ports.http) if http else "",
             router_id=config.router.id,
         )
 
     if config.router.processes == 1:
         await serve_one(config, stop, on_ready=say_ready)
         return
-    for host in (config.router.host, config.router.metrics_host):
-        check_bind(host, insecure=config.cluster.insecure)
+    _check_binds(config)
     await serve_fleet(
         {name: getattr(config, name) for name in sections},
         stop,
+        http=(config.http.host, config.http.port) if config.http else None,
         on_ready=say_ready,
         clock=SystemClock(),
         random=Random(),
@@ -172,7 +192,7 @@ async def serve_one(
                 shares_port=shares_port,
             )
         )
-        on_ready(router.port, router.metrics_port)
+        on_ready(router.ports)
         await stop.requested.wait()
         await router.drain(stop.grace_s)
 
@@ -187,6 +207,7 @@ PROCESS: Final = ProcessSpec(
         "telemetry": TelemetrySettings,
         "limits": Limits,
         "cluster": ClusterSettings,
+        "gateway": GatewaySettings,
     },
     serve=serve,
 )
@@ -207,8 +228,7 @@ async def running(
     """
     config = config.with_id()
     settings = config.router
-    for host in (settings.host, settings.metrics_host):
-        check_bind(host, insecure=config.cluster.insecure)
+    _check_binds(config)
     aliases = Aliases(settings.aliases, Random())
     policy = PlacedPolicy(make_policy(settings.policy, Random(), _prefix_scorer(settings, clock)))
     token = cluster_token_metadata(config.cluster.token)
@@ -323,6 +343,27 @@ async def running(
         registry,
         lambda: pool.has_heard and not leaving.is_set(),
     )
+
+    async def is_ready() -> bool:
+        return pool.has_heard and not leaving.is_set()
+
+    http = (
+        _http_server(
+            config.http,
+            Frame(
+                upstream=RelayUpstream(relay, config.limits, clock),
+                settings=config.http,
+                limits=config.limits,
+                clock=clock,
+                tracer=tracer,
+                instruments=GatewayInstruments(registry),
+                is_ready=is_ready,
+            ),
+            shares_port=shares_port,
+        )
+        if config.http
+        else None
+    )
     async with AsyncExitStack() as stack:
         stack.push_async_callback(channels.close)
         metrics_port = metrics.start()
@@ -334,15 +375,19 @@ async def running(
         stack.callback(group.create_task(admission.run(), name="admission").cancel)
         stack.callback(group.create_task(outlets.run(), name="outlets").cancel)
         stack.callback(group.create_task(dispatcher.direct.run(), name="direct").cancel)
+        http_port = 0
+        if http is not None:
+            http_port = await http.start()
+            stack.push_async_callback(http.stop, 0)
         yield Router(
             config=config,
-            port=port,
-            metrics_port=metrics_port,
+            ports=Ports(grpc=port, metrics=metrics_port, http=http_port),
             pool=pool,
             admission=admission,
             dispatcher=dispatcher,
             outlets=outlets,
             server=server,
+            http=http,
             clock=clock,
             leaving=leaving,
         )
@@ -382,6 +427,24 @@ def _server(config: Config, tracer: Tracer, clock: Clock, *, shares_port: bool) 
         calls_per_connection_max=config.router.calls_per_connection_max,
         peer_silence_s_max=config.router.client_silence_s_max,
     )
+
+
+def _http_server(settings: GatewaySettings, frame: Frame, *, shares_port: bool) -> HttpServer:
+    return HttpServer(
+        make_app(frame),
+        settings,
+        frame.clock,
+        frame.instruments.http_connections,
+        shares_port=shares_port,
+    )
+
+
+def _check_binds(config: Config) -> None:
+    hosts = [config.router.host, config.router.metrics_host]
+    if config.http:
+        hosts.append(config.http.host)
+    for host in hosts:
+        check_bind(host, insecure=config.cluster.insecure)
 
 
 def _address(host: str, port: int) -> str:

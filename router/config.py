@@ -9,6 +9,7 @@ from common.cluster import ClusterSettings
 from common.discovery.settings import DiscoverySettings
 from common.limits import Limits
 from common.telemetry.settings import TelemetrySettings
+from gateway.settings import GatewaySettings
 from router.settings import RouterSettings
 
 __all__ = ["Config"]
@@ -23,6 +24,13 @@ class Config:
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     limits: Limits = field(default_factory=Limits)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    gateway: GatewaySettings | None = None
+    """None: no HTTP door. A process always has the section."""
+
+    @property
+    def http(self) -> GatewaySettings | None:
+        """The settings of the HTTP door of this process, if it has one."""
+        return self.gateway if self.gateway is not None and self.gateway.in_router else None
 
     def with_id(self) -> Config:
         """The same with a router id: the configured one, else a new one."""

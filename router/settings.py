@@ -29,7 +29,7 @@ class RouterSettings(Section):
     """gRPC port; 0 takes a free one."""
     metrics_host: str = "127.0.0.1"
     """Address of `/metrics`, `/livez` and `/readyz`. Anything but loopback needs `cluster.insecure`."""
-    metrics_port: int = Field(default=8080, ge=0, le=65535)
+    metrics_port: int = Field(default=8081, ge=0, le=65535)
     """Port of `/metrics`, `/livez` and `/readyz`; 0 takes a free one."""
     processes: int = Field(default=1, ge=1, le=64)
     """Router processes that share the port, for more messages per second than one processor core relays. Every bound of

@@ -20,10 +20,12 @@ from common.limits import Limits
 from common.settings import Section
 from common.telemetry import names
 from common.telemetry.fleet_metrics import FLEET_METRICS
+from common.telemetry.gateway_metrics import GATEWAY_METRICS
 from common.telemetry.router_metrics import ROUTER_METRICS
 from common.telemetry.settings import TelemetrySettings
 from common.telemetry.worker_metrics import WORKER_METRICS
 from convert.settings import ConvertSettings
+from gateway.settings import GatewaySettings
 from router.settings import RouterSettings
 from worker.oracle.settings import OracleSettings
 from worker.settings import WorkerSettings
@@ -32,6 +34,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 SECTIONS: dict[str, tuple[type[Section], str]] = {
     "router": (RouterSettings, "`lepton-router`"),
+    "gateway": (GatewaySettings, "router and `lepton-gateway`"),
     "worker": (WorkerSettings, "`lepton-worker`"),
     "agent": (AgentSettings, "`lepton up`"),
     "discovery": (DiscoverySettings, "router and worker"),
@@ -138,6 +141,7 @@ def _telemetry() -> Iterator[str]:
     for process, specs in (
         ("router", ROUTER_METRICS),
         ("router", FLEET_METRICS),
+        ("HTTP door", GATEWAY_METRICS),
         ("worker", WORKER_METRICS),
     ):
         for spec in specs:

@@ -11,7 +11,6 @@ from typing import Final
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from agent.release import release
 from cli.bench.html import report_page
 from cli.bench.machine import machine_facts
 from cli.bench.measure import Sample
@@ -22,6 +21,7 @@ from cli.bench.vocabulary import ordinary_ids
 from cli.client import Client
 from cli.screen import err, out, write_json
 from common.clock import Clock, SystemClock
+from common.release import release
 
 __all__ = ["run_plan", "show_reports"]
 

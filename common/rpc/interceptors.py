@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, Never, final
 
@@ -22,7 +24,14 @@ from common.rpc.metadata import REQUEST_ID_KEY, TRACE_ID_KEY
 from common.rpc.status import DETAILS_KEY, codes_of, details_of
 from common.telemetry.names import LEPTON_REASON, UNTRACED_METHODS, UNTRACED_SERVICES
 
-__all__ = ["CallLogInterceptor", "ErrorInterceptor", "annotate", "code_of_cancelled", "code_set_by"]
+__all__ = [
+    "CallLogInterceptor",
+    "ErrorInterceptor",
+    "annotate",
+    "annotating",
+    "code_of_cancelled",
+    "code_set_by",
+]
 
 MESSAGE_BYTES_MAX: Final = 1024
 """Longest error message on the wire. It travels three times in one header block, and peers refuse blocks over 8 KB."""
@@ -43,6 +52,16 @@ def annotate(**fields: object) -> None:
     found = _annotations.get()
     if found is not None:
         found.update(fields)
+
+
+@contextmanager
+def annotating(fields: dict[str, object]) -> Iterator[None]:
+    """Within the block `annotate` adds to `fields`: the log line of a call, whatever door it came through."""
+    token = _annotations.set(fields)
+    try:
+        yield
+    finally:
+        _annotations.reset(token)
 
 
 @final
@@ -106,10 +125,10 @@ class CallLogInterceptor(grpc.aio.ServerInterceptor):
             for key, value in context.invocation_metadata() or ():
                 if key == REQUEST_ID_KEY:
                     fields["request_id"] = value
-            token = _annotations.set(fields)
             code = grpc.StatusCode.OK
             try:
-                response = await inner(request, context)
+                with annotating(fields):
+                    response = await inner(request, context)
                 code = code_set_by(context)
             except asyncio.CancelledError:
                 code = code_of_cancelled(context)
@@ -121,7 +140,6 @@ class CallLogInterceptor(grpc.aio.ServerInterceptor):
                 code = grpc.StatusCode.UNKNOWN  # nothing inside maps errors: gRPC will say UNKNOWN
                 raise
             finally:
-                _annotations.reset(token)
                 _write(method, code, self._clock.now() - began, fields)
             return response
 

@@ -1,4 +1,4 @@
-"""The one table: error class ↔ gRPC code ↔ HTTP status, and the two ways over the wire.
+"""The one table: error class ↔ gRPC code ↔ HTTP status ↔ WebSocket close code, and the two ways over gRPC.
 
 The details follow https://google.aip.dev/193: `ErrorInfo` with domain "lepton" and our reason, `BadRequest` for the
 field, `RetryInfo` where waiting helps, packed as `google.rpc.Status` into `grpc-status-details-bin`.
@@ -6,13 +6,14 @@ field, `RetryInfo` where waiting helps, packed as `google.rpc.Status` into `grpc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import grpc
-from google.protobuf.any_pb2 import Any
+from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
 from common.errors import (
@@ -44,22 +45,35 @@ class Codes:
 
     grpc: grpc.StatusCode
     http: int
+    websocket: int
+    """Close code of a socket that ends because of it. 4000 and above are an application's own (RFC 6455, 7.4.2)."""
 
 
 TABLE: Final[dict[type[LeptonError], Codes]] = {
-    InvalidRequest: Codes(grpc=grpc.StatusCode.INVALID_ARGUMENT, http=400),
-    NotFound: Codes(grpc=grpc.StatusCode.NOT_FOUND, http=404),
-    Unsupported: Codes(grpc=grpc.StatusCode.UNIMPLEMENTED, http=501),
-    Forbidden: Codes(grpc=grpc.StatusCode.PERMISSION_DENIED, http=403),
-    Overloaded: Codes(grpc=grpc.StatusCode.RESOURCE_EXHAUSTED, http=429),
-    Unavailable: Codes(grpc=grpc.StatusCode.UNAVAILABLE, http=503),
-    DeadlineExceeded: Codes(grpc=grpc.StatusCode.DEADLINE_EXCEEDED, http=504),
-    Cancelled: Codes(grpc=grpc.StatusCode.CANCELLED, http=499),
-    Conflict: Codes(grpc=grpc.StatusCode.FAILED_PRECONDITION, http=409),
-    BadModel: Codes(grpc=grpc.StatusCode.FAILED_PRECONDITION, http=409),
-    Quarantined: Codes(grpc=grpc.StatusCode.FAILED_PRECONDITION, http=409),
-    Internal: Codes(grpc=grpc.StatusCode.INTERNAL, http=500),
+    InvalidRequest: Codes(grpc=grpc.StatusCode.INVALID_ARGUMENT, http=400, websocket=4400),
+    NotFound: Codes(grpc=grpc.StatusCode.NOT_FOUND, http=404, websocket=4404),
+    Unsupported: Codes(grpc=grpc.StatusCode.UNIMPLEMENTED, http=400, websocket=4400),
+    Forbidden: Codes(grpc=grpc.StatusCode.PERMISSION_DENIED, http=403, websocket=4403),
+    Overloaded: Codes(grpc=grpc.StatusCode.RESOURCE_EXHAUSTED, http=429, websocket=4429),
+    Unavailable: Codes(grpc=grpc.StatusCode.UNAVAILABLE, http=503, websocket=1013),
+    DeadlineExceeded: Codes(grpc=grpc.StatusCode.DEADLINE_EXCEEDED, http=504, websocket=4504),
+    Cancelled: Codes(grpc=grpc.StatusCode.CANCELLED, http=499, websocket=4499),
+    Conflict: Codes(grpc=grpc.StatusCode.FAILED_PRECONDITION, http=409, websocket=4409),
+    BadModel: Codes(grpc=grpc.StatusCode.FAILED_PRECONDITION, http=409, websocket=4409),
+    Quarantined: Codes(grpc=grpc.StatusCode.FAILED_PRECONDITION, http=409, websocket=4409),
+    Internal: Codes(grpc=grpc.StatusCode.INTERNAL, http=500, websocket=1011),
 }
+
+_BY_REASON: Final[dict[Reason, Mapping[str, Any]]] = {
+    Reason.BODY_TOO_LARGE: {"http": 413, "websocket": 1009},
+    Reason.BODY_TIMEOUT: {"http": 408},
+    Reason.HEADERS_TOO_LARGE: {"http": 431},
+    Reason.CONTENT_TYPE_UNSUPPORTED: {"http": 415, "websocket": 1003},
+    Reason.METHOD_NOT_ALLOWED: {"http": 405},
+    Reason.MALFORMED_MESSAGE: {"websocket": 1007},
+    Reason.DRAINING: {"websocket": 1012},
+}
+"""Where HTTP or WebSocket have a code for exactly this, and their clients know what to do about it."""
 
 _CLASS_OF_CODE: Final[dict[grpc.StatusCode, type[LeptonError]]] = {
     codes.grpc: cls for cls, codes in reversed(TABLE.items())
@@ -81,10 +95,9 @@ _BAD_MODEL: Final = frozenset(
 
 def codes_of(error: LeptonError) -> Codes:
     """The codes of an error; a subclass that is not in the table has its base's."""
-    for cls in type(error).__mro__:
-        if cls in TABLE:
-            return TABLE[cls]
-    return TABLE[Internal]
+    codes = next((TABLE[cls] for cls in type(error).__mro__ if cls in TABLE), TABLE[Internal])
+    special = _BY_REASON.get(error.reason)
+    return replace(codes, **special) if special else codes
 
 
 def details_of(error: LeptonError) -> bytes:
@@ -135,8 +148,8 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> LeptonError:
     return cls(message, reason=reason, field=field, retry_after_s=retry_after_s)
 
 
-def _pack(status: status_pb2.Status, detail: Any) -> None:
-    packed = Any()
+def _pack(status: status_pb2.Status, detail: Message) -> None:
+    packed = AnyMessage()
     packed.Pack(detail)
     status.details.append(packed)
 

@@ -18,6 +18,7 @@ from prometheus_client import (
 )
 
 from common.telemetry.fleet_metrics import FLEET_METRICS
+from common.telemetry.gateway_metrics import GATEWAY_METRICS
 from common.telemetry.metric_spec import MetricSpec
 from common.telemetry.router_metrics import ROUTER_METRICS
 from common.telemetry.worker_metrics import WORKER_METRICS
@@ -25,6 +26,7 @@ from common.telemetry.worker_metrics import WORKER_METRICS
 __all__ = [
     "UNKNOWN_MODEL",
     "FleetInstruments",
+    "GatewayInstruments",
     "ModelLabels",
     "RouterInstruments",
     "WorkerInstruments",
@@ -90,6 +92,18 @@ class RouterInstruments:
         self.queue_wait_seconds = _take(made, "lepton_queue_wait_seconds", Histogram)
         self.queue_predicted_seconds = _take(made, "lepton_queue_predicted_seconds", Histogram)
         self.refusals_total = _take(made, "lepton_refusals_total", Counter)
+        _none_left(made)
+
+
+@final
+class GatewayInstruments:
+    """What the HTTP door counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        made = _build(GATEWAY_METRICS, registry)
+        self.http_requests_total = _take(made, "lepton_http_requests_total", Counter)
+        self.http_connections = _take(made, "lepton_http_connections", Gauge)
+        self.http_streams = _take(made, "lepton_http_streams", Gauge)
         _none_left(made)
 
 

@@ -27,6 +27,7 @@ DETACHED_SPAN: Final = "lepton.detached"
 
 SPANS: Final[dict[str, str]] = {
     "<package>.<Service>/<Method>": "One RPC. SERVER in the process that answers, CLIENT in the one that asks.",
+    "<METHOD> <route>": "One request or WebSocket at the HTTP door. SERVER.",
     ADMISSION_SPAN: "Router: the wait for a free row of a worker; only of calls that wait.",
     ROUTE_SPAN: "Router: from the parsed request to the chosen worker; one per attempt.",
     TOKENIZE_SPAN: "Worker: chat template and tokenizer.",
@@ -53,6 +54,9 @@ RPC_SYSTEM_NAME: Final = "rpc.system.name"
 RPC_METHOD: Final = "rpc.method"
 RPC_RESPONSE_STATUS_CODE: Final = "rpc.response.status_code"
 ERROR_TYPE: Final = "error.type"
+HTTP_REQUEST_METHOD: Final = "http.request.method"
+HTTP_RESPONSE_STATUS_CODE: Final = "http.response.status_code"
+HTTP_ROUTE: Final = "http.route"
 SERVER_ADDRESS: Final = "server.address"
 SERVER_PORT: Final = "server.port"
 CLIENT_ADDRESS: Final = "client.address"
@@ -107,7 +111,10 @@ ATTRIBUTES: Final[dict[str, str]] = {
     RPC_SYSTEM_NAME: 'Always "grpc".',
     RPC_METHOD: "`package.Service/Method`.",
     RPC_RESPONSE_STATUS_CODE: 'gRPC code by name, for example "OK" or "CANCELLED".',
-    ERROR_TYPE: "gRPC code by name, on calls that failed.",
+    ERROR_TYPE: "gRPC code by name, or HTTP status, on calls that failed.",
+    HTTP_REQUEST_METHOD: "Method of the HTTP request.",
+    HTTP_RESPONSE_STATUS_CODE: "Status of the HTTP response; 101 for a WebSocket.",
+    HTTP_ROUTE: 'Path of the route, for example "/v1/models/{id}"; "none" for an unknown one.',
     SERVER_ADDRESS: "Host of the server, where known.",
     SERVER_PORT: "Port of the server, where known.",
     CLIENT_ADDRESS: "Address of the peer.",

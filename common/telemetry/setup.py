@@ -8,7 +8,6 @@ global provider is set: the tracer is handed to whoever needs it.
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import threading
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from opentelemetry.trace import Tracer
 from common.clock import Clock, SystemClock
 from common.errors import Conflict, Reason
 from common.logs import get_logger
+from common.release import release
 from common.telemetry.files import FileSpanExporter, prune_span_files
 from common.telemetry.settings import TelemetrySettings
 
@@ -59,7 +59,7 @@ class Telemetry:
         self._exporter = exporter
         self._shutdown_s_max = shutdown_s_max
         self._ended = False
-        self.tracer: Tracer = provider.get_tracer("lepton", _version())
+        self.tracer: Tracer = provider.get_tracer("lepton", release())
 
     def shutdown(self) -> None:
         """Exports what is left and ends the export thread; blocks at most `shutdown_s_max` and half a second more.
@@ -100,7 +100,7 @@ def setup_telemetry(
         {
             "service.name": service,
             "service.instance.id": instance_id,
-            "service.version": _version(),
+            "service.version": release(),
         }
     )
     provider = TracerProvider(
@@ -217,10 +217,3 @@ class ReportingExporter(SpanExporter):
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         return self._inner.force_flush(timeout_millis)
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("lepton")
-    except importlib.metadata.PackageNotFoundError:  # run from a tree that is not installed
-        return "0"

@@ -127,6 +127,7 @@ def router(worker: Upstream, processes: int) -> Iterator[Way]:
         "discovery.registry-dir": str(worker.registry),
         "telemetry.log-format": "json",
         "drain-delay-s": "0",
+        "gateway.in-router": "false",
     }
     command = [
         sys.executable,

@@ -14,6 +14,7 @@ from typing import Any, final
 from common.logs import get_logger, setup_logs
 from common.process import CRASHED, StopRequest, run_process
 from router.app import PROCESS, SERVICE_NAME, Config, serve_one
+from router.fleet.place import Ports
 
 __all__ = ["main"]
 
@@ -41,9 +42,9 @@ async def serve_child(sections: Mapping[str, Any], stop: StopRequest) -> None:
     loop.add_signal_handler(signal.SIGTERM, stop.request)
     await loop.connect_read_pipe(_Lifeline, sys.stdin)
 
-    def tell_parent(port: int, metrics_port: int) -> None:
-        log.info("fleet.process_ready", port=port, metrics_port=metrics_port)
-        sys.stdout.write(json.dumps({"metrics_port": metrics_port}) + "\n")
+    def tell_parent(ports: Ports) -> None:
+        log.info("fleet.process_ready", port=ports.grpc, metrics_port=ports.metrics)
+        sys.stdout.write(json.dumps({"metrics_port": ports.metrics}) + "\n")
         sys.stdout.flush()
 
     await serve_one(config, stop, on_ready=tell_parent, shares_port=True)

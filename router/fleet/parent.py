@@ -22,14 +22,11 @@ from common.settings import ENV_PREFIX, Section, to_env
 from common.telemetry.instruments import FleetInstruments
 from common.telemetry.metrics import MetricsServer
 from router.fleet.pages import Pages
-from router.fleet.place import Place, RestartLimits
+from router.fleet.place import OnReady, Place, Ports, RestartLimits
 from router.fleet.port import shared_port
 from router.settings import RouterSettings
 
-__all__ = ["OnReady", "serve_fleet"]
-
-OnReady = Callable[[int, int], None]
-"""Called once with gRPC port and metrics port when calls are taken."""
+__all__ = ["serve_fleet"]
 
 STOP_SLACK_S: Final = 10.0
 """What a child may take beside its drain before it is killed, seconds."""
@@ -41,13 +38,15 @@ async def serve_fleet(
     sections: Mapping[str, Section],
     stop: StopRequest,
     *,
+    http: tuple[str, int] | None,
     on_ready: OnReady,
     clock: Clock,
     random: Random,
 ) -> None:
     """Runs `router.processes` children until `stop`, then until they have drained.
 
-    Raises `Conflict` when the port is taken or the first children refuse to start. Cancellation: kills the children.
+    `http` is host and port of their HTTP door; None: they have none. Raises `Conflict` when a port is taken or the
+    first children refuse to start. Cancellation: kills the children.
     """
     settings = sections["router"]
     assert isinstance(settings, RouterSettings)  # noqa: S101
@@ -55,10 +54,16 @@ async def serve_fleet(
     instruments = FleetInstruments(registry)
     async with AsyncExitStack() as stack:
         port = stack.enter_context(shared_port(settings.host, settings.port))
+        http_port = stack.enter_context(shared_port(*http)) if http else 0
+        shared = {
+            **sections,
+            "router": settings.model_copy(update={"port": port}),
+            "gateway": sections["gateway"].model_copy(update={"port": http_port}),
+        }
         places = [
             Place(
                 str(index),
-                env=_env_of_child(sections, settings, port, index),
+                env=_env_of_child(shared, index),
                 limits=RestartLimits(
                     wait_s_min=settings.restart_s_min, wait_s_max=settings.restart_s_max
                 ),
@@ -77,14 +82,14 @@ async def serve_fleet(
             registry,
             lambda: not stop.requested.is_set() and pages.any_ready(),
         )
-        metrics_port = metrics.start()
+        ports = Ports(grpc=port, metrics=metrics.start(), http=http_port)
         stack.push_async_callback(asyncio.to_thread, metrics.stop)
         async with asyncio.TaskGroup() as group:
             running = [
                 group.create_task(place.run(), name=f"place-{place.name}") for place in places
             ]
             announcing = group.create_task(
-                _announce(places, lambda: on_ready(port, metrics_port)), name="announce"
+                _announce(places, lambda: on_ready(ports)), name="announce"
             )
             await stop.requested.wait()
             announcing.cancel()
@@ -113,14 +118,13 @@ def _ports_of(places: list[Place]) -> dict[str, int]:
     return {place.name: port for place in places if (port := place.metrics_port) is not None}
 
 
-def _env_of_child(
-    sections: Mapping[str, Section], settings: RouterSettings, port: int, index: int
-) -> dict[str, str]:
+def _env_of_child(sections: Mapping[str, Section], index: int) -> dict[str, str]:
     """Our own environment with every setting spelled out, so that a child that starts later starts alike."""
+    settings = sections["router"]
+    assert isinstance(settings, RouterSettings)  # noqa: S101
     own = settings.model_copy(
         update={
             "id": f"{settings.id}-{index}",
-            "port": port,
             "processes": 1,
             "metrics_host": "127.0.0.1",
             "metrics_port": 0,

@@ -22,12 +22,26 @@ from common.logs import get_logger
 from common.process import REFUSED
 from router.core.waiting import happens_within
 
-__all__ = ["CHILD", "Place", "RestartLimits"]
+__all__ = ["CHILD", "OnReady", "Place", "Ports", "RestartLimits"]
 
 CHILD: Final = "router.fleet.child"
 """The module that a child runs."""
 
 log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Where a router listens."""
+
+    grpc: int
+    metrics: int
+    http: int
+    """0: nowhere."""
+
+
+OnReady = Callable[[Ports], None]
+"""Called once when calls are taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("common", "router", "worker", "convert", "agent", "chaos", "cli", "loadtest")
+PACKAGES = (
+    *("common", "gateway", "router", "worker", "convert", "agent", "chaos", "cli", "loadtest"),
+    "clients/python/src",
+)
 LINES_MAX = 400
 
 
@@ -80,7 +83,17 @@ def test_tracked_files_name_no_home_of_one_machine() -> None:
 
 def test_only_our_distribution_owns_our_import_names() -> None:
     owners = metadata.packages_distributions()
-    for name in ("common", "router", "worker", "convert", "agent", "chaos", "cli", "lepton"):
+    for name in (
+        "common",
+        "gateway",
+        "router",
+        "worker",
+        "convert",
+        "agent",
+        "chaos",
+        "cli",
+        "lepton",
+    ):
         assert set(owners.get(name, ["lepton"])) == {"lepton"}, name
 
 

@@ -57,6 +57,21 @@ class Fault(_Part):
     """The first calls of Generate get these."""
     adds_unknown: bool = False
     """A field of the future in every message of a stream."""
+    unknown_finish: bool = False
+    """Choices end for reason 99, of the future."""
+
+    @property
+    def kills(self) -> bool:
+        """Whether a process has to come back afterwards."""
+        return (
+            self.kill_worker_after_events is not None or self.kill_router_after_events is not None
+        )
+
+    @property
+    def is_any(self) -> bool:
+        """Whether something is to happen that the stage counts."""
+        quiet = Fault(adds_unknown=self.adds_unknown, unknown_finish=self.unknown_finish)
+        return self != quiet
 
 
 class WantedError(_Part):

@@ -60,6 +60,7 @@ class Stage:
             clock=self._clock,
             refusals=list(case.fault.refusals),
             adds_unknown=case.fault.adds_unknown,
+            unknown_finish=case.fault.unknown_finish,
             on_events=self._on_events,
             worker_gate=self._worker_gate,
         )
@@ -82,7 +83,7 @@ class Stage:
             num_faults=self._num_faults + len(case.fault.refusals) - len(self._script.refusals),
             idle_after_s=idle_after_s,
         )
-        if self._num_faults:
+        if case.fault.kills and self._num_faults:
             await self._heal()
         return seen
 

@@ -30,6 +30,7 @@ _MESSAGE_BYTES_MAX: Final = 64 << 20
 _NOT_OURS: Final = ("grpc-", "user-agent", "content-type", "te")
 _UNKNOWN_FIELD: Final = b"\xc2\x3e\x06future"
 """Field 1000, six bytes: what a newer server might add to any message."""
+_UNKNOWN_REASON: Final[Any] = 99
 
 _STREAMS: Final = "/lepton.v1.InferenceService/Generate"
 _PICK: Final = "/lepton.v1.InferenceService/Pick"
@@ -47,6 +48,8 @@ class Script:
     """For the next calls of Generate, one each."""
     adds_unknown: bool = False
     """Every message of a stream gets a field that no client knows."""
+    unknown_finish: bool = False
+    """Choices end for a reason that no client knows."""
     num_events: int = 0
     """That were passed on, over all calls of the case."""
     worker_id: str = ""
@@ -131,7 +134,7 @@ class Gate:
         return response
 
     async def stream(self, method: str, request: bytes, context: Any) -> None:
-        """One message there, many back. Writes rather than yields, so that a client that leaves ends it here and now."""
+        """One message there, many back; written, not yielded, so that a client that leaves ends it here and now."""
         self._note(method, request, context)
         if self.script.refusals:
             await _refuse(context, self.script.refusals.pop(0))
@@ -145,7 +148,7 @@ class Gate:
                 if not begun:
                     begun = True
                     await context.send_initial_metadata(tuple(await call.initial_metadata() or ()))
-                await context.write(message + (_UNKNOWN_FIELD if self.script.adds_unknown else b""))
+                await context.write(self._changed(message))
                 self._count(message)
                 await self._told()
             context.set_trailing_metadata(tuple(await call.trailing_metadata() or ()))
@@ -168,6 +171,17 @@ class Gate:
                 request=request,
             )
         )
+
+    def _changed(self, message: bytes) -> bytes:
+        if self.script.unknown_finish:
+            response = inference_pb2.GenerateResponse.FromString(message)
+            for event in response.events:
+                if event.delta.HasField("end"):
+                    event.delta.end.reason = _UNKNOWN_REASON
+                for end in event.finished.choices:
+                    end.reason = _UNKNOWN_REASON
+            message = response.SerializeToString()
+        return message + (_UNKNOWN_FIELD if self.script.adds_unknown else b"")
 
     def _count(self, message: bytes) -> None:
         for event in inference_pb2.GenerateResponse.FromString(message).events:
@@ -216,9 +230,7 @@ async def _fail_alike(context: Any, error: grpc.aio.AioRpcError) -> None:
     initial = tuple(error.initial_metadata() or ())
     with contextlib.suppress(grpc.aio.UsageError):  # they went with the first message
         await context.send_initial_metadata(initial)
-    await context.abort(
-        error.code(), error.details() or "", tuple(error.trailing_metadata() or ())
-    )
+    await context.abort(error.code(), error.details() or "", tuple(error.trailing_metadata() or ()))
 
 
 async def _refuse(context: Any, refusal: Refusal) -> None:

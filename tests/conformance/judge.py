@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -169,6 +170,8 @@ def _subset(where: str, wanted: Any, got: Any) -> Iterator[str]:
 
 def _of_seen(case: Case, seen: Seen) -> Iterator[str]:
     expect = case.expect
+    if case.fault.is_any and not seen.num_faults:
+        yield "what the case wants to happen did not happen: the answer ended before"
     counts = Counter(call.method for call in seen.calls)
     for method, (low, high) in expect.calls.items():
         if not low <= counts[method] <= high:
@@ -181,7 +184,7 @@ def _of_seen(case: Case, seen: Seen) -> Iterator[str]:
             yield f"{call.method} has traceparent {call.metadata.get('traceparent')!r}"
     if expect.apart_s is not None:
         at = [call.at for call in seen.calls if call.method == "Generate"]
-        for before, after in zip(at, at[1:], strict=False):
+        for before, after in itertools.pairwise(at):
             if after - before < expect.apart_s:
                 yield f"asked again after {after - before:.3f} s; {expect.apart_s:g} s were asked for"
     if expect.idle_within_s is not None and seen.idle_after_s is None:

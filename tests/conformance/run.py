@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from common.clock import SystemClock
+from tests.conformance.case import Case
 from tests.conformance.clients import Client, load_clients
 from tests.conformance.suite import Verdict, load_cases, open_suite
 
@@ -25,7 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     cases = {case.name: case for case in load_cases()}
     parser = argparse.ArgumentParser(prog="conformance", description=__doc__)
     parser.add_argument("--client", action="append", choices=[*clients], help="only this one")
-    parser.add_argument("--case", action="append", choices=[*cases], help="only this one")
+    parser.add_argument(
+        "--case", action="append", choices=[*cases], metavar="NAME", help="only this one"
+    )
     parser.add_argument("--json", action="store_true", help="a line per verdict")
     options = parser.parse_args(argv)
     wanted = [clients[name] for name in options.client or clients]
@@ -42,14 +45,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(failed)
 
 
-async def _run(clients: list[Client], cases: list, *, as_json: bool) -> list[Verdict]:  # type: ignore[type-arg]
+async def _run(clients: list[Client], cases: list[Case], *, as_json: bool) -> list[Verdict]:
     verdicts = []
     async with open_suite(SystemClock()) as suite:
         for client in clients:
             async for verdict in suite.run(client, cases):
                 verdicts.append(verdict)
                 if as_json:
-                    told = {"client": verdict.client, "case": verdict.case, "faults": verdict.faults}
+                    told = {
+                        "client": verdict.client,
+                        "case": verdict.case,
+                        "faults": verdict.faults,
+                        "took_s": round(verdict.took_s, 3),
+                    }
                     sys.stdout.write(json.dumps(told) + "\n")
                     sys.stdout.flush()
                 elif not verdict.passed:

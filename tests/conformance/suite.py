@@ -28,6 +28,8 @@ class Verdict:
     client: str
     case: str
     faults: tuple[str, ...]
+    took_s: float
+    """With what the case makes of the cluster, mended."""
 
     @property
     def passed(self) -> bool:
@@ -50,8 +52,15 @@ class Suite:
         await client.make()
         async with client.drive() as driver:
             for case in cases:
+                await self._stage(case)
+                begin = self._clock.now()
                 faults = await self._faults(driver, case)
-                yield Verdict(client=client.name, case=case.name, faults=tuple(faults))
+                yield Verdict(
+                    client=client.name,
+                    case=case.name,
+                    faults=tuple(faults),
+                    took_s=self._clock.now() - begin,
+                )
 
     async def _faults(self, driver: Driver, case: Case) -> list[str]:
         stage = await self._stage(case)
@@ -69,9 +78,7 @@ class Suite:
             }
             begin = self._clock.now()
             try:
-                reports.append(
-                    await driver.ask(command, within_s=case.expect.within_s + _GRACE_S)
-                )
+                reports.append(await driver.ask(command, within_s=case.expect.within_s + _GRACE_S))
             except SilentError as error:
                 silent.append(str(error))
                 break
@@ -99,9 +106,4 @@ async def open_suite(clock: Clock) -> AsyncIterator[Suite]:
 def load_cases() -> list[Case]:
     """All of them, those that break nothing first."""
     cases = [Case.load(path) for path in sorted(CASES.glob("*.json"))]
-    return sorted(cases, key=lambda case: (case.cluster, _is_rough(case)))
-
-
-def _is_rough(case: Case) -> bool:
-    fault = case.fault
-    return fault.kill_worker_after_events is not None or fault.kill_router_after_events is not None
+    return sorted(cases, key=lambda case: (case.cluster, case.fault.kills))

@@ -41,6 +41,8 @@ def _process(
     module = "router" if service["build"]["target"] == "router" else "worker"
     env[f"LEPTON_{module.upper()}_PORT"] = str(ports[name])
     env[f"LEPTON_{module.upper()}_METRICS_PORT"] = "0"
+    if module == "router":
+        env["LEPTON_GATEWAY_PORT"] = "0"
     command = [_resolve(part, hosts) for part in service.get("command", [])]
     flags = {
         flag.removeprefix("--"): value

@@ -59,9 +59,12 @@ class LeptonProcess:
 
     async def start(self, *, wait: bool = True) -> LeptonProcess:
         """Starts it and, by default, waits for its `process.ready` event."""
+        flags = dict(self.flags)
+        if self.module in {"router", "gateway"}:  # many of them run at once on one machine
+            flags.setdefault("gateway.port", 0)
         arguments = [
             text
-            for key, value in self.flags.items()
+            for key, value in flags.items()
             for text in (f"--{key.replace('_', '-')}", str(value))
         ]
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("LEPTON_", "OTEL_"))}
@@ -105,6 +108,11 @@ class LeptonProcess:
     def address(self) -> str:
         """host:port of its gRPC server, from the ready event."""
         return str(self.ready["address"])
+
+    @property
+    def http_address(self) -> str:
+        """host:port of its HTTP door."""
+        return str(self.ready["http_address"])
 
     @property
     def pid(self) -> int:

@@ -16,9 +16,11 @@ from common.cluster import ClusterSettings
 from common.discovery.api import Registration
 from common.discovery.memory import MemoryRegistry
 from common.errors import LeptonError
+from common.limits import Limits
 from common.rpc.metadata import FINISHED_KEY
 from common.rpc.status import from_rpc_error
 from common.telemetry.setup import Telemetry
+from gateway.settings import GatewaySettings
 from lepton.v1 import inference_pb2
 from router.app import Config, Router, running
 from router.core.endpoint import Endpoint, EndpointState
@@ -87,6 +89,11 @@ class SmallCluster:
     workers: dict[str, FakeWorker]
     registrations: dict[str, Registration]
 
+    @property
+    def http(self) -> str:
+        """http://host:port of the router's HTTP door."""
+        return f"http://127.0.0.1:{self.router.ports.http}"
+
     async def ask(self, model: str = "tiny", **fields: Any) -> Answer:
         """One valid Generate."""
         timeout_s = fields.pop("timeout_s", 20.0)
@@ -133,6 +140,8 @@ async def small_cluster(
     registry: MemoryRegistry | None = None,
     telemetry: Telemetry | None = None,
     cluster: ClusterSettings | None = None,
+    gateway: GatewaySettings | None = None,
+    limits: Limits | None = None,
     **settings: Any,
 ) -> AsyncIterator[SmallCluster]:
     """Workers, registry, router and one client channel; `settings` are of section `router`.
@@ -158,7 +167,12 @@ async def small_cluster(
         "slow_start_s": 0.0,
         **settings,
     }
-    config = Config(router=RouterSettings(**settings), cluster=cluster or ClusterSettings())
+    config = Config(
+        router=RouterSettings(**settings),
+        cluster=cluster or ClusterSettings(),
+        limits=limits or Limits(),
+        gateway=gateway,
+    )
     tracer = (telemetry or Telemetry(TracerProvider(), None, shutdown_s_max=1.0)).tracer
     async with AsyncExitStack() as stack:
         stack.push_async_callback(close_registrations)

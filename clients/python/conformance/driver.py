@@ -48,7 +48,9 @@ def _run(command: dict[str, Any], report: Report) -> None:
                 finally:
                     _answer(report, stream.answer)
             case "complete" | "chat":
-                text = getattr(client, command["op"])(*_arguments(command)[0], **_arguments(command)[1])
+                text = getattr(client, command["op"])(
+                    *_arguments(command)[0], **_arguments(command)[1]
+                )
                 text.text()
                 _answer(report, text.answer)
             case "list_models":
@@ -73,7 +75,9 @@ async def _drive(command: dict[str, Any], report: Report) -> None:
                     finally:
                         _answer(report, stream.answer)
             case "complete" | "chat":
-                text = getattr(client, command["op"])(*_arguments(command)[0], **_arguments(command)[1])
+                text = getattr(client, command["op"])(
+                    *_arguments(command)[0], **_arguments(command)[1]
+                )
                 await text.text()
                 _answer(report, text.answer)
             case "list_models":

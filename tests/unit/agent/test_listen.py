@@ -20,8 +20,8 @@ def test_no_file_wants_nothing() -> None:
         ("[worker]\nport = 1", Listen()),
         ("[router]\nport = 6000\npolicy = 'x'", Listen(port=6000)),
         (
-            "[router]\nhost = '::1'\nport = 0\nmetrics_port = 9",
-            Listen(host="::1", port=0, metrics_port=9),
+            "[router]\nhost = '::1'\nport = 0\nmetrics_port = 9\n[gateway]\nport = 7",
+            Listen(host="::1", port=0, http_port=7, metrics_port=9),
         ),
     ],
 )

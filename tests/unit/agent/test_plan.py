@@ -29,6 +29,7 @@ def _plan(tmp_path: Path, **changes: Any) -> ClusterPlan:
         "workers": 2,
         "host": "127.0.0.1",
         "port": 0,
+        "http_port": None,
         "metrics_port": None,
         "advertise": "",
         "cluster": ClusterSettings(),
@@ -53,7 +54,7 @@ def test_each_model_gets_its_workers(tmp_path: Path) -> None:
 def test_free_ports_are_chosen_where_none_is_said(tmp_path: Path) -> None:
     plan = _plan(tmp_path)
     assert plan.port > 0
-    assert plan.metrics_port not in (0, plan.port)
+    assert len({0, plan.port, plan.http_port, plan.metrics_port}) == 4
     assert plan.address == plan.advertise == f"127.0.0.1:{plan.port}"
 
 
@@ -104,7 +105,7 @@ def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
         server.bind(("127.0.0.1", 0))
         server.listen()
         port = server.getsockname()[1]
-        for flag in ("port", "metrics_port"):
+        for flag in ("port", "http_port", "metrics_port"):
             with pytest.raises(Conflict) as refused:
                 _plan(tmp_path, **{flag: port})
             assert refused.value.reason is Reason.PORT_IN_USE

@@ -114,7 +114,7 @@ def test_the_variables_of_the_compose_file_are_settings(spec: dict[str, Any]) ->
         target = service["build"]["target"]
         settings = _settings(target, {**_image_env(target), **service["environment"]})
         section = settings[target.partition("-")[0]]
-        assert section.metrics_port == 8080
+        assert section.metrics_port == 8081
         assert settings["discovery"].etcd_endpoints == ("etcd:2379",)
         assert settings["cluster"].token.get_secret_value()
     with pytest.raises(Conflict):

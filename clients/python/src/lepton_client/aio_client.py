@@ -29,9 +29,9 @@ __all__ = ["AsyncClient"]
 class AsyncClient:
     """As `Client`, in one event loop.
 
-        async with AsyncClient("127.0.0.1:50051") as client:
-            async for piece in client.chat("What is 27 + 35?"):
-                print(piece, end="")
+    async with AsyncClient("127.0.0.1:50051") as client:
+        async for piece in client.chat("What is 27 + 35?"):
+            print(piece, end="")
     """
 
     def __init__(self, *routers: str, **options: Unpack[ClientOptions]) -> None:
@@ -87,8 +87,8 @@ class AsyncClient:
         self, text: Messages, *, model: str = "", timeout_s: float | None = None
     ) -> inference_pb2.TokenizeResponse:
         """The token ids that a text, or a conversation, becomes."""
-        response = await self._unary("Tokenize", tokenize_request(text, model), timeout_s)
-        assert isinstance(response, inference_pb2.TokenizeResponse)
+        request = tokenize_request(text, model)
+        response: inference_pb2.TokenizeResponse = await self._unary("Tokenize", request, timeout_s)
         return response
 
     async def detokenize(

@@ -22,8 +22,8 @@ __all__ = ["AsyncEventStream", "AsyncTextStream"]
 class AsyncEventStream:
     """The events of one answer, each `seq` once and in order. Iterate over it once; what has come is in `answer`.
 
-    Leaving the `async with` block, cancelling the task or `cancel` stop the compute, at once. Leaving an iteration alone
-    does so when its generator is collected. Errors: any `LeptonError`, while iterating.
+    Leaving the `async with` block, cancelling the task or `cancel` stop the compute at once; leaving the iteration
+    alone does so when its generator is collected. Errors: any `LeptonError`, while iterating.
     """
 
     def __init__(
@@ -75,6 +75,11 @@ class AsyncEventStream:
         if request is not None:
             with contextlib.suppress(LeptonError):  # nobody hears us: the call ends by itself
                 await self._abort(request)
+
+    @property
+    def trace_id(self) -> str:
+        """What `lepton trace` of the cluster takes, from the first event on; "-" when nobody traces, "" before."""
+        return self._wire.trace_id
 
     async def _iterate(self) -> AsyncGenerator[inference_pb2.Event, None]:
         async with contextlib.aclosing(self._wire.run(self._call.run())) as events:

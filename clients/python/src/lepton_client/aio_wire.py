@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Awaitable, Generator
 from typing import Any, final
 
 import grpc
@@ -12,7 +12,7 @@ import grpc
 from lepton.v1 import inference_pb2, inference_pb2_grpc
 from lepton_client.channels import ChannelPool
 from lepton_client.errors import LeptonError
-from lepton_client.status import error_of
+from lepton_client.status import TRACE_ID_KEY, error_of
 from lepton_client.steps import (
     Answered,
     Close,
@@ -39,6 +39,8 @@ class AsyncWire:
         self._channels = channels
         self._call: Any = None
         self._cancelled = asyncio.Event()
+        self.trace_id = ""
+        """Of the stream that is open, or was last; "" until its first message."""
 
     async def run(
         self, core: Generator[Step, Reply, Any]
@@ -84,6 +86,7 @@ class AsyncWire:
         match step:
             case Open():
                 self._end()
+                self.trace_id = ""
                 self._call = self._stub(step.address).Generate(
                     step.request, timeout=step.timeout_s, metadata=step.metadata
                 )
@@ -93,12 +96,8 @@ class AsyncWire:
                 self._end()
             case Unary():
                 method = getattr(self._stub(step.address), step.method)
-                try:
-                    return Answered(
-                        await method(step.request, timeout=step.timeout_s, metadata=step.metadata)
-                    )
-                except grpc.aio.AioRpcError as error:
-                    return Failed(_meant(error))
+                self._call = method(step.request, timeout=step.timeout_s, metadata=step.metadata)
+                return await self._reply(self._call)
             case Pause():
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(step.seconds):
@@ -110,9 +109,17 @@ class AsyncWire:
     async def _read(self, silence_s: float | None) -> Reply:
         try:
             async with asyncio.timeout(silence_s):
-                message = await self._call.read()
+                reply = await self._reply(self._call.read())
+                if not self.trace_id and isinstance(reply, Answered):
+                    metadata = dict(await self._call.initial_metadata() or ())
+                    self.trace_id = str(metadata.get(TRACE_ID_KEY, "-"))
+                return reply
         except TimeoutError:
             return Failed(error_of("UNAVAILABLE", f"silent for {silence_s:g} s", ()))
+
+    async def _reply(self, awaited: Awaitable[Any]) -> Reply:
+        try:
+            message = await awaited
         except asyncio.CancelledError:
             # gRPC raises it for a call that `cancel` ended, asyncio for a task that shall end.
             if self._cancelled.is_set():

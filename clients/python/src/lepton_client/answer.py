@@ -61,6 +61,6 @@ class Answer:
 
 
 def finish_name(reason: int) -> str:
-    """ "STOP" of FINISH_REASON_STOP; the number of one that this release does not know."""
+    """Of FINISH_REASON_STOP "STOP"; the number of one that this release does not know."""
     value = types_pb2.FinishReason.DESCRIPTOR.values_by_number.get(reason)
     return value.name.removeprefix("FINISH_REASON_") if value else str(reason)

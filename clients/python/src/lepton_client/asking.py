@@ -81,7 +81,7 @@ def ask_unary(asking: Asking, method: str, request: Message) -> Generator[Step, 
 def _attempt(
     asking: Asking, method: str, request: Message
 ) -> Generator[Step, Reply, Answered | Failed]:
-    cause: LeptonError | None = None
+    failures: list[LeptonError] = []
     for address in asking.routers.in_order():
         reply = yield Unary(
             address=address,
@@ -90,13 +90,9 @@ def _attempt(
             metadata=asking.metadata,
             timeout_s=asking.deadline.left_s(),
         )
-        assert isinstance(reply, Answered | Failed)
-        if isinstance(reply, Answered):
+        if isinstance(reply, Failed) and is_lost_connection(reply.error):
+            failures.append(reply.error)
+        elif isinstance(reply, Answered | Failed):
             asking.routers.answered(address)
             return reply
-        if not is_lost_connection(reply.error):
-            asking.routers.answered(address)
-            return reply
-        cause = reply.error
-    assert cause is not None
-    return Failed(unreachable(asking.routers.addresses, cause))
+    return Failed(unreachable(asking.routers.addresses, failures[-1]))

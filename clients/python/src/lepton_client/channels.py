@@ -48,7 +48,9 @@ class ChannelPool(Generic[ChannelT]):
         self._lock = threading.Lock()
 
     def get(self, address: str) -> ChannelT:
-        """The channel. The one unused for longest is forgotten for it; gRPC closes it when its last call has ended."""
+        """The channel. Beyond the bound the one asked for longest ago is dropped; a stream that it still carries may
+        break, and moves to another worker like any other.
+        """
         with self._lock:
             channel = self._channels.get(address)
             if channel is None:

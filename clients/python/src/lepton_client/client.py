@@ -90,8 +90,8 @@ class Client:
         self, text: Messages, *, model: str = "", timeout_s: float | None = None
     ) -> inference_pb2.TokenizeResponse:
         """The token ids that a text, or a conversation, becomes."""
-        response = self._unary("Tokenize", tokenize_request(text, model), timeout_s)
-        assert isinstance(response, inference_pb2.TokenizeResponse)
+        request = tokenize_request(text, model)
+        response: inference_pb2.TokenizeResponse = self._unary("Tokenize", request, timeout_s)
         return response
 
     def detokenize(

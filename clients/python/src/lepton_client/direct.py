@@ -1,5 +1,5 @@
-"""A Generate straight from workers: a router picks, the stream does not go through it; when the worker is lost, the next
-pick goes on where it was. Pure (see `steps`); docs/direct.md of the cluster says the same in words.
+"""A Generate straight from workers: a router picks, the stream does not go through it; when the worker is lost, the
+next pick goes on where it was. Pure (see `steps`); docs/direct.md of the cluster says the same in words.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@
     ├── Refused             set aside, or in conflict          FAILED_PRECONDITION
     └── Internal            the cluster's fault                every other code
 
-The class says what went wrong, `reason` exactly what (docs/errors.md of the cluster lists them), the message what to do.
+The class says what went wrong, `reason` exactly what (the cluster's docs/errors.md lists them), the message what to do.
 """
 
 from __future__ import annotations

@@ -17,15 +17,13 @@ class Order:
 
     def __init__(self, request: inference_pb2.GenerateRequest) -> None:
         self._request = request
-        self._next_seq = 0
-        self._token = ""
+        resume = request.resume  # filled in by hand: begins in the middle
+        self._next_seq = resume.after_seq + 1 if resume.HasField("after_seq") else 0
+        self._token = resume.resume_token
+        self.has_begun = False
+        """An event has come."""
         self.is_finished = False
         """`Finished` has come."""
-
-    @property
-    def has_begun(self) -> bool:
-        """An event has come."""
-        return self._next_seq > 0
 
     @property
     def resume_token(self) -> str:
@@ -38,7 +36,7 @@ class Order:
 
     def request_now(self) -> inference_pb2.GenerateRequest:
         """What to ask: the request, and from where on, once the stream has begun."""
-        if not self._token:
+        if not self._token or not self.has_begun:
             return self._request
         resuming = inference_pb2.GenerateRequest()
         resuming.CopyFrom(self._request)
@@ -56,6 +54,7 @@ class Order:
                 reason="STREAM_FAULT",
             )
         self._next_seq += 1
+        self.has_begun = True
         match event.WhichOneof("kind"):
             case "started":
                 self._token = event.started.resume_token

@@ -1,4 +1,7 @@
-"""A Generate through routers: retried until its first event, resumed after it where that is wanted. Pure (see `steps`)."""
+"""A Generate through routers: retried until its first event, resumed after it where that is wanted.
+
+Pure (see `steps`).
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,7 @@ class RelayedCall:
 
     def _attempt(self) -> Generator[Step, Reply, LeptonError | None]:
         """Asks each router until one answers; None when the answer is complete."""
-        cause: LeptonError | None = None
+        failures: list[LeptonError] = []
         for address in self._asking.routers.in_order():
             yield Open(
                 address=address,
@@ -91,10 +94,10 @@ class RelayedCall:
             if not is_lost_connection(reply.error):
                 self._asking.routers.answered(address)
                 return reply.error
-            cause = reply.error
+            failures.append(reply.error)
             if has_answered:
                 break
-        assert cause is not None
+        cause = failures[-1]
         if not self._order.has_begun:
             return unreachable(self._asking.routers.addresses, cause)
         return lost(f"the connection broke in the middle of the answer: {cause.message}", cause)
@@ -116,4 +119,3 @@ class RelayedCall:
         if wait_s >= self._asking.deadline.left_s():
             raise error
         return wait_s
-

@@ -99,9 +99,9 @@ def _chat(messages: Messages) -> types_pb2.ChatInput:
 def _message(message: Mapping[str, str] | types_pb2.ChatMessage) -> types_pb2.ChatMessage:
     if isinstance(message, types_pb2.ChatMessage):
         return message
-    parts = dict(message)
-    role = types_pb2.Role.Value(f"ROLE_{parts.pop('role', 'user').upper()}")
-    return types_pb2.ChatMessage(role=role, **parts)
+    parts: dict[str, Any] = dict(message)
+    role = f"ROLE_{parts.pop('role', 'user').upper()}"
+    return types_pb2.ChatMessage(role=role, **parts)  # names of enums are values, too
 
 
 def _set(request: inference_pb2.GenerateRequest, name: str, value: Any) -> None:
@@ -120,4 +120,6 @@ def _set(request: inference_pb2.GenerateRequest, name: str, value: Any) -> None:
     elif name in Fields.__optional_keys__:
         setattr(request, name, value)
     else:
-        raise TypeError(f"{name!r} is no field; there are {', '.join(sorted(Fields.__optional_keys__))}")
+        raise TypeError(
+            f"{name!r} is no field; there are {', '.join(sorted(Fields.__optional_keys__))}"
+        )

@@ -22,14 +22,15 @@ from lepton_client.errors import (
     Unsupported,
 )
 
-__all__ = ["Metadata", "error_of", "is_lost_connection", "lost", "unreachable"]
+__all__ = ["TRACE_ID_KEY", "Metadata", "error_of", "is_lost_connection", "lost", "unreachable"]
 
 Metadata = Iterable[tuple[str, str | bytes]]
 
 _DOMAIN: Final = "lepton"
 _DETAILS_KEY: Final = "grpc-status-details-bin"
 _REQUEST_ID_KEY: Final = "lepton-request-id"
-_TRACE_ID_KEY: Final = "lepton-trace-id"
+TRACE_ID_KEY: Final = "lepton-trace-id"
+"""Metadata of a response: what `lepton trace` takes."""
 
 _NO_REASON: Final = ""
 
@@ -63,7 +64,7 @@ def error_of(code: str, message: str, metadata: Metadata) -> LeptonError:
         field=(info.metadata.get("field") or None) if info else None,
         retry_after=retry_after,
         request_id=_text(found, _REQUEST_ID_KEY),
-        trace_id=_text(found, _TRACE_ID_KEY),
+        trace_id=_text(found, TRACE_ID_KEY),
     )
 
 

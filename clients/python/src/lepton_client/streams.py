@@ -75,6 +75,11 @@ class EventStream:
             with contextlib.suppress(LeptonError):  # nobody hears us: the call ends by itself
                 self._abort(request)
 
+    @property
+    def trace_id(self) -> str:
+        """What `lepton trace` of the cluster takes, from the first event on; "-" when nobody traces, "" before."""
+        return self._wire.trace_id
+
     def _iterate(self) -> Iterator[inference_pb2.Event]:
         with contextlib.closing(self._wire.run(self._call.run())) as events:
             try:

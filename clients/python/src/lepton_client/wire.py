@@ -12,7 +12,7 @@ import grpc
 from lepton.v1 import inference_pb2, inference_pb2_grpc
 from lepton_client.channels import ChannelPool
 from lepton_client.errors import Cancelled, LeptonError
-from lepton_client.status import error_of
+from lepton_client.status import TRACE_ID_KEY, error_of
 from lepton_client.steps import (
     Answered,
     Close,
@@ -39,10 +39,10 @@ class Wire:
         self._call: Any = None
         self._silence: _Silence | None = None
         self._cancelled = threading.Event()
+        self.trace_id = ""
+        """Of the stream that is open, or was last; "" until its first message."""
 
-    def run(
-        self, core: Generator[Step, Reply, Any]
-    ) -> Generator[inference_pb2.Event, None, None]:
+    def run(self, core: Generator[Step, Reply, Any]) -> Generator[inference_pb2.Event, None, None]:
         """Yields the events that the core gives. Raises `LeptonError`."""
         reply: Reply = None
         try:
@@ -83,6 +83,7 @@ class Wire:
         match step:
             case Open():
                 self._end()
+                self.trace_id = ""
                 stub = self._stub(step.address)
                 self._call = stub.Generate(
                     step.request, timeout=step.timeout_s, metadata=step.metadata
@@ -94,25 +95,34 @@ class Wire:
             case Close():
                 self._end()
             case Unary():
-                method = getattr(self._stub(step.address), step.method)
-                try:
-                    return Answered(
-                        method(step.request, timeout=step.timeout_s, metadata=step.metadata)
-                    )
-                except grpc.RpcError as error:
-                    return Failed(_meant(error))
+                return self._unary(step)
             case Pause():
                 self._cancelled.wait(step.seconds)
             case Give():
                 raise AssertionError("given in `run`")
         return None
 
+    def _unary(self, step: Unary) -> Reply:
+        method = getattr(self._stub(step.address), step.method)
+        self._call = method.future(step.request, timeout=step.timeout_s, metadata=step.metadata)
+        if self._cancelled.is_set():
+            self._call.cancel()
+        try:
+            return Answered(self._call.result())
+        except grpc.FutureCancelledError:
+            return Failed(cancelled())
+        except grpc.RpcError as error:
+            return Failed(_meant(error))
+
     def _read(self, silence_s: float | None) -> Reply:
         if silence_s is not None:
             self._silence = self._silence or _Silence(self._call, silence_s)
             self._silence.heard()
         try:
-            return Answered(next(self._call))
+            message = next(self._call)
+            if not self.trace_id:
+                self.trace_id = str(dict(self._call.initial_metadata()).get(TRACE_ID_KEY, "-"))
+            return Answered(message)
         except StopIteration:
             return Ended()
         except grpc.RpcError as error:

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from common.telemetry import names
+from common.telemetry.gateway_metrics import GATEWAY_METRICS
 from common.telemetry.instruments import ModelLabels, RouterInstruments, WorkerInstruments
 from common.telemetry.metric_spec import MetricSpec
 from common.telemetry.router_metrics import ROUTER_METRICS
@@ -54,7 +55,8 @@ def test_labels_and_buckets_are_those_of_the_spec(
 
 
 @pytest.mark.parametrize(
-    "spec", {spec.name: spec for spec in (*ROUTER_METRICS, *WORKER_METRICS)}.values()
+    "spec",
+    {spec.name: spec for spec in (*ROUTER_METRICS, *WORKER_METRICS, *GATEWAY_METRICS)}.values(),
 )
 def test_names_follow_the_conventions(spec: MetricSpec) -> None:
     assert re.fullmatch(r"lepton_[a-z0-9_]+", spec.name)
@@ -69,7 +71,7 @@ def test_every_attribute_constant_is_described() -> None:
     constants = {
         value
         for name, value in vars(names).items()
-        if name.startswith(("RPC_", "GEN_AI_", "LEPTON_", "SERVER_", "CLIENT_", "ERROR_"))
+        if name.startswith(("RPC_", "HTTP_", "GEN_AI_", "LEPTON_", "SERVER_", "CLIENT_", "ERROR_"))
     }
     assert constants == set(names.ATTRIBUTES)
 

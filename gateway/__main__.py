@@ -1,0 +1,19 @@
+"""`python -m gateway` and the command `lepton-gateway`."""
+
+from __future__ import annotations
+
+import sys
+
+from common.process import run_process
+from gateway.process import PROCESS
+
+__all__ = ["main"]
+
+
+def main() -> int:
+    """Runs one gateway; the exit codes are those of `common.process`."""
+    return run_process(PROCESS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

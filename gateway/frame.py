@@ -1,0 +1,35 @@
+"""What every door gets: the cluster, the bounds, the time."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from opentelemetry.trace import Tracer
+
+from common.clock import Clock
+from common.limits import Limits
+from common.release import release
+from common.telemetry.instruments import GatewayInstruments
+from gateway.ports import Upstream
+from gateway.settings import GatewaySettings
+
+__all__ = ["Frame"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """The surroundings of a door, one per process."""
+
+    upstream: Upstream
+    """The cluster."""
+    settings: GatewaySettings
+    limits: Limits
+    """Of requests; the cluster checks them, doors show them."""
+    clock: Clock
+    tracer: Tracer
+    instruments: GatewayInstruments
+    is_ready: Callable[[], Awaitable[bool]]
+    """Whether calls are taken now."""
+    version: str = field(default_factory=release)
+    """Release of Lepton that answers."""

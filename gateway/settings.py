@@ -1,0 +1,61 @@
+"""Section `gateway`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from common.settings import Section, StrTuple
+
+__all__ = ["GatewaySettings"]
+
+
+class GatewaySettings(Section):
+    """The HTTP front door: where it listens, whom it answers, and what it reads at most."""
+
+    in_router: bool = True
+    """Whether a router opens the HTTP port itself. False: only gRPC; `lepton-gateway` may then stand before it."""
+    host: str = "127.0.0.1"
+    """Address to listen on. Anything but loopback needs `cluster.insecure`."""
+    port: int = Field(default=8080, ge=0, le=65535)
+    """HTTP port; 0 takes a free one."""
+    routers: StrTuple = ("127.0.0.1:50051",)
+    """Routers that `lepton-gateway` asks, host:port, one after the other in turn."""
+    router_pause_s: float = Field(default=1.0, ge=0, le=600)
+    """A router that could not be reached is asked last for so long, seconds."""
+    hosts: StrTuple = ()
+    """Names by which browsers and clients may call this door, beside loopback names, IP addresses and the name of the
+    machine. `*` allows every name, and with it DNS rebinding."""
+    origins: StrTuple = ()
+    """Origins of other web pages that may use the door from a browser, for example `https://chat.example.org`."""
+    connections_max: int = Field(default=10_000, ge=1)
+    """Most connections at once; further ones are closed."""
+    headers_max: int = Field(default=100, ge=1)
+    """Most headers of one request."""
+    header_bytes_max: int = Field(default=32 << 10, ge=1024)
+    """Largest request line and headers together, bytes."""
+    header_s_max: float = Field(default=10.0, gt=0, le=600)
+    """Longest that a connection may take from the first byte of a request to the end of its headers, seconds."""
+    idle_s_max: int = Field(default=60, ge=1, le=3600)
+    """A connection without a request is closed after so many seconds."""
+    body_bytes_max: int = Field(default=8 << 20, ge=1024)
+    """Largest body, bytes as sent and bytes once inflated. More than `limits.message_bytes_max`: JSON is longer than
+    the message that it becomes."""
+    body_chunks_max: int = Field(default=16_384, ge=1)
+    """Most chunks of one body."""
+    body_s_max: float = Field(default=30.0, gt=0, le=600)
+    """Longest that a body may take to arrive, seconds."""
+    json_depth_max: int = Field(default=100, ge=1, le=500)
+    """Deepest nesting of a JSON body."""
+    prompts_max: int = Field(default=16, ge=1)
+    """Most prompts in one completion request; with `n` at most `limits.choices_max` times as many answers."""
+    heartbeat_s: float = Field(default=15.0, gt=0, le=600)
+    """A stream that is silent for so long gets a comment, so that nobody on the way closes it, seconds."""
+    goodbye_s_max: float = Field(default=2.0, gt=0, le=60)
+    """Longest that a client may take to accept the end of its stream before its connection is cut, seconds."""
+    drain_s_max: float = Field(default=30.0, ge=0, le=3600)
+    """`lepton-gateway`: longest that running calls may go on after SIGTERM, seconds. In a router `router.drain_s_max`
+    holds."""
+    metrics_host: str = "127.0.0.1"
+    """`lepton-gateway`: address of `/metrics`, `/livez` and `/readyz`."""
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+    """`lepton-gateway`: port of `/metrics`, `/livez` and `/readyz`; 0 takes a free one."""

@@ -1,0 +1,1 @@
+"""A cluster behind gRPC, as the doors see it."""
