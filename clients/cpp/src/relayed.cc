@@ -15,6 +15,10 @@ bool IsBroken(const Error& error) { return error.Is(ErrorKind::kUnavailable) || 
 
 RelayedEvents::RelayedEvents(Call& call, v1::GenerateRequest request) : call_(call), request_(std::move(request)) {
   if (call_.core().options.resume && !request_.has_resumable_ms()) request_.set_resumable_ms(kResumableMs);
+  // Resumed by hand: it begins in the middle.
+  const v1::ResumeFrom& resume = request_.resume();
+  if (resume.has_after_seq()) next_seq_ = resume.after_seq() + 1;
+  call_.set_resume_token(resume.resume_token());
 }
 
 bool RelayedEvents::Next(v1::Event& event) {
@@ -40,7 +44,7 @@ void RelayedEvents::Open() {
   const auto open = [this] {
     return call_.core().routers.AskOne([this](Peer& router) { return OpenAt(router); });
   };
-  stream_ = next_seq_ == 0 ? WithRetries(call_, open) : open();
+  stream_ = has_begun_ ? open() : WithRetries(call_, open);
 }
 
 std::unique_ptr<PeerStream> RelayedEvents::OpenAt(Peer& router) {
@@ -67,6 +71,7 @@ bool RelayedEvents::IsNew(const v1::Event& event) const {
 
 void RelayedEvents::Take(const v1::Event& event) {
   ++next_seq_;
+  has_begun_ = true;
   barren_ = 0;
   finished_ = event.has_finished();
   if (event.has_started()) call_.set_resume_token(event.started().resume_token());
@@ -75,7 +80,7 @@ void RelayedEvents::Take(const v1::Event& event) {
 
 void RelayedEvents::PauseBeforeResuming(const Error& error) {
   const std::string token = call_.resume_token();
-  if (!call_.core().options.resume || token.empty() || !IsBroken(error) || barren_ == kBarrenMax) throw error;
+  if (!call_.core().options.resume || !has_begun_ || token.empty() || !IsBroken(error) || barren_ == kBarrenMax) throw error;
   PauseOrThrow(call_, ++barren_, error);
   call_.core().routers.PassOver();
   request_.mutable_resume()->set_resume_token(token);

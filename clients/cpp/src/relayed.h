@@ -33,6 +33,7 @@ class RelayedEvents final : public EventSource {
   std::unique_ptr<PeerStream> stream_;  // none: not connected
   std::optional<v1::Event> first_;      // read while connecting
   uint64_t next_seq_ = 0;
+  bool has_begun_ = false;
   bool finished_ = false;
   int barren_ = 0;
 };

@@ -16,7 +16,8 @@ const ClientOptions kResuming = {.addresses = {"a:1", "b:1"}, .resume = true};
 
 class Relayed {
  public:
-  explicit Relayed(FakeCluster& cluster) : call_(cluster.Begin()), events_(*call_, v1::GenerateRequest()) {}
+  explicit Relayed(FakeCluster& cluster, v1::GenerateRequest request = {})
+      : call_(cluster.Begin()), events_(*call_, std::move(request)) {}
 
   Numbers ReadAll() { return internal::ReadAll(events_); }
   Error Fail() {
@@ -90,6 +91,19 @@ TEST(Resume, LeavesAnErrorOfTheRequestAlone) {
       {.events = {StartedEvent("t1")}, .error = MakeError(StatusCode::kNotFound, "RESUME_NOT_FOUND")}};
   EXPECT_EQ(Relayed(cluster).Fail().reason(), "RESUME_NOT_FOUND");
   EXPECT_TRUE(cluster.at("b:1").asked.empty());
+}
+
+TEST(Resume, ByHandBeginsWhereTheRequestSays) {
+  FakeCluster cluster(kResuming);
+  v1::GenerateRequest request;
+  request.mutable_resume()->set_resume_token("t1");
+  request.mutable_resume()->set_after_seq(4);
+  cluster.at("a:1").scripts = {{.error = MakeError(StatusCode::kResourceExhausted, "QUEUE_FULL")},
+                               {.events = {DeltaEvent(5, "a")}, .error = kCut}};
+  cluster.at("b:1").scripts = {{.events = {FinishedEvent(6)}}};
+  EXPECT_EQ(Relayed(cluster, request).ReadAll(), Numbers({5, 6}));
+  EXPECT_EQ(cluster.at("a:1").asked.at(1).resume().after_seq(), 4U);
+  EXPECT_EQ(cluster.at("b:1").asked.at(0).resume().after_seq(), 5U);
 }
 
 TEST(Resume, NeedsAToken) {
