@@ -13,8 +13,10 @@ BENCH_FLAGS ?=
 CHAOS_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo check format lint types layers protos protos-check protos-lint protos-release test test-fast \
-        test-e2e conformance client-cpp wheel-test soak chaos bench bench-cluster bench-latency bench-router bench-peers sim tools docs docs-check lock clean
+.PHONY: help setup run demo check format lint types layers protos protos-go protos-check protos-lint \
+        protos-release test test-fast test-e2e conformance client-go wheel-test soak chaos bench bench-cluster \
+        bench-latency bench-router bench-peers sim tools docs docs-check lock clean client-java client-cpp browser \
+        page-figures
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,7 +102,10 @@ protos: $(READY) ## Generate common/gen from protos/
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=common/gen --pyi_out=common/gen \
 	  --grpc_python_out=common/gen protos/lepton/v1/*.proto
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=common/gen --pyi_out=common/gen \
-	  protos/lepton/etcd/v1/*.proto
+	  protos/lepton/etcd/v1/*.proto protos/lepton/kserve/v2/*.proto
+
+protos-go: $(READY) ## Generate clients/go/leptonv1 from protos/ (needs Go)
+	$(BIN)/python tools/protos_go.py
 
 protos-check: $(READY) ## Is common/gen in step with protos/?
 	$(BIN)/python tools/protos_check.py
@@ -113,17 +118,23 @@ docs-check: $(READY) ## Are the generated pages in step with the code?
 
 ## ---- test ----
 
-test: $(READY) tools wheel-test ## Everything CI runs: unit, property, contract, integration, end to end, the wheel
+test: $(READY) tools browser wheel-test ## Everything CI runs: unit, property, contract, integration, end to end, the wheel
 	$(BIN)/pytest $(PYTEST_FLAGS)
 
 test-fast: $(READY) ## Without the end-to-end suite
 	$(BIN)/pytest -m "not e2e" $(PYTEST_FLAGS)
 
-test-e2e: $(READY) tools ## Real processes, real faults
+test-e2e: $(READY) tools browser ## Real processes, real faults
 	$(BIN)/pytest -m e2e $(PYTEST_FLAGS)
+
+client-go: ## Build and test the Go client (needs Go)
+	cd clients/go && gofmt -l . | (! grep .) && go vet ./... && go test ./... && cd examples/otel && go vet ./...
 
 conformance: $(READY) ## Every client of clients/ in every case, as a table (CLIENT=go)
 	@$(BIN)/python -m tests.conformance.run $(if $(CLIENT),--client $(CLIENT))
+
+client-java: ## The Java client: build, unit tests, jar (clients/java)
+	cd clients/java && mvn -q -B package
 
 client-cpp: ## Build the C++ client and test it (what it needs, by apt-get: clients/cpp/setup)
 	@clients/cpp/setup
@@ -142,6 +153,12 @@ chaos: $(READY) ## Break everything that can break, under load: the ledger, into
 
 wheel-test: $(READY) ## Build the wheel, install it elsewhere, run a cluster from it
 	@tools/wheel-test $(BIN)
+
+browser: ## Chromium, for the tests of the page
+	@tools/browser
+
+page-figures: $(READY) browser ## The pictures of docs/page.md, from a cluster of its own
+	@$(BIN)/python tools/page_figures.py
 
 tools: .tools/grpcurl ## grpcurl, built with Go (skipped when Go is missing)
 

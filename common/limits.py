@@ -20,9 +20,13 @@ class Limits(Section):
     """Largest request, bytes. The transport reads four times as much, so that a request somewhat too large is refused
     with a reason and a field instead of the transport's own bare status."""
     prompt_bytes_max: int = Field(default=1 << 20, ge=1)
-    """Largest prompt (text, or all messages together), UTF-8 bytes, checked before it is tokenized."""
+    """Largest prompt (text, or all messages and tools together), UTF-8 bytes, checked before it is tokenized."""
     messages_max: int = Field(default=256, ge=1)
     """Most chat messages in one request."""
+    tools_max: int = Field(default=128, ge=0)
+    """Most tools that a chat may offer, and most calls of tools in one of its messages."""
+    json_depth_max: int = Field(default=64, ge=1, le=256)
+    """Deepest nesting of JSON texts about tools (`parameters_json`, `arguments_json`)."""
     choices_max: int = Field(default=8, ge=1)
     """Largest `sampling.n`."""
     max_tokens_default: int = Field(default=512, ge=1)

@@ -6,8 +6,12 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
+import gateway.kserve.routes
 import gateway.openai.routes
+import gateway.page.routes
 import gateway.probes
+import gateway.reference
+import gateway.websocket.routes
 from common.errors import LeptonError
 from gateway.frame import Frame
 from gateway.http.call import CallMiddleware
@@ -35,4 +39,8 @@ def make_app(frame: Frame) -> ASGIApp:
     app.add_exception_handler(Exception, answer_unexpected)
     gateway.probes.mount(app, frame)
     gateway.openai.routes.mount(app, frame)
+    gateway.page.routes.mount(app, frame)
+    gateway.websocket.routes.mount(app, frame)
+    gateway.kserve.routes.mount(app, frame)
+    gateway.reference.mount(app)
     return CallMiddleware(Guard(app, frame.settings), frame)

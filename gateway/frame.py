@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from opentelemetry.trace import Tracer
 
@@ -11,7 +12,7 @@ from common.clock import Clock
 from common.limits import Limits
 from common.release import release
 from common.telemetry.instruments import GatewayInstruments
-from gateway.ports import Upstream
+from gateway.ports import ClusterView, Upstream
 from gateway.settings import GatewaySettings
 
 __all__ = ["Frame"]
@@ -23,6 +24,10 @@ class Frame:
 
     upstream: Upstream
     """The cluster."""
+    cluster: ClusterView | None = None
+    """The same, to look at. None: `ListModels` says all that is known of it."""
+    trace_dir: Path | None = None
+    """Where the processes of this machine write their spans, if they do."""
     settings: GatewaySettings
     limits: Limits
     """Of requests; the cluster checks them, doors show them."""

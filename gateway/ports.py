@@ -8,7 +8,9 @@ from typing import Protocol
 
 from google.protobuf.message import Message
 
-__all__ = ["Asked", "Upstream", "Write"]
+from lepton.v1 import types_pb2
+
+__all__ = ["Asked", "ClusterPicture", "ClusterView", "Upstream", "WorkerPicture", "Write"]
 
 Write = Callable[[bytes], Awaitable[None]]
 """Takes one serialised `GenerateResponse`; returns when there is room for the next."""
@@ -41,4 +43,48 @@ class Upstream(Protocol):
 
         Errors: `LeptonError`. Cancellation: safe.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerPicture:
+    """One worker at one moment, as its router sees it."""
+
+    id: str
+    model: str
+    revision: str
+    """Hex."""
+    state: str
+    """connecting, ready, suspect, ejected, draining or lost."""
+    trouble: str
+    """Why it is suspect, ejected or lost, for people; else empty."""
+    running: int
+    """Sequences in its batch."""
+    rows_max: int
+    """Most of them."""
+    waiting: int
+    """Sequences that wait for a row."""
+    kv_usage: float
+    """Share of the KV cache in use, 0 to 1."""
+    tokens_per_s: float
+    """Tokens of all running sequences together, as measured last; 0 while it has nothing to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterPicture:
+    """A cluster at one moment."""
+
+    models: tuple[types_pb2.ModelInfo, ...]
+    """What can be asked, as `ListModels` says."""
+    workers: tuple[WorkerPicture, ...] | None
+    """By model and id, in every state. None: the routers know them, this process does not."""
+    stale_s: float | None = None
+    """Since when the registry is away and the list is what it said last, seconds; None while it is there."""
+
+
+class ClusterView(Protocol):
+    """What people may see of a cluster."""
+
+    async def look(self) -> ClusterPicture:
+        """The cluster now. Errors: `LeptonError` when nobody can say. Cancellation: safe."""
         ...

@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 from fastapi import FastAPI, Response
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 
 from gateway.frame import Frame
 
 __all__ = ["mount"]
 
 
+_NOT_YET: Final[dict[int | str, dict[str, Any]]] = {503: {"description": "Not now"}}
+
+
 def mount(app: FastAPI, frame: Frame) -> None:
     """Adds `/livez`, `/readyz`, `/health` and `/version`."""
 
-    @app.get("/livez", tags=["watch"], summary="Does the process live?")
+    @app.get(
+        "/livez",
+        tags=["watch"],
+        summary="Does the process live?",
+        response_class=PlainTextResponse,
+    )
     async def livez() -> Response:
-        return Response("ok\n", media_type="text/plain")
+        return PlainTextResponse("ok\n")
 
-    @app.get("/readyz", tags=["watch"], summary="Are calls taken?")
-    @app.get("/health", tags=["watch"], summary="The same, by the name that vLLM gave it")
+    @app.get(
+        "/readyz",
+        tags=["watch"],
+        summary="Are calls taken?",
+        response_class=PlainTextResponse,
+        responses=_NOT_YET,
+    )
+    @app.get(
+        "/health",
+        tags=["watch"],
+        summary="The same, by another usual name",
+        response_class=PlainTextResponse,
+        responses=_NOT_YET,
+    )
     async def readyz() -> Response:
         if await frame.is_ready():
-            return Response("ok\n", media_type="text/plain")
-        return Response("not ready\n", 503, media_type="text/plain")
+            return PlainTextResponse("ok\n")
+        return PlainTextResponse("not ready\n", 503)
 
     @app.get("/version", tags=["watch"], summary="The release of Lepton that answers")
     async def version() -> Response:

@@ -69,6 +69,7 @@ async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
 
         frame = Frame(
             upstream=routers,
+            trace_dir=config.telemetry.trace_dir,
             settings=settings,
             limits=config.limits,
             clock=clock,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Iterator
 from typing import Final, final
@@ -17,6 +18,7 @@ from common.errors import Conflict, Reason
 from common.rpc.server import check_free
 from gateway.http.protocol import bounded_protocol
 from gateway.settings import GatewaySettings
+from gateway.websocket.protocol import bounded_socket
 
 __all__ = ["HttpServer"]
 
@@ -49,8 +51,10 @@ class HttpServer:
             uvicorn.Config(
                 app,
                 http=bounded_protocol(settings),
-                ws="websockets-sansio",
+                ws=bounded_socket(settings),
                 ws_max_size=settings.body_bytes_max,
+                ws_ping_interval=settings.socket_ping_s,
+                ws_ping_timeout=settings.socket_silence_s_max,
                 ws_per_message_deflate=False,  # a few bytes may inflate to anything
                 lifespan="off",
                 log_config=None,
@@ -61,6 +65,8 @@ class HttpServer:
                 backlog=_BACKLOG,
             )
         )
+        # What it logs of peers that speak no HTTP is theirs to choose; what goes wrong inside a call, we log.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         connections.set_function(lambda: len(self._server.server_state.connections))
         self._socket: socket.socket | None = None
         self._running: asyncio.Task[None] | None = None

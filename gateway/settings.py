@@ -50,11 +50,29 @@ class GatewaySettings(Section):
     """Most prompts in one completion request; with `n` at most `limits.choices_max` times as many answers."""
     heartbeat_s: float = Field(default=15.0, gt=0, le=600)
     """A stream that is silent for so long gets a comment, so that nobody on the way closes it, seconds."""
+    sockets_max: int = Field(default=4096, ge=1)
+    """Most WebSockets at once; further ones are refused with QUEUE_FULL."""
+    socket_generations_max: int = Field(default=64, ge=1)
+    """Most generations at once on one WebSocket; further ones are refused with CALLER_QUEUE_FULL."""
+    socket_frames_max: int = Field(default=1024, ge=1)
+    """Most frames that one message on a WebSocket may be cut into; it has at most `body_bytes_max` bytes."""
+    socket_ping_s: float = Field(default=20.0, gt=0, le=3600)
+    """A WebSocket is pinged so often, seconds, so that nobody on the way closes it."""
+    socket_silence_s_max: float = Field(default=20.0, gt=0, le=3600)
+    """A WebSocket whose peer has not answered a ping after so many seconds is cut."""
+    slow_reader_s: float = Field(default=30.0, gt=0, le=3600)
+    """A WebSocket whose peer takes nothing for so long, although something waits for it, is cut, seconds."""
     goodbye_s_max: float = Field(default=2.0, gt=0, le=60)
     """Longest that a client may take to accept the end of its stream before its connection is cut, seconds."""
     drain_s_max: float = Field(default=30.0, ge=0, le=3600)
     """`lepton-gateway`: longest that running calls may go on after SIGTERM, seconds. In a router `router.drain_s_max`
     holds."""
+    page: bool = True
+    """Whether the page at `/` is served, and what it shows: `/api/cluster` and `/api/traces`."""
+    trace_read_bytes_max: int = Field(default=16 << 20, ge=65_536)
+    """Most that is read of span files for one trace, the newest first, at most an eighth of it of one file. Bytes."""
+    trace_spans_max: int = Field(default=500, ge=1)
+    """Most spans of one trace that the page gets."""
     metrics_host: str = "127.0.0.1"
     """`lepton-gateway`: address of `/metrics`, `/livez` and `/readyz`."""
     metrics_port: int = Field(default=0, ge=0, le=65535)

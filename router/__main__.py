@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from common.process import run_process
-from router.app import PROCESS
+from router.process import PROCESS
 
 __all__ = ["main"]
 

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from random import Random
-from typing import Any, Final, final
+from typing import Final, final
 
 from opentelemetry.trace import Tracer
 from prometheus_client import CollectorRegistry
 
 from common.call_ticket import CallTickets
-from common.clock import Clock, SystemClock
-from common.cluster import ClusterSettings
+from common.clock import Clock
 from common.discovery.api import Watcher
-from common.discovery.open import open_watcher
-from common.discovery.settings import DiscoverySettings
-from common.limits import Limits
-from common.logs import get_logger, setup_logs
-from common.process import ProcessSpec, StopRequest
+from common.logs import get_logger
+from common.release import release
 from common.resume_token import ResumeTokens
 from common.rpc.auth import cluster_token_metadata
 from common.rpc.bind import check_bind
@@ -32,12 +27,14 @@ from common.rpc.server import RpcServer
 from common.telemetry.instruments import GatewayInstruments, RouterInstruments
 from common.telemetry.interceptors import TracingServerInterceptor
 from common.telemetry.metrics import MetricsServer
-from common.telemetry.settings import TelemetrySettings
-from common.telemetry.setup import setup_telemetry
 from gateway.app import make_app
 from gateway.frame import Frame
+from gateway.kserve.facade import Facade
+from gateway.kserve.service import SERVICE as KSERVE_SERVICE
+from gateway.kserve.service import InferenceService
 from gateway.server import HttpServer
 from gateway.settings import GatewaySettings
+from router.cluster_view import PoolView
 from router.config import Config
 from router.core.admission.demand import Band
 from router.core.admission.gate import Admission
@@ -51,8 +48,7 @@ from router.core.policy.registry import make_policy
 from router.core.policy.scorers.prefix import PrefixScorer
 from router.core.pool import EndpointPool, PoolSnapshot
 from router.core.waiting import happens_within
-from router.fleet.parent import serve_fleet
-from router.fleet.place import OnReady, Ports
+from router.fleet.place import Ports
 from router.http_door import RelayUpstream
 from router.limits_of import (
     admission_limits,
@@ -76,9 +72,7 @@ from router.upstream.load_feed import LoadFeed
 from router.upstream.membership import Membership
 from router.upstream.prober import Prober
 
-__all__ = ["PROCESS", "Config", "Router", "running", "serve", "serve_one"]
-
-SERVICE_NAME: Final = "lepton-router"
+__all__ = ["Router", "check_binds", "running"]
 
 _LAST_MESSAGES_S_MAX: Final = 2.0
 """Longest that the server waits for statuses to leave once every call was ended, seconds."""
@@ -138,81 +132,6 @@ class Router:
             await self.http.stop(_LAST_MESSAGES_S_MAX)
 
 
-async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
-    """Runs a router from its settings to its end: in this process, or as the parent of several."""
-    config = Config(**sections).with_id()
-    setup_logs(config.telemetry, service=SERVICE_NAME, instance_id=config.router.id)
-
-    def say_ready(ports: Ports) -> None:
-        http = config.http
-        log.info(
-            "process.ready",
-            address=_address(config.router.host, ports.grpc),
-            metrics_address=_address(config.router.metrics_host, ports.metrics),
-            http_address=_address(http.host, ports.http) if http else "",
-            router_id=config.router.id,
-        )
-
-    if config.router.processes == 1:
-        await serve_one(config, stop, on_ready=say_ready)
-        return
-    _check_binds(config)
-    await serve_fleet(
-        {name: getattr(config, name) for name in sections},
-        stop,
-        http=(config.http.host, config.http.port) if config.http else None,
-        on_ready=say_ready,
-        clock=SystemClock(),
-        random=Random(),
-    )
-
-
-async def serve_one(
-    config: Config, stop: StopRequest, *, on_ready: OnReady, shares_port: bool = False
-) -> None:
-    """Runs one router in this process; `shares_port` lets others of the same user listen on its port as well."""
-    settings = config.router
-    clock = SystemClock()
-    watcher = open_watcher(config.discovery, clock)
-    telemetry = setup_telemetry(
-        config.telemetry,
-        service=SERVICE_NAME,
-        instance_id=settings.id,
-        env=os.environ,
-        clock=clock,
-    )
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(asyncio.to_thread, telemetry.shutdown)
-        router = await stack.enter_async_context(
-            running(
-                config,
-                watcher=watcher,
-                tracer=telemetry.tracer,
-                clock=clock,
-                shares_port=shares_port,
-            )
-        )
-        on_ready(router.ports)
-        await stop.requested.wait()
-        await router.drain(stop.grace_s)
-
-
-PROCESS: Final = ProcessSpec(
-    program=SERVICE_NAME,
-    about="The front door of a cluster: finds workers, chooses one per call, and relays its answer over gRPC.",
-    own="router",
-    sections={
-        "router": RouterSettings,
-        "discovery": DiscoverySettings,
-        "telemetry": TelemetrySettings,
-        "limits": Limits,
-        "cluster": ClusterSettings,
-        "gateway": GatewaySettings,
-    },
-    serve=serve,
-)
-
-
 @asynccontextmanager
 async def running(
     config: Config,
@@ -228,7 +147,7 @@ async def running(
     """
     config = config.with_id()
     settings = config.router
-    _check_binds(config)
+    check_binds(config)
     aliases = Aliases(settings.aliases, Random())
     policy = PlacedPolicy(make_policy(settings.policy, Random(), _prefix_scorer(settings, clock)))
     token = cluster_token_metadata(config.cluster.token)
@@ -305,6 +224,13 @@ async def running(
 
     leaving = asyncio.Event()
 
+    async def is_ready() -> bool:
+        return pool.has_heard and not leaving.is_set()
+
+    upstream = RelayUpstream(relay, config.limits, clock)
+    facade = Facade(upstream=upstream, is_ready=is_ready, version=release())
+    server.add_service(KSERVE_SERVICE, InferenceService(facade).handlers())
+
     def tick(snapshot: PoolSnapshot) -> None:
         observer.tick(snapshot)
         observer.trouble(
@@ -343,15 +269,13 @@ async def running(
         registry,
         lambda: pool.has_heard and not leaving.is_set(),
     )
-
-    async def is_ready() -> bool:
-        return pool.has_heard and not leaving.is_set()
-
     http = (
         _http_server(
             config.http,
             Frame(
-                upstream=RelayUpstream(relay, config.limits, clock),
+                upstream=upstream,
+                cluster=PoolView(pool, aliases, clock),
+                trace_dir=config.telemetry.trace_dir,
                 settings=config.http,
                 limits=config.limits,
                 clock=clock,
@@ -439,13 +363,10 @@ def _http_server(settings: GatewaySettings, frame: Frame, *, shares_port: bool) 
     )
 
 
-def _check_binds(config: Config) -> None:
+def check_binds(config: Config) -> None:
+    """Raises `Conflict(BIND_NOT_ALLOWED)` for a host of ours that may not be listened on."""
     hosts = [config.router.host, config.router.metrics_host]
     if config.http:
         hosts.append(config.http.host)
     for host in hosts:
         check_bind(host, insecure=config.cluster.insecure)
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -10,8 +10,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 GENERATED = ROOT / "common" / "gen"
-SERVICES = sorted((ROOT / "protos" / "lepton" / "v1").glob("*.proto"))
-WIRE_ONLY = sorted((ROOT / "protos" / "lepton" / "etcd" / "v1").glob("*.proto"))
+LEPTON = ROOT / "protos" / "lepton"
+SERVICES = sorted((LEPTON / "v1").glob("*.proto"))
+WIRE_ONLY = sorted([*(LEPTON / "etcd").rglob("*.proto"), *(LEPTON / "kserve").rglob("*.proto")])
 
 
 def main() -> int:

@@ -1,4 +1,5 @@
-"""Writes the reference pages that are made from code: docs/settings.md and docs/telemetry.md.
+"""Writes the reference pages that are made from code: docs/settings.md, docs/telemetry.md and the JSON
+schema of the WebSocket messages.
 
 `--check` compares instead of writing and fails on a difference, so that the pages cannot drift.
 """
@@ -12,6 +13,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import SecretStr
+from websocket_schema import schema_text
 
 from agent.settings import AgentSettings
 from common.cluster import ClusterSettings
@@ -30,7 +32,8 @@ from router.settings import RouterSettings
 from worker.oracle.settings import OracleSettings
 from worker.settings import WorkerSettings
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
 
 SECTIONS: dict[str, tuple[type[Section], str]] = {
     "router": (RouterSettings, "`lepton-router`"),
@@ -47,16 +50,21 @@ SECTIONS: dict[str, tuple[type[Section], str]] = {
 
 
 def main(arguments: list[str]) -> int:
-    """Writes or checks both pages; returns the exit code."""
-    pages = {"settings.md": "\n".join(_settings()), "telemetry.md": "\n".join(_telemetry())}
-    stale = [name for name, text in pages.items() if _read(DOCS / name) != text]
+    """Writes or checks every page; returns the exit code."""
+    pages = {
+        DOCS / "settings.md": "\n".join(_settings()),
+        DOCS / "telemetry.md": "\n".join(_telemetry()),
+        ROOT / "gateway" / "websocket" / "schema.json": schema_text(),
+    }
+    stale = [path for path, text in pages.items() if _read(path) != text]
     if "--check" in arguments:
-        for name in stale:
-            sys.stderr.write(f"docs/{name} is not in step with the code; run `make docs`\n")
+        for path in stale:
+            name = path.relative_to(ROOT)
+            sys.stderr.write(f"{name} is not in step with the code; run `make docs`\n")
         return 1 if stale else 0
-    for name in stale:
-        (DOCS / name).write_text(pages[name], "utf-8")
-        sys.stdout.write(f"wrote docs/{name}\n")
+    for path in stale:
+        path.write_text(pages[path], "utf-8")
+        sys.stdout.write(f"wrote {path.relative_to(ROOT)}\n")
     return 0
 
 

@@ -42,6 +42,7 @@ from worker.runtime.grammar.compiler import GrammarCompiler as Grammars
 from worker.runtime.grammar.limits import GrammarLimits
 from worker.runtime.grammar.tokens import token_table
 from worker.runtime.model import LoadedModel, load_model
+from worker.runtime.tool_format import tool_format_of
 from worker.serving import RunningWorker, WorkerParts, open_worker
 from worker.settings import WorkerSettings
 from worker.tasks.api import ModelFacts
@@ -192,7 +193,7 @@ def _open_model(sections: Mapping[str, Any], clock: Clock) -> _Served:
         )
     loaded = _load(settings)
     return _Served(
-        model=_facts(loaded),
+        model=_facts(loaded, settings),
         tokenizer=loaded.tokenizer,
         grammars=_grammars(loaded, settings, clock),
         runner=loaded.runner,
@@ -217,7 +218,7 @@ def _load(settings: WorkerSettings) -> LoadedModel:
     )
 
 
-def _facts(loaded: LoadedModel) -> ModelFacts:
+def _facts(loaded: LoadedModel, settings: WorkerSettings) -> ModelFacts:
     info = loaded.info
     return ModelFacts(
         name=info.name,
@@ -226,6 +227,7 @@ def _facts(loaded: LoadedModel) -> ModelFacts:
         vocab_size=info.vocab_size,
         eos_ids=frozenset(info.eos_ids),
         fingerprint=info.fingerprint,
+        tool_format=tool_format_of(loaded.chat_template, settings.tool_format),
     )
 
 

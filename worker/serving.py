@@ -289,6 +289,7 @@ def _instance(facts: WorkerFacts, parts: WorkerParts, address: str) -> Instance:
         rows_max=parts.runner.layout.num_slots,
         fingerprint=facts.model.fingerprint,
         version=facts.version,
+        tool_format=facts.model.tool_format,
         metrics_address=parts.metrics_address,
     )
 

@@ -39,6 +39,10 @@ class WorkerSettings(Section):
     """Execution provider of ONNX Runtime. This release serves `cpu` alone and refuses to start with another."""
     threads: int = Field(default=0, ge=0, le=1024)
     """Compute threads; 0 takes what the machine and its limits (cgroup, affinity) give."""
+    tool_format: Literal[
+        "auto", "none", "hermes", "granite", "mistral", "llama3_json", "pythonic", "json"
+    ] = "auto"
+    """How the model writes calls of tools. `auto` reads it off the chat template; `none` refuses tools."""
     rows_max: int = Field(default=16, ge=1, le=4096)
     """Most sequences in one batch; each holds a row of the KV cache."""
     context_max: int = Field(default=0, ge=0)

@@ -52,6 +52,8 @@ class Instance:
     """Release of Lepton."""
     state: InstanceState = InstanceState.SERVING
     """Draining is written before the key is removed."""
+    tool_format: str = ""
+    """How the model writes calls of tools; empty when it knows none."""
     metrics_address: str = ""
     """host:port of its `/metrics`, empty when it has none."""
 

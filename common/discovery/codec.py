@@ -97,6 +97,8 @@ def from_fields(fields: object) -> Instance:
         fingerprint=_text(fields, "fingerprint"),
         version=_text(fields, "version"),
         state=_state(fields),
+        # Older workers do not write it.
+        tool_format=_checked_text(fields.get("tool_format", ""), "tool_format", empty=True),
         metrics_address=_address(fields, "metrics_address")
         if fields.get("metrics_address")
         else "",

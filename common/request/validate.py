@@ -18,9 +18,10 @@ from common.request.constraint import validate_constraint
 from common.request.continuation import validate_continuation
 from common.request.request_id import is_request_id
 from common.request.resumption import validate_resumption
+from common.request.tools import tool_bytes, validate_tools
 from lepton.v1 import inference_pb2, types_pb2
 
-__all__ = ["validate_generate", "validate_tokenize"]
+__all__ = ["validate_detokenize", "validate_generate", "validate_tokenize"]
 
 _REVISION: Final = re.compile(r"([0-9a-f]{8,64})?")
 _SESSION_KEY_CHARS_MAX: Final = 128
@@ -66,6 +67,19 @@ def validate_tokenize(
     """The same for the two methods that only tokenize."""
     _model(request.model)
     _input(request, limits)
+    _message_size(request, limits)
+
+
+def validate_detokenize(request: inference_pb2.DetokenizeRequest, limits: Limits) -> None:
+    """The same for the method that turns ids back into text."""
+    _model(request.model)
+    if len(request.token_ids) > limits.prompt_bytes_max:
+        _fail(
+            f"{len(request.token_ids)} ids; at most {limits.prompt_bytes_max} are allowed "
+            "(setting limits.prompt_bytes_max)",
+            Reason.FIELD_TOO_LARGE,
+            "token_ids",
+        )
     _message_size(request, limits)
 
 
@@ -121,11 +135,10 @@ def _chat(chat: types_pb2.ChatInput, limits: Limits) -> None:
                 Reason.FIELD_MALFORMED,
                 f"chat.messages[{index}].role",
             )
-    _prompt_size(
-        sum(len(m.content.encode()) + len(m.name.encode()) for m in chat.messages),
-        limits,
-        "chat.messages",
-    )
+    num_bytes = sum(len(m.content.encode()) + len(m.name.encode()) for m in chat.messages)
+    _prompt_size(num_bytes, limits, "chat.messages")
+    _prompt_size(num_bytes + tool_bytes(chat), limits, "chat")
+    validate_tools(chat, limits)
 
 
 def _prompt_size(num_bytes: int, limits: Limits, field: str) -> None:

@@ -23,10 +23,20 @@ from opentelemetry.trace import format_span_id, format_trace_id
 
 from common.logs import get_logger
 
-__all__ = ["SPAN_FILE_GLOB", "FileSpanExporter", "prune_span_files", "read_lines", "span_line"]
+__all__ = [
+    "SPAN_FILE_GLOB",
+    "FileSpanExporter",
+    "prune_span_files",
+    "read_last_lines",
+    "read_lines",
+    "span_line",
+]
 
 SPAN_FILE_GLOB: Final = "spans-*.jsonl*"
 """What belongs to us in the folder; a `.1` is the older part of a file."""
+
+_FILE_SHARE: Final = 8
+"""Of what may be read of a folder, one file gets at most this part: no process hides the others."""
 
 log = get_logger(__name__)
 
@@ -125,6 +135,34 @@ def read_lines(folder: Path) -> Iterator[str]:
                 yield from (line for line in file if line.strip())
         except OSError:  # rotated or removed while we read
             continue
+
+
+def read_last_lines(folder: Path, *, bytes_max: int) -> Iterator[str]:
+    """The last lines of the span files that were written last, at most `bytes_max` in all; for whoever must not read
+    for long.
+    """
+    left = bytes_max
+    for path in sorted(folder.glob(SPAN_FILE_GLOB), key=_written_at, reverse=True):
+        if left <= 0:
+            return
+        try:
+            with path.open("rb") as file:
+                begin = max(0, file.seek(0, os.SEEK_END) - min(left, bytes_max // _FILE_SHARE))
+                file.seek(begin)
+                data = file.read(min(left, bytes_max // _FILE_SHARE))
+        except OSError:  # rotated or removed while we read
+            continue
+        left -= len(data)
+        if begin:  # in the middle of a line
+            data = data[data.find(b"\n") + 1 :]
+        yield from (line for line in data.decode("utf-8", "replace").split("\n") if line.strip())
+
+
+def _written_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def span_line(span: ReadableSpan, *, service: str, instance_id: str) -> str:

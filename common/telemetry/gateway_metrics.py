@@ -28,4 +28,10 @@ GATEWAY_METRICS: Final = (
         unit="1",
         help="Answers that are being streamed as server-sent events.",
     ),
+    MetricSpec(
+        name="lepton_websockets",
+        kind="gauge",
+        unit="1",
+        help="WebSockets that are open.",
+    ),
 )

@@ -104,6 +104,7 @@ class GatewayInstruments:
         self.http_requests_total = _take(made, "lepton_http_requests_total", Counter)
         self.http_connections = _take(made, "lepton_http_connections", Gauge)
         self.http_streams = _take(made, "lepton_http_streams", Gauge)
+        self.websockets = _take(made, "lepton_websockets", Gauge)
         _none_left(made)
 
 

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from common.errors import InvalidRequest, NotFound, Reason
 from common.telemetry import names
-from common.telemetry.files import read_lines
+from common.telemetry.files import read_last_lines, read_lines
 
 __all__ = ["SpanRecord", "TraceSpans", "read_spans", "render", "to_json"]
 
@@ -68,8 +68,11 @@ class TraceSpans(list[SpanRecord]):
         return self[0].trace_id if self else ""
 
 
-def read_spans(trace_dir: Path, trace_id_prefix: str | None = None) -> TraceSpans:
-    """The spans of one trace: the one that began last, or the one whose id begins with `trace_id_prefix`.
+def read_spans(
+    trace_dir: Path, trace_id_prefix: str | None = None, *, bytes_max: int | None = None
+) -> TraceSpans:
+    """The spans of one trace: the one that began last, or the one whose id begins with `trace_id_prefix`. With
+    `bytes_max` only so much of what was written last is read.
 
     Raises `NotFound(TRACE_NOT_FOUND)` when there is none, `InvalidRequest(TRACE_AMBIGUOUS)` when several ids begin so.
     """
@@ -77,7 +80,12 @@ def read_spans(trace_dir: Path, trace_id_prefix: str | None = None) -> TraceSpan
     begun: dict[str, int] = {}
     traces: dict[str, list[SpanRecord]] = {}
     skipped = 0
-    for line in read_lines(trace_dir):
+    lines = (
+        read_lines(trace_dir)
+        if bytes_max is None
+        else read_last_lines(trace_dir, bytes_max=bytes_max)
+    )
+    for line in lines:
         if prefix and f'"trace_id":"{prefix}' not in line:
             continue
         span = _parse(line)

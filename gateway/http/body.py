@@ -9,6 +9,7 @@ from typing import Any, Final
 from starlette.requests import ClientDisconnect, Request
 
 from common.errors import InvalidRequest, Reason
+from gateway.http.connected import client_gone
 from gateway.http.json_text import parse_json
 from gateway.settings import GatewaySettings
 
@@ -20,8 +21,8 @@ _GZIP_WBITS: Final = 16 + zlib.MAX_WBITS
 async def read_json(request: Request, settings: GatewaySettings) -> Any:
     """The JSON value in the body.
 
-    Raises `InvalidRequest` with CONTENT_TYPE_UNSUPPORTED, BODY_TOO_LARGE, BODY_TIMEOUT or MALFORMED_MESSAGE; the client
-    going away is a cancellation.
+    Raises `InvalidRequest` with CONTENT_TYPE_UNSUPPORTED, BODY_TOO_LARGE, BODY_TIMEOUT or MALFORMED_MESSAGE;
+    `Cancelled(CLIENT_GONE)`.
     """
     _check_type(request)
     is_gzip = _is_gzip(request)
@@ -34,7 +35,7 @@ async def read_json(request: Request, settings: GatewaySettings) -> Any:
             reason=Reason.BODY_TIMEOUT,
         ) from None
     except ClientDisconnect:
-        raise asyncio.CancelledError from None
+        raise client_gone() from None
     if is_gzip:
         body = _inflated(body, settings.body_bytes_max)
     return parse_json(body, depth_max=settings.json_depth_max)

@@ -34,8 +34,8 @@ CLIENT_GONE: Final = 499
 """What the log says of a request whose client left; nobody gets it."""
 
 _STATE: Final = "lepton.call"
-_PROBES: Final = frozenset({"/livez", "/readyz", "/health"})
-"""Asked every second by machines: neither traced nor logged."""
+_PROBES: Final = frozenset({"/livez", "/readyz", "/health", "/api/cluster"})
+"""Asked every second by machines and by the page: neither traced nor logged."""
 
 UNMATCHED: Final = "none"
 """Label of requests that met no route: paths are the caller's, and each would cost memory forever."""

@@ -26,6 +26,7 @@ __all__ = [
     "error_response",
     "explained",
     "internal",
+    "noted",
 ]
 
 MESSAGE_CHARS_MAX: Final = 2048

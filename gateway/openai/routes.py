@@ -2,12 +2,102 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
 
 from gateway.frame import Frame
+from gateway.openai.chat import ChatDoor
+from gateway.openai.chunks import encode
+from gateway.openai.model_list import ModelList
+from gateway.openai.text import TextDoor
+from gateway.openai.tokens import TokenDoor
 
 __all__ = ["mount"]
+
+_JSON: Final = "application/json"
+_SSE: Final = "text/event-stream"
 
 
 def mount(app: FastAPI, frame: Frame) -> None:
     """Adds `/v1/…`, `/tokenize` and `/detokenize`."""
+    models = ModelList(frame.upstream, frame.clock)
+    chat, text, tokens = ChatDoor(frame, models), TextDoor(frame), TokenDoor(frame)
+
+    @app.post(
+        "/v1/chat/completions",
+        tags=["generate"],
+        summary="Answer a conversation, whole or as a stream",
+        openapi_extra=_takes("ChatRequest"),
+        responses=_gives("ChatCompletion", streams=True),
+    )
+    async def chat_completions(request: Request) -> Response:
+        return await chat(request)
+
+    @app.post(
+        "/v1/completions",
+        tags=["generate"],
+        summary="Continue texts, whole or as a stream",
+        openapi_extra=_takes("CompletionRequest"),
+        responses=_gives("Completion", streams=True),
+    )
+    async def completions(request: Request) -> Response:
+        return await text(request)
+
+    @app.get(
+        "/v1/models",
+        tags=["models"],
+        summary="What can be asked now",
+        responses=_gives("ModelPage"),
+    )
+    async def list_models() -> Response:
+        page = {"object": "list", "data": await models.objects()}
+        return Response(encode(page), media_type=_JSON)
+
+    @app.get(
+        "/v1/models/{model}",
+        tags=["models"],
+        summary="One of them",
+        responses=_gives("Model"),
+    )
+    async def get_model(model: str) -> Response:
+        return Response(encode(await models.object(model)), media_type=_JSON)
+
+    @app.post(
+        "/tokenize",
+        tags=["tokens"],
+        summary="The token ids that a completion or chat would see",
+        openapi_extra=_takes("TokenizeRequest"),
+        responses=_gives("Tokens"),
+    )
+    async def tokenize(request: Request) -> Response:
+        return await tokens.tokenize(request)
+
+    @app.post(
+        "/detokenize",
+        tags=["tokens"],
+        summary="The text that token ids stand for",
+        openapi_extra=_takes("DetokenizeRequest"),
+        responses=_gives("Text"),
+    )
+    async def detokenize(request: Request) -> Response:
+        return await tokens.detokenize(request)
+
+
+def _takes(name: str) -> dict[str, Any]:
+    content = {_JSON: {"schema": _ref(name)}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _gives(name: str, *, streams: bool = False) -> dict[int | str, dict[str, Any]]:
+    content: dict[str, Any] = {_JSON: {"schema": _ref(name)}}
+    if streams:
+        content[_SSE] = {"schema": {"type": "string"}}
+    error = {"description": "Refused or failed", "content": {_JSON: {"schema": _ref("Error")}}}
+    return {200: {"description": "The answer", "content": content}, "4XX": error, "5XX": error}
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}

@@ -97,6 +97,8 @@ class _Turn:
     role: str
     content: str
     name: str = ""
+    tool_calls: tuple[()] = ()
+    tool_call_id: str = ""
 
 
 def _show(found: Sequence[Mismatches], cuts: Sequence[Continued], facts: dict[str, Any]) -> None:

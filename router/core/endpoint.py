@@ -77,6 +77,8 @@ class Endpoint:
     fingerprint: str
     state: EndpointState
     load: Load
+    tool_format: str = ""
+    """How its model writes calls of tools; empty when it knows none."""
     in_flight: int = 0
     """Calls of this router that it has not finished, those that clients were sent there with included."""
     trouble: str = ""

@@ -13,8 +13,9 @@ from typing import Any, final
 
 from common.logs import get_logger, setup_logs
 from common.process import CRASHED, StopRequest, run_process
-from router.app import PROCESS, SERVICE_NAME, Config, serve_one
+from router.config import Config
 from router.fleet.place import Ports
+from router.process import PROCESS, SERVICE_NAME, serve_one
 
 __all__ = ["main"]
 

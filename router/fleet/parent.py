@@ -45,8 +45,8 @@ async def serve_fleet(
 ) -> None:
     """Runs `router.processes` children until `stop`, then until they have drained.
 
-    `http` is host and port of their HTTP door; None: they have none. Raises `Conflict` when a port is taken or the
-    first children refuse to start. Cancellation: kills the children.
+    `http` is host and port of their HTTP door. Raises `Conflict` when a port is taken or the first children refuse to
+    start. Cancellation: kills the children.
     """
     settings = sections["router"]
     assert isinstance(settings, RouterSettings)  # noqa: S101

@@ -15,7 +15,11 @@ from common.limits import Limits
 from common.request.parse import parse_message
 from common.request.pick import validate_pick
 from common.request.resumption import outlives_connection
-from common.request.validate import validate_generate, validate_tokenize
+from common.request.validate import (
+    validate_detokenize,
+    validate_generate,
+    validate_tokenize,
+)
 from common.rpc.caller import caller_metadata, caller_of
 from common.rpc.metadata import FINISHED_KEY, REQUEST_ID_KEY
 from lepton.v1 import inference_pb2
@@ -41,8 +45,11 @@ SERVICE: Final = "lepton.v1.InferenceService"
 Done = Callable[[Route, BaseException | None], None]
 """Called once per call, inside it: what happened on its way, and what it raised."""
 
-PromptRequest = TypeVar(
-    "PromptRequest", inference_pb2.TokenizeRequest, inference_pb2.CountTokensRequest
+AskRequest = TypeVar(
+    "AskRequest",
+    inference_pb2.TokenizeRequest,
+    inference_pb2.DetokenizeRequest,
+    inference_pb2.CountTokensRequest,
 )
 
 
@@ -88,6 +95,7 @@ class InferenceRelay:
             "Generate": grpc.unary_stream_rpc_method_handler(self.generate),
             "Pick": grpc.unary_unary_rpc_method_handler(self.pick),
             "Tokenize": grpc.unary_unary_rpc_method_handler(self.tokenize),
+            "Detokenize": grpc.unary_unary_rpc_method_handler(self.detokenize),
             "Abort": grpc.unary_unary_rpc_method_handler(self.abort),
             "CountTokens": grpc.unary_unary_rpc_method_handler(self.count_tokens),
             "ListModels": grpc.unary_unary_rpc_method_handler(self.list_models),
@@ -157,11 +165,18 @@ class InferenceRelay:
 
     async def tokenize(self, payload: bytes, context: Any) -> bytes:
         """Asks one worker of the model."""
-        return await self._ask("Tokenize", inference_pb2.TokenizeRequest, payload, context)
+        request = inference_pb2.TokenizeRequest
+        return await self._ask("Tokenize", request, validate_tokenize, payload, context)
+
+    async def detokenize(self, payload: bytes, context: Any) -> bytes:
+        """Asks one worker of the model."""
+        request = inference_pb2.DetokenizeRequest
+        return await self._ask("Detokenize", request, validate_detokenize, payload, context)
 
     async def count_tokens(self, payload: bytes, context: Any) -> bytes:
         """Asks one worker of the model."""
-        return await self._ask("CountTokens", inference_pb2.CountTokensRequest, payload, context)
+        request = inference_pb2.CountTokensRequest
+        return await self._ask("CountTokens", request, validate_tokenize, payload, context)
 
     async def list_models(self, payload: bytes, context: Any) -> bytes:
         """Answers from the pool."""
@@ -169,11 +184,16 @@ class InferenceRelay:
         return models_of(self._pool.snapshot(), self._aliases.targets).SerializeToString()
 
     async def _ask(
-        self, method: str, cls: type[PromptRequest], payload: bytes, context: Any
+        self,
+        method: str,
+        cls: type[AskRequest],
+        validate: Callable[[AskRequest, Limits], None],
+        payload: bytes,
+        context: Any,
     ) -> bytes:
         with self._watched() as route:
             request = parse_message(cls, payload)
-            validate_tokenize(request, self._limits)
+            validate(request, self._limits)
             call = self._call(context, "", request.model, route)
             payload, view = self._meant(payload, view_of_model(request.model), cls)
             return await self._dispatcher.unary(method, payload, view, call, route)

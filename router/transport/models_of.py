@@ -38,10 +38,17 @@ def models_of(
                 vocab_size=min(endpoint.vocab_size for endpoint in group),
                 tasks=sorted(set.intersection(*(set(endpoint.tasks) for endpoint in group))),
                 num_workers=len(group),
+                tool_format=_format_of(group),
             )
             for (model, revision), group in sorted(listed.items())
         ]
     )
+
+
+def _format_of(group: Sequence[Endpoint]) -> str:
+    """Empty unless all of them agree: a call goes to any of them, its answer is read in one way."""
+    formats = {endpoint.tool_format for endpoint in group}
+    return formats.pop() if len(formats) == 1 else ""
 
 
 def _meant(

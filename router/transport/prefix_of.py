@@ -3,14 +3,14 @@
 What is hashed is the content as the caller sees it, not its serialised bytes, which may differ for the same content.
 One hash stands for everything up to it, so that two prompts have in common the hashes of their common beginning: one
 every 512 bytes within a text or a message (or every 128 token ids), one at the end of each message, one at the end.
-Adding a turn to a chat keeps all earlier ones. Before everything come the caller's cache salt, the name of the model
-(not its revision) and the adapter.
+Tools come before the messages. Adding a turn to a chat keeps all earlier ones. Before everything come the
+caller's cache salt, the name of the model (not its revision) and the adapter.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from typing import Final
 
@@ -64,7 +64,7 @@ def _chunks(request: inference_pb2.GenerateRequest) -> Iterator[_Chunk]:
     if kind == "text":
         return _windows(request.text.encode())
     if kind == "chat":
-        return _messages(request.chat)
+        return _chat(request.chat)
     # In the byte order of this machine: the hashes never leave the process.
     return _windows(array("I", request.token_ids.ids).tobytes())
 
@@ -75,16 +75,32 @@ def _windows(content: bytes) -> Iterator[_Chunk]:
         yield window, len(window), False
 
 
-def _messages(chat: types_pb2.ChatInput) -> Iterator[_Chunk]:
+def _chat(chat: types_pb2.ChatInput) -> Iterator[_Chunk]:
+    if chat.tools:
+        # First, as templates show them: requests with other tools have nothing in common.
+        parts = (p for t in chat.tools for p in (t.name, t.description, t.parameters_json))
+        yield from _part(b"tools", _joined(parts))
     seen_user = False
     for message in chat.messages:
         head = b"%d%b%b" % (message.role, message.name.encode(), _BORDER)
         content = message.content.encode()
-        last = (max(0, len(content) - 1) // WINDOW_BYTES) * WINDOW_BYTES
-        for start in range(0, last, WINDOW_BYTES):
-            yield head + content[start : start + WINDOW_BYTES], WINDOW_BYTES, False
-            head = b""
+        if message.tool_calls or message.tool_call_id:
+            calls = (p for c in message.tool_calls for p in (c.id, c.name, c.arguments_json))
+            content = _joined((message.content, message.tool_call_id, *calls))
         is_first_user = message.role == types_pb2.ROLE_USER and not seen_user
         seen_user = seen_user or is_first_user
-        tail = content[last:]
-        yield head + tail + _BORDER, len(tail), is_first_user
+        yield from _part(head, content, is_first_user=is_first_user)
+
+
+def _part(head: bytes, content: bytes, *, is_first_user: bool = False) -> Iterator[_Chunk]:
+    """One part of a chat in windows; the last one ends at a border."""
+    last = (max(0, len(content) - 1) // WINDOW_BYTES) * WINDOW_BYTES
+    for start in range(0, last, WINDOW_BYTES):
+        yield head + content[start : start + WINDOW_BYTES], WINDOW_BYTES, False
+        head = b""
+    tail = content[last:]
+    yield head + tail + _BORDER, len(tail), is_first_user
+
+
+def _joined(texts: Iterable[str]) -> bytes:
+    return _BORDER.join(text.encode() for text in texts)

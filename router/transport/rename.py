@@ -12,7 +12,10 @@ from router.core.pool import PoolSnapshot
 __all__ = ["NamedRequest", "renamed"]
 
 NamedRequest = (
-    inference_pb2.GenerateRequest | inference_pb2.TokenizeRequest | inference_pb2.CountTokensRequest
+    inference_pb2.GenerateRequest
+    | inference_pb2.TokenizeRequest
+    | inference_pb2.DetokenizeRequest
+    | inference_pb2.CountTokensRequest
 )
 """Messages that name a model."""
 

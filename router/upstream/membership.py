@@ -175,6 +175,7 @@ def endpoint_of(instance: Instance) -> Endpoint:
         context_length=instance.context_length,
         vocab_size=instance.vocab_size,
         fingerprint=instance.fingerprint,
+        tool_format=instance.tool_format,
         state=EndpointState.DRAINING if draining else EndpointState.CONNECTING,
         load=Load(rows_max=max(1, instance.rows_max)),
     )

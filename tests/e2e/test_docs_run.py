@@ -22,6 +22,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.etcd]
 PAGES = (
     "README.md",
     "docs/grpcurl.md",
+    "docs/rest.md",
+    "docs/websocket.md",
+    "docs/kserve.md",
     "docs/constrained-output.md",
     "docs/routing.md",
     "docs/direct.md",
@@ -31,7 +34,7 @@ PAGES = (
 BIN = Path(sys.executable).parent
 GRPCURL = ROOT / ".tools" / "grpcurl"
 
-TOO_LARGE = re.compile(r"^\.venv/bin/lepton (up|convert) ")
+TOO_LARGE = re.compile(r"^\.venv/bin/lepton(-gateway| up| convert) ")
 """Starts a cluster, or needs a model of the reader's: other tests run them; here the flags must exist."""
 
 
@@ -39,10 +42,12 @@ TOO_LARGE = re.compile(r"^\.venv/bin/lepton (up|convert) ")
 def _cluster_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Environment in which the commands find a running cluster."""
     folder = tmp_path_factory.mktemp("docs")
-    port = str(free_port())
+    port, http_port, metrics_port = (str(free_port()) for _ in range(3))
     env = {**os.environ, "LEPTON_AGENT_STATE_DIR": str(folder)}
+    flags = ("--workers", "2", "--port", port, "--http-port", http_port)
+    flags += ("--metrics-port", metrics_port)
     up = subprocess.Popen(
-        [BIN / "lepton", "up", "--workers", "2", "--port", port, "--metrics-port", "0"],
+        [BIN / "lepton", "up", *flags],
         env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -57,7 +62,7 @@ def _cluster_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str,
             break
     else:
         pytest.fail("lepton up ended:\n" + "".join(said))
-    yield {**env, "DOCS_PORT": port}
+    yield {**env, "DOCS_PORT": port, "DOCS_HTTP_PORT": http_port}
     up.send_signal(signal.SIGINT)
     up.communicate(timeout=60)
     assert up.returncode == 0
@@ -92,13 +97,26 @@ def test_command_of_the_docs_runs(page: str, command: str, cluster_env: dict[str
         pytest.skip("grpcurl is not there: `make tools` builds it where Go is installed")
     output = _shell(command, cluster_env)
     if "27 + 35" in command:
-        pieces = re.findall(r'"text": "([^"]*)"', output)  # grpcurl prints one per event
+        # grpcurl prints one per event, a stream of REST likewise
+        pieces = re.findall(r'"(?:text|content)": ?"([^"]*)"', output)
         assert "62" in ("".join(pieces) or output)
 
 
+def test_the_python_of_the_rest_page_runs(cluster_env: dict[str, str]) -> None:
+    page = (ROOT / "docs" / "rest.md").read_text("utf-8")
+    (program,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    program = program.replace("localhost:8080", f"127.0.0.1:{cluster_env['DOCS_HTTP_PORT']}")
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "27 + 35 = 62"
+
+
 def _shell(command: str, env: dict[str, str]) -> str:
-    """Runs one pasted line as bash does, with the port of the test's cluster."""
+    """Runs one pasted line as bash does, with the ports of the test's cluster."""
     line = command.replace("localhost:50051", f"127.0.0.1:{env['DOCS_PORT']}")
+    line = line.replace("localhost:8080", f"127.0.0.1:{env['DOCS_HTTP_PORT']}")
+    line = line.replace("curl -s", "curl --fail-with-body -s")
     result = subprocess.run(
         ["bash", "-c", line.replace(".venv/bin/", f"{BIN}/")],
         cwd=ROOT,

@@ -23,7 +23,8 @@ from common.request.migration import MigrationLimits
 from common.rpc.metadata import CALLER_KEY, TICKET_KEY
 from common.rpc.status import from_rpc_error
 from lepton.v1 import inference_pb2, inference_pb2_grpc, types_pb2
-from router.app import Config, Router, running
+from router.app import Router, running
+from router.config import Config
 from router.core.endpoint import EndpointState
 from router.settings import RouterSettings
 from tests.support.continuation import continued, whole

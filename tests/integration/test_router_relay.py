@@ -142,6 +142,8 @@ async def test_tokenize_and_count_are_relayed_and_models_listed() -> None:
         stub: Any = InferenceServiceStub(cluster.channel)
         tokens = await stub.Tokenize(inference_pb2.TokenizeRequest(model="tiny", text="a"))
         assert list(tokens.token_ids) == [1, 2, 3]
+        text = await stub.Detokenize(inference_pb2.DetokenizeRequest(token_ids=[1, 2]))
+        assert text.text == "abc"
         count = await stub.CountTokens(inference_pb2.CountTokensRequest(text="a"))
         assert count.num_tokens == 3
         listed = await stub.ListModels(inference_pb2.ListModelsRequest())

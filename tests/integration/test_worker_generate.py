@@ -8,6 +8,8 @@ import threading
 import grpc
 import pytest
 
+from common.errors import Reason, Unsupported
+from common.rpc.status import from_rpc_error
 from lepton.v1 import inference_pb2, types_pb2
 from tests.support.fake_runner import FakeRunner, fake_completion
 from tests.support.processes import until
@@ -148,6 +150,8 @@ async def test_token_ids_can_be_left_out_and_logprobs_asked_for() -> None:
             (120,), num_tokens=4, seed=answer.started.seed if answer.started else 0
         )
         assert all(len(entry.top) == 2 for entry in logprobs)
+        for entry in logprobs:
+            assert all(one.token == bytes([one.token_id]) for one in (entry.chosen, *entry.top))
 
 
 async def test_the_same_seed_repeats_the_draw_and_a_chosen_one_is_told() -> None:
@@ -243,6 +247,35 @@ async def test_tokenize_and_count_say_what_generate_sees() -> None:
         )
         assert answer.finished is not None
         assert answer.finished.usage.prompt_tokens == 18
+
+
+async def test_detokenize_gives_back_what_tokenize_took() -> None:
+    async with worker_of(FakeRunner()) as worker:
+        ask = worker.channel.unary_unary("/lepton.v1.InferenceService/Detokenize")
+        request = inference_pb2.DetokenizeRequest(token_ids=list("née\ud7ff".encode()))
+        raw = await ask(request.SerializeToString())
+        assert inference_pb2.DetokenizeResponse.FromString(raw).text == "née\ud7ff"
+        for token_ids, model, reason in (
+            ([256], "", Reason.TOKEN_ID_OUT_OF_RANGE),
+            ([1], "other", Reason.MODEL_NOT_FOUND),
+        ):
+            request = inference_pb2.DetokenizeRequest(token_ids=token_ids, model=model)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await ask(request.SerializeToString())
+            error = from_rpc_error(caught.value)
+            assert error is not None
+            assert error.reason is reason
+
+
+async def test_a_model_without_tools_refuses_them() -> None:
+    tools = types_pb2.ChatInput(
+        messages=[types_pb2.ChatMessage(role=types_pb2.ROLE_USER, content="hi")],
+        tools=[types_pb2.Tool(name="add")],
+    )
+    async with worker_of(FakeRunner()) as worker:
+        answer = await worker.ask(inference_pb2.GenerateRequest(chat=tools))
+        assert isinstance(answer.error, Unsupported)
+        assert (answer.error.reason, answer.error.field) == (Reason.TOOLS_UNSUPPORTED, "chat.tools")
 
 
 async def test_list_models_tells_the_one_model() -> None:

@@ -13,12 +13,12 @@ from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from common.request.constraint import JSON_SPACE_MAX
 from tests.support.grammars import compiled, json_schema, regex
 from tests.support.tiny_models import make_sequence
 from worker.engine.grammar import Constraint, ConstraintKind
 from worker.engine.sampling_params import SamplingParams
 from worker.runtime.artifacts import read_artifact
-from worker.runtime.grammar.source import JSON_SPACE_MAX
 from worker.runtime.grammar.tokens import TokenTable, token_table
 from worker.runtime.sampler import Sampler
 from worker.runtime.tokenizer import Tokenizer, open_tokenizer

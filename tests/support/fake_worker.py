@@ -146,6 +146,7 @@ class FakeWorker:
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "Generate": generate,
             "Tokenize": grpc.unary_unary_rpc_method_handler(self._tokenize),
+            "Detokenize": grpc.unary_unary_rpc_method_handler(self._detokenize),
             "CountTokens": grpc.unary_unary_rpc_method_handler(self._count_tokens),
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
@@ -288,6 +289,10 @@ class FakeWorker:
             if self.script.hang:
                 await asyncio.Event().wait()
             return inference_pb2.TokenizeResponse(token_ids=[1, 2, 3]).SerializeToString()
+
+    async def _detokenize(self, payload: bytes, context: Any) -> bytes:
+        with self._seen("Detokenize", payload, context):
+            return inference_pb2.DetokenizeResponse(text="abc").SerializeToString()
 
     async def _count_tokens(self, payload: bytes, context: Any) -> bytes:
         with self._seen("CountTokens", payload, context):

@@ -14,7 +14,7 @@ Tokens come when the test says so: `cluster.pace.allow(5)`, or `cluster.pace.fre
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, final
@@ -29,8 +29,10 @@ from common.errors import LeptonError
 from common.limits import Limits
 from common.rpc.metadata import CALLER_KEY, CLUSTER_TOKEN_KEY, FINISHED_KEY
 from common.rpc.status import from_rpc_error
+from gateway.settings import GatewaySettings
 from lepton.v1 import inference_pb2
-from router.app import Config, Router, running
+from router.app import Router, running
+from router.config import Config
 from router.core.endpoint import EndpointState
 from router.settings import RouterSettings
 from tests.support.continuation import whole
@@ -167,6 +169,10 @@ class ResumingCluster:
     routers: list[Router]
     channels: list[grpc.aio.Channel]
 
+    def http(self, router: int = 0) -> str:
+        """http://host:port of a router's HTTP door."""
+        return f"http://127.0.0.1:{self.routers[router].ports.http}"
+
     def tap(
         self,
         asked: inference_pb2.GenerateRequest,
@@ -258,11 +264,15 @@ async def resuming_cluster(
     token: str = "sesame",  # noqa: S107 - of a test
     limits: Limits | None = None,
     num_slots: int = 8,
+    gateway: GatewaySettings | None = None,
+    router: Mapping[str, Any] | None = None,
     **worker_settings: Any,
 ) -> AsyncIterator[ResumingCluster]:
-    """With a cluster token unless told otherwise; `worker_settings` are of section `worker`."""
+    """With a cluster token unless told otherwise; `worker_settings` are of section `worker`, `router` of
+    section `router`."""
     registry, pace, limits = MemoryRegistry(), Pace(), limits or Limits()
     cluster = ClusterSettings.model_validate({"token": token})
+    router_settings = dict(router or {})
     async with AsyncExitStack() as stack:
         workers = {
             worker_id: await stack.enter_async_context(
@@ -281,12 +291,18 @@ async def resuming_cluster(
         for number in range(num_routers):
             config = Config(
                 router=RouterSettings(
-                    id=f"r{number}", port=0, metrics_port=0, load_interval_ms=20, sweep_s=0.02
+                    id=f"r{number}",
+                    port=0,
+                    metrics_port=0,
+                    load_interval_ms=20,
+                    sweep_s=0.02,
+                    **router_settings,
                 ),
                 cluster=cluster,
                 limits=limits,
+                gateway=gateway,
             )
-            router = await stack.enter_async_context(
+            made = await stack.enter_async_context(
                 running(
                     config,
                     watcher=registry,
@@ -294,11 +310,9 @@ async def resuming_cluster(
                     clock=SystemClock(),
                 )
             )
-            routers.append(router)
+            routers.append(made)
             channels.append(
-                await stack.enter_async_context(
-                    grpc.aio.insecure_channel(f"127.0.0.1:{router.port}")
-                )
+                await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{made.port}"))
             )
         stack.callback(pace.free)  # first of all: engines that wait cannot end
         found = ResumingCluster(

@@ -22,7 +22,8 @@ from common.rpc.status import from_rpc_error
 from common.telemetry.setup import Telemetry
 from gateway.settings import GatewaySettings
 from lepton.v1 import inference_pb2
-from router.app import Config, Router, running
+from router.app import Router, running
+from router.config import Config
 from router.core.endpoint import Endpoint, EndpointState
 from router.settings import RouterSettings
 from tests.support.fake_worker import FakeWorker

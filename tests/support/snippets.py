@@ -8,7 +8,7 @@ from pathlib import Path
 __all__ = ["shell_commands"]
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_STARTS = ("make ", ".venv/bin/", ".tools/", "docker ", "lepton ", "echo ")
+_STARTS = ("make ", ".venv/bin/", ".tools/", "docker ", "lepton ", "echo ", "curl ", "export ")
 
 
 def shell_commands(page: Path) -> list[str]:

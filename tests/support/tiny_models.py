@@ -21,6 +21,7 @@ from worker.runtime.kv_precision import KvPrecisionName
 from worker.runtime.mode import Mode
 from worker.runtime.model import LoadedModel, load_model
 from worker.runtime.session import Kernels
+from worker.tasks.api import ToolCall
 
 __all__ = [
     "GOLDENS",
@@ -63,6 +64,8 @@ class Message:
     role: str
     content: str
     name: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
 
 
 @cache

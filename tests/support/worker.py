@@ -37,7 +37,7 @@ from worker.engine.golden import ANY_ANSWER, GoldenQuestion
 from worker.engine.ports import ModelRunner
 from worker.serving import RunningWorker, WorkerParts, open_worker
 from worker.settings import WorkerSettings
-from worker.tasks.api import ChatTurn, ModelFacts
+from worker.tasks.api import ChatTurn, ModelFacts, Tool
 from worker.tasks.ports import GrammarCompiler, Tokenizer
 
 __all__ = ["GENERATE", "Answer", "ByteTokenizer", "LocalWorker", "worker_of"]
@@ -69,8 +69,13 @@ class ByteTokenizer:
         return list(text.encode())
 
     def encode_chat(
-        self, messages: Sequence[ChatTurn], *, add_generation_prompt: bool
+        self,
+        messages: Sequence[ChatTurn],
+        *,
+        add_generation_prompt: bool,
+        tools: Sequence[Tool] = (),
     ) -> list[int]:
+        del tools
         text = "".join(f"{message.role}:{message.content}\n" for message in messages)
         return self.encode(text + ("assistant:" if add_generation_prompt else ""))
 
@@ -79,6 +84,9 @@ class ByteTokenizer:
 
     def token_bytes(self, token_id: int) -> bytes:
         return bytes([token_id])
+
+    def printed_bytes(self, token_id: int) -> bytes:
+        return self.token_bytes(token_id)
 
 
 @dataclass(slots=True)

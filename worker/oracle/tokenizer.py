@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import final
 
 from common import oracle
+from worker.tasks.api import Tool
 
 __all__ = ["OracleTokenizer"]
 
@@ -20,9 +21,14 @@ class OracleTokenizer:
         return oracle.encode(text)
 
     def encode_chat(
-        self, messages: Sequence[oracle.Turn], *, add_generation_prompt: bool
+        self,
+        messages: Sequence[oracle.Turn],
+        *,
+        add_generation_prompt: bool,
+        tools: Sequence[Tool] = (),
     ) -> list[int]:
-        """A line per message."""
+        """A line per message; requests with tools do not come this far."""
+        del tools
         return oracle.encode_chat(messages, add_generation_prompt=add_generation_prompt)
 
     def new_detokenizer(self, *, keeps_first_space: bool = False) -> _Detokenizer:
@@ -32,6 +38,10 @@ class OracleTokenizer:
 
     def token_bytes(self, token_id: int) -> bytes:
         """What one token stands for."""
+        return oracle.text_of(token_id)
+
+    def printed_bytes(self, token_id: int) -> bytes:
+        """The same: nothing is printed otherwise."""
         return oracle.text_of(token_id)
 
 

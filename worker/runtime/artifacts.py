@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, ClassVar, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -46,6 +46,8 @@ class GoldenMessage(BaseModel):
     role: str
     content: str
     name: str = ""
+    tool_calls: ClassVar[tuple[()]] = ()
+    tool_call_id: ClassVar[str] = ""
 
 
 class Golden(BaseModel):

@@ -15,14 +15,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as SequenceOf
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from jinja2 import TemplateError
 
 from common.errors import BadModel, InvalidRequest, Reason
+from worker.runtime.chat_view import ChatMessage, Tool, message_view, texts_in, tool_view
 from worker.runtime.sandbox import TemplateSandbox
 
-__all__ = ["ChatMessage", "ChatTemplate", "RenderedChat"]
+__all__ = ["ChatTemplate", "RenderedChat"]
 
 MARKS: Final = tuple(chr(code) for code in range(0xFDD0, 0xFDF0))
 """Code points that Unicode reserves for use inside a program."""
@@ -34,17 +35,6 @@ RENDERED_CHARS_BASE: Final = 1 << 20
 
 ERROR_CHARS_MAX: Final = 200
 """Of what a template says when it refuses."""
-
-
-class ChatMessage(Protocol):
-    """One message; the role is chosen by us, content and name by strangers."""
-
-    @property
-    def role(self) -> str: ...
-    @property
-    def content(self) -> str: ...
-    @property
-    def name(self) -> str: ...
 
 
 class RenderedChat:
@@ -79,10 +69,14 @@ class ChatTemplate:
         self._token_pattern = re.compile("|".join(map(re.escape, self._tokens)) or r"(?!)")
 
     def render(
-        self, messages: SequenceOf[ChatMessage], *, add_generation_prompt: bool
+        self,
+        messages: SequenceOf[ChatMessage],
+        *,
+        add_generation_prompt: bool,
+        tools: SequenceOf[Tool] = (),
     ) -> RenderedChat:
         """Raises `InvalidRequest(CHAT_TEMPLATE_REFUSED)` when the template refuses, fails, or writes without end."""
-        texts = [text for message in messages for text in (message.content, message.name)]
+        texts = texts_in(messages, tools)
         mark = next((m for m in MARKS if not any(m in text for text in texts)), None)
         if mark is None:
             raise _refused("the messages hold every code point that is reserved for marks")
@@ -90,7 +84,8 @@ class ChatTemplate:
 
         def pieces(break_up: Any) -> list[tuple[bool, str]]:
             text = self._render(
-                [_as_dict(m, break_up(m.content), break_up(m.name)) for m in messages],
+                [message_view(message, break_up) for message in messages],
+                [tool_view(tool, break_up) for tool in tools],
                 add_generation_prompt=add_generation_prompt,
                 chars_max=limit,
             )
@@ -106,14 +101,20 @@ class ChatTemplate:
         return RenderedChat(chosen)
 
     def _render(
-        self, messages: list[dict[str, str]], *, add_generation_prompt: bool, chars_max: int
+        self,
+        messages: list[dict[str, Any]],
+        tools: list[dict[str, Any]],
+        *,
+        add_generation_prompt: bool,
+        chars_max: int,
     ) -> str:
         parts, size = [], 0
         try:
             for part in self._template.generate(
                 messages=messages,
                 add_generation_prompt=add_generation_prompt,
-                tools=None,
+                tools=tools
+                or None,  # some templates ask whether it is there, others whether it is none
                 documents=None,
                 **self._named_tokens,
             ):
@@ -174,11 +175,6 @@ def _insert(text: str, mark: str, cuts: set[int]) -> str:
     ends = sorted(cuts)
     pieces = [text[a:b] for a, b in zip([0, *ends], [*ends, len(text)], strict=True)]
     return mark.join(pieces)
-
-
-def _as_dict(message: ChatMessage, content: str, name: str) -> dict[str, str]:
-    fields = {"role": message.role, "content": content}
-    return fields | ({"name": name} if name else {})
 
 
 def _refused(message: str) -> InvalidRequest:

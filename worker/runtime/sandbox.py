@@ -16,6 +16,8 @@ __all__ = ["TemplateSandbox"]
 EXPONENT_MAX: Final = 64
 REPEATED_MAX: Final = 1 << 20
 """Most characters or items that a repetition may make."""
+JSON_CHARS_MAX: Final = 8 << 20
+"""Longest indented JSON text."""
 
 
 class TemplateSandbox(ImmutableSandboxedEnvironment):
@@ -46,9 +48,21 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
 
-def _tojson(value: Any, indent: int | None = None) -> str:
-    """Jinja's own filter escapes <, > and & for HTML, which is not what models were trained on."""
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+def _tojson(value: Any, indent: int | None = None, **options: Any) -> str:
+    """Jinja's own filter escapes <, > and & for HTML, which is not what models were trained on. `options` as in `json`.
+
+    With an indent a small value that is nested deeply becomes a long text: bounded while it is written.
+    """
+    options = {"ensure_ascii": False} | options
+    if indent is None:
+        return json.dumps(value, **options)
+    parts, size = [], 0
+    for part in json.JSONEncoder(indent=indent, **options).iterencode(value):
+        parts.append(part)
+        size += len(part)
+        if size > JSON_CHARS_MAX:
+            raise TemplateError(f"tojson writes more than {JSON_CHARS_MAX} characters")
+    return "".join(parts)
 
 
 def _raise_exception(message: str) -> NoReturn:

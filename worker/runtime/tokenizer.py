@@ -14,7 +14,8 @@ from tokenizers import Tokenizer as HfTokenizer
 
 from common.errors import BadModel, InvalidRequest, Reason
 from worker.runtime.artifacts import Artifact
-from worker.runtime.chat_template import ChatMessage, ChatTemplate
+from worker.runtime.chat_template import ChatTemplate
+from worker.runtime.chat_view import ChatMessage, Tool
 from worker.runtime.detokenizer import Detokenizer
 from worker.runtime.vocabulary import Vocabulary, read_vocabulary
 
@@ -95,9 +96,14 @@ class Tokenizer:
         return [*self._before, *self._plain(text), *self._after]
 
     def encode_chat(
-        self, messages: SequenceOf[ChatMessage], *, add_generation_prompt: bool
+        self,
+        messages: SequenceOf[ChatMessage],
+        *,
+        add_generation_prompt: bool,
+        tools: SequenceOf[Tool] = (),
     ) -> list[int]:
-        """Ids of a conversation under the model's chat template, control tokens included.
+        """Ids of a conversation under the model's chat template, control tokens included. `tools`: what the template
+        shows to the model as what it may call.
 
         Raises `InvalidRequest(CHAT_TEMPLATE_REFUSED)` when there is no template or it refuses the messages.
         """
@@ -107,7 +113,9 @@ class Tokenizer:
                 reason=Reason.CHAT_TEMPLATE_REFUSED,
                 field="chat",
             )
-        rendered = self._template.render(messages, add_generation_prompt=add_generation_prompt)
+        rendered = self._template.render(
+            messages, add_generation_prompt=add_generation_prompt, tools=tools
+        )
         control, ids, pieces = self._vocabulary.control, [], rendered.pieces
         for at, (is_token, text) in enumerate(pieces):
             if is_token:
@@ -136,6 +144,10 @@ class Tokenizer:
         """What one token stands for, control tokens as their name; may be part of a character."""
         pieces = self._vocabulary.token_bytes
         return pieces[token_id] if 0 <= token_id < len(pieces) else b""
+
+    def printed_bytes(self, token_id: int) -> bytes:
+        """What one token adds to a text: nothing for control tokens that are never printed."""
+        return self._printed[token_id] if 0 <= token_id < len(self._printed) else b""
 
     def _plain(self, text: str) -> list[int]:
         try:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from common.errors import BadModel, Reason
+from worker.runtime.tool_format import CALL_WORDS
 
 __all__ = ["AddedToken", "Vocabulary", "read_vocabulary"]
 
@@ -50,6 +51,15 @@ class Vocabulary:
         return frozenset(token.id for token in self.control.values())
 
     @property
+    def unspeakable_ids(self) -> frozenset[int]:
+        """Control tokens but for the words around calls of tools, which are a spelling of their text in an answer."""
+        return frozenset(
+            token.id
+            for token in self.control.values()
+            if token.id in self.silent_ids or token.content not in CALL_WORDS
+        )
+
+    @property
     def printed_bytes(self) -> tuple[bytes, ...]:
         """`token_bytes`, with nothing for silent ones."""
         silent = self.silent_ids
@@ -66,7 +76,8 @@ def read_vocabulary(
     """From the parsed file and its `tokens` (text → id, added ones included).
 
     A token controls when the file calls it special, when its id is in `control_ids` (begin, end, padding), or when the
-    chat template writes it; white space does not, templates are full of it. Those of the first two kinds are silent.
+    chat template writes it; white space does not, templates are full of it. Those of the first two kinds are silent,
+    except for words of an answer (`CALL_WORDS`): who is to read the calls of tools in it must see where they begin.
     Raises `BadModel(MODEL_TOKENIZER_INVALID)` for a decoder that we do not know.
     """
     added = [_added(item) for item in data.get("added_tokens", ())]
@@ -86,13 +97,19 @@ def read_vocabulary(
         )
     for text, token_id in tokens.items():
         token_bytes[token_id] = text.encode() if text in added_texts else to_bytes(text)
-    silent_ids = frozenset(token.id for token in added if token.special or token.id in control_ids)
+    silent_ids = frozenset(
+        token.id
+        for token in added
+        if token.id in control_ids or (token.special and token.content not in CALL_WORDS)
+    )
     return Vocabulary(
         token_bytes=tuple(token_bytes),
         control={
             token.content: token
             for token in added
-            if token.id in silent_ids or (token.content.strip() and token.content in template)
+            if token.special
+            or token.id in silent_ids
+            or (token.content.strip() and token.content in template)
         },
         silent_ids=silent_ids,
         strip_first_space=any(

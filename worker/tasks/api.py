@@ -6,9 +6,9 @@ GenerateRequest ──> GenerateTask.run ──> Begun, Piece, Piece, …, Done 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from worker.engine.grammar import Constraint
 from worker.engine.ports import TopLogprob
@@ -34,6 +34,8 @@ __all__ = [
     "Timeline",
     "TokenLogprobs",
     "TokenPrompt",
+    "Tool",
+    "ToolCall",
 ]
 
 
@@ -53,6 +55,8 @@ class ModelFacts:
     """Tokens by which the model says that it is done."""
     fingerprint: str
     """Engine: runtime version, provider, precision, instruction set, threads."""
+    tool_format: str = ""
+    """How the model writes calls of tools; empty when it knows no tools."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,26 @@ class TextPrompt:
     """Plain text, never read as control tokens."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A call that the model made earlier in the conversation."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any]
+    """A JSON object, read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """What the model may call."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    """JSON schema of the arguments, read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +95,10 @@ class ChatTurn:
     content: str
     name: str = ""
     """Name of the speaker or tool; empty when there is none."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Of an assistant's message."""
+    tool_call_id: str = ""
+    """Of a tool's message: the call that it answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +108,8 @@ class ChatPrompt:
     turns: tuple[ChatTurn, ...]
     add_generation_prompt: bool
     """Whether the template opens the assistant's turn."""
+    tools: tuple[Tool, ...] = ()
+    """What the model may call."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from worker.engine.grammar import Constraint, Grammar
-from worker.tasks.api import ChatTurn
+from worker.tasks.api import ChatTurn, Tool
 
 __all__ = ["Detokenizer", "GrammarCompiler", "Tokenizer"]
 
@@ -36,9 +36,13 @@ class Tokenizer(Protocol):
         ...
 
     def encode_chat(
-        self, messages: Sequence[ChatTurn], *, add_generation_prompt: bool
+        self,
+        messages: Sequence[ChatTurn],
+        *,
+        add_generation_prompt: bool,
+        tools: Sequence[Tool] = (),
     ) -> list[int]:
-        """Ids of a conversation under the model's chat template.
+        """Ids of a conversation under the model's chat template, which shows `tools` to the model.
 
         Raises `InvalidRequest(CHAT_TEMPLATE_REFUSED)` when the template refuses the messages.
         """
@@ -49,7 +53,11 @@ class Tokenizer(Protocol):
         ...
 
     def token_bytes(self, token_id: int) -> bytes:
-        """What one token stands for; may be part of a character."""
+        """What one token stands for, control tokens as their name; may be part of a character."""
+        ...
+
+    def printed_bytes(self, token_id: int) -> bytes:
+        """The same, but nothing for control tokens that are never printed."""
         ...
 
 

@@ -47,7 +47,9 @@ class TokenizerPool:
                 return tuple(
                     await self.run(
                         lambda: self.tokenizer.encode_chat(
-                            prompt.turns, add_generation_prompt=prompt.add_generation_prompt
+                            prompt.turns,
+                            add_generation_prompt=prompt.add_generation_prompt,
+                            tools=prompt.tools,
                         ),
                         is_bounded=is_bounded,
                     )
@@ -56,6 +58,15 @@ class TokenizerPool:
     async def token_bytes(self, token_ids: tuple[int, ...]) -> list[bytes]:
         """The bytes of each id."""
         return await self.run(lambda: [self.tokenizer.token_bytes(i) for i in token_ids])
+
+    async def text(self, token_ids: tuple[int, ...]) -> str:
+        """What ids stand for as text, control tokens left out."""
+
+        def decode() -> str:
+            detokenizer = self.tokenizer.new_detokenizer()
+            return "".join(map(detokenizer.push, token_ids)) + detokenizer.flush()
+
+        return await self.run(decode)
 
     def close(self) -> None:
         """Waits for the prompts that threads have begun; those that wait are dropped, with an error each."""

@@ -6,10 +6,11 @@ lengths, which only the tokenizer knows (`worker.tasks.lengths`).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
-from common.errors import InvalidRequest, NotFound, Reason
+from common.errors import InvalidRequest, NotFound, Reason, Unsupported
 from common.limits import Limits
 from lepton.v1 import inference_pb2, types_pb2
 from worker.engine.grammar import Constraint, ConstraintKind
@@ -26,9 +27,11 @@ from worker.tasks.api import (
     Prompt,
     TextPrompt,
     TokenPrompt,
+    Tool,
+    ToolCall,
 )
 
-__all__ = ["check_model", "parse_generate", "parse_prompt"]
+__all__ = ["check_model", "parse_detokenize", "parse_generate", "parse_prompt"]
 
 _ROLES: Final = {
     types_pb2.ROLE_SYSTEM: "system",
@@ -36,6 +39,8 @@ _ROLES: Final = {
     types_pb2.ROLE_ASSISTANT: "assistant",
     types_pb2.ROLE_TOOL: "tool",
 }
+
+_NO_PARAMETERS: Final = '{"type": "object", "properties": {}}'
 
 _FINISH_REASONS: Final = {
     types_pb2.FINISH_REASON_STOP: FinishReason.STOP,
@@ -100,16 +105,7 @@ def parse_prompt(
     if kind == "text":
         return TextPrompt(request.text)
     if kind == "chat":
-        chat = request.chat
-        return ChatPrompt(
-            turns=tuple(
-                ChatTurn(role=_ROLES[message.role], content=message.content, name=message.name)
-                for message in chat.messages
-            ),
-            add_generation_prompt=(
-                chat.add_generation_prompt if chat.HasField("add_generation_prompt") else True
-            ),
-        )
+        return _chat(request.chat, model)
     assert isinstance(request, inference_pb2.GenerateRequest)  # noqa: S101 - narrows for mypy
     num_ids = len(request.token_ids.ids)
     if num_ids >= model.context_length:
@@ -123,6 +119,69 @@ def parse_prompt(
     ids = tuple(request.token_ids.ids)
     _check_ids(ids, model, "token_ids.ids")
     return TokenPrompt(ids)
+
+
+def parse_detokenize(
+    request: inference_pb2.DetokenizeRequest, model: ModelFacts
+) -> tuple[int, ...]:
+    """The ids of a request that the validator let pass."""
+    ids = tuple(request.token_ids)
+    _check_ids(ids, model, "token_ids")
+    return ids
+
+
+def _chat(chat: types_pb2.ChatInput, model: ModelFacts) -> ChatPrompt:
+    if not model.tool_format:
+        _refuse_tools(chat, model)
+    return ChatPrompt(
+        turns=tuple(
+            ChatTurn(
+                role=_ROLES[message.role],
+                content=message.content,
+                name=message.name,
+                tool_calls=tuple(
+                    ToolCall(id=call.id, name=call.name, arguments=_object(call.arguments_json))
+                    for call in message.tool_calls
+                ),
+                tool_call_id=message.tool_call_id,
+            )
+            for message in chat.messages
+        ),
+        add_generation_prompt=(
+            chat.add_generation_prompt if chat.HasField("add_generation_prompt") else True
+        ),
+        tools=tuple(
+            Tool(
+                name=tool.name,
+                description=tool.description,
+                parameters=_object(tool.parameters_json or _NO_PARAMETERS),
+            )
+            for tool in chat.tools
+        ),
+    )
+
+
+def _refuse_tools(chat: types_pb2.ChatInput, model: ModelFacts) -> None:
+    """A template that knows no tools would leave them out, and nobody would be told."""
+    calls = (
+        f"chat.messages[{index}].tool_calls"
+        for index, message in enumerate(chat.messages)
+        if message.tool_calls
+    )
+    field = "chat.tools" if chat.tools else next(calls, None)
+    if field is not None:
+        raise Unsupported(
+            f"the chat template of {model.name!r} knows no tools; leave them out, or ask a model whose "
+            "ListModels entry has a tool_format",
+            reason=Reason.TOOLS_UNSUPPORTED,
+            field=field,
+        )
+
+
+def _object(text: str) -> dict[str, Any]:
+    """Validated before."""
+    value: dict[str, Any] = json.loads(text or "{}")
+    return value
 
 
 def check_model(model: ModelFacts, name: str, revision: str = "") -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, final
 
 from lepton.v1 import inference_pb2, types_pb2
@@ -39,14 +39,16 @@ class ResponseEncoder:
         model: ModelFacts,
         worker_id: str,
         with_token_ids: bool,
+        printed: Callable[[int], bytes],
         resume_token: str = "",
     ) -> None:
-        """`resume_token` is empty unless the call is resumable."""
+        """`printed`: what a token adds to a text; `resume_token` is empty unless the call is resumable."""
         self._request = request
         self._timeline = timeline
         self._model = model
         self._worker_id = worker_id
         self._with_token_ids = with_token_ids
+        self._printed = printed
         self._resume_token = resume_token
         self._seq = 0 if request.continuation is None else request.continuation.next_seq
         self.finished: bytes | None = None
@@ -106,8 +108,11 @@ class ResponseEncoder:
             entry = delta.logprobs.add()
             entry.chosen.token_id = position.token_id
             entry.chosen.logprob = position.logprob
+            entry.chosen.token = self._printed(position.token_id)
             for top in position.top:
-                entry.top.add(token_id=top.token_id, logprob=top.logprob)
+                entry.top.add(
+                    token_id=top.token_id, logprob=top.logprob, token=self._printed(top.token_id)
+                )
         if piece.end is not None:
             delta.end.CopyFrom(_end(piece.end))
 
@@ -132,6 +137,7 @@ def encode_model(model: ModelFacts, *, tasks: Sequence[str]) -> types_pb2.ModelI
         vocab_size=model.vocab_size,
         tasks=tasks,
         num_workers=1,
+        tool_format=model.tool_format,
     )
 
 

@@ -16,7 +16,11 @@ from common.cluster import ClusterSettings
 from common.limits import Limits
 from common.request.parse import parse_message
 from common.request.resumption import outlives_connection
-from common.request.validate import validate_generate, validate_tokenize
+from common.request.validate import (
+    validate_detokenize,
+    validate_generate,
+    validate_tokenize,
+)
 from common.rpc.auth import is_router
 from common.rpc.handlers import raw_unary_stream, raw_unary_unary
 from common.rpc.interceptors import annotate
@@ -26,7 +30,12 @@ from worker.tasks.api import GenerateRequest, ModelFacts, Task, Timeline
 from worker.tasks.tokenizer_pool import TokenizerPool
 from worker.transport.call_context import CallFacts, ServicerContext, deadline_of, facts_of
 from worker.transport.call_report import CallReporter
-from worker.transport.convert import check_model, parse_generate, parse_prompt
+from worker.transport.convert import (
+    check_model,
+    parse_detokenize,
+    parse_generate,
+    parse_prompt,
+)
 from worker.transport.encode import ResponseEncoder, encode_model
 from worker.transport.in_flight import InFlight
 from worker.transport.resumable_calls import Append, ResumableCalls
@@ -81,6 +90,7 @@ class InferenceService:
             "Generate": raw_unary_stream(self.generate),
             "Pick": raw_unary_unary(self._self_pick.pick),
             "Tokenize": raw_unary_unary(self.tokenize),
+            "Detokenize": raw_unary_unary(self.detokenize),
             "CountTokens": raw_unary_unary(self.count_tokens),
             "Abort": raw_unary_unary(self.abort),
             "ListModels": raw_unary_unary(self.list_models),
@@ -146,6 +156,15 @@ class InferenceService:
             ids = await self._prompt_ids(message)
             tokens = await self._tokenizers.token_bytes(ids)
         return inference_pb2.TokenizeResponse(token_ids=ids, tokens=tokens).SerializeToString()
+
+    async def detokenize(self, payload: bytes, context: ServicerContext) -> bytes:
+        """The text that ids stand for."""
+        message = parse_message(inference_pb2.DetokenizeRequest, payload)
+        with self._in_flight.call(facts_of(context).router_id):
+            validate_detokenize(message, self._limits)
+            check_model(self._model, message.model)
+            text = await self._tokenizers.text(parse_detokenize(message, self._model))
+        return inference_pb2.DetokenizeResponse(text=text).SerializeToString()
 
     async def count_tokens(self, payload: bytes, context: ServicerContext) -> bytes:
         """How many tokens Generate would see."""
@@ -240,6 +259,7 @@ class InferenceService:
             model=self._model,
             worker_id=self._worker_id,
             with_token_ids=output.token_ids if output.HasField("token_ids") else True,
+            printed=self._tokenizers.tokenizer.printed_bytes,
             resume_token=resume_token,
         )
 

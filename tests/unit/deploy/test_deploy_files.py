@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from common.errors import Conflict
 from common.settings import load
-from router.app import PROCESS as ROUTER
+from router.process import PROCESS as ROUTER
 from worker.app import PROCESS as WORKER
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -56,9 +56,9 @@ def test_view_of_a_model_asks_for_no_task_and_no_row() -> None:
 
 def test_models_are_listed_by_name_and_revision_with_what_all_their_workers_can() -> None:
     endpoints = (
-        make_endpoint("w1", context_length=100, tasks=("embed", "generate")),
+        make_endpoint("w1", context_length=100, tasks=("embed", "generate"), tool_format="hermes"),
         make_endpoint("w2", context_length=50),
-        make_endpoint("w3", revision="00000000"),
+        make_endpoint("w3", revision="00000000", tool_format="mistral"),
         make_endpoint("w4", state=EndpointState.LOST),
     )
     lost = make_endpoint("w5", model="gone", state=EndpointState.LOST)
@@ -69,6 +69,7 @@ def test_models_are_listed_by_name_and_revision_with_what_all_their_workers_can(
         ("tiny", "aaaa", 2),
     ]
     assert (listed[1].context_length, list(listed[1].tasks)) == (50, ["generate"])
+    assert [m.tool_format for m in listed] == ["mistral", ""]
 
 
 def test_empty_cluster_lists_nothing() -> None:
@@ -76,10 +77,13 @@ def test_empty_cluster_lists_nothing() -> None:
 
 
 def test_registered_worker_keeps_every_field_on_its_way_into_the_pool() -> None:
-    instance = FakeWorker("w1").instance(address="10.0.0.1:5", state=InstanceState.DRAINING)
+    instance = FakeWorker("w1").instance(
+        address="10.0.0.1:5", state=InstanceState.DRAINING, tool_format="hermes"
+    )
     endpoint = endpoint_of(instance)
     shared = (
         "id", "incarnation", "address", "model", "revision", "tasks", "context_length", "vocab_size", "fingerprint",
+        "tool_format",
     )  # fmt: skip
     for name in shared:
         assert getattr(endpoint, name) == getattr(instance, name)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from common.process import run_process
-from router.app import PROCESS, Config
+from router.config import Config
+from router.process import PROCESS
 from router.settings import RouterSettings
 
 

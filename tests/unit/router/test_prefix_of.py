@@ -104,6 +104,28 @@ def test_hashes_are_equal_exactly_where_the_bytes_are(one: str, other: str) -> N
         assert (hash_a in b.hashes) == same
 
 
+def with_tools(*names: str, calls: str = "") -> PromptPrefix:
+    request = chat_request("s:be kind", "u:hello", "a:" + "x" * 10)
+    for name in names:
+        request.chat.tools.add(name=name, description="y" * 600, parameters_json="{}")
+    if calls:
+        request.chat.messages[2].tool_calls.add(id="1", name="f", arguments_json=calls)
+    return prefix_of(request, 128)
+
+
+def test_tools_come_before_the_messages() -> None:
+    assert common(with_tools("f"), with_tools("f")) == 5
+    assert common(with_tools("f"), with_tools("f", "g")) == 1  # the window that is alike
+    assert common(with_tools("f"), with_tools()) == 0
+    assert common(with_tools("f"), with_tools("g")) == 0
+    assert with_tools().hashes == of_chat("s:be kind", "u:hello", "a:" + "x" * 10).hashes
+
+
+def test_calls_belong_to_their_message() -> None:
+    assert common(with_tools(calls='{"a": 1}'), with_tools(calls='{"a": 2}')) == 2
+    assert common(with_tools(calls='{"a": 1}'), with_tools()) == 2
+
+
 @pytest.mark.parametrize(
     "change",
     [

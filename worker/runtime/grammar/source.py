@@ -13,13 +13,11 @@ from typing import Any, Final
 
 import llguidance
 
+from common.request.constraint import JSON_SPACE_MAX
 from worker.engine.grammar import Constraint, ConstraintKind
 from worker.runtime.grammar.refusal import invalid, too_large, unsupported
 
-__all__ = ["JSON_SPACE_MAX", "lark_of"]
-
-JSON_SPACE_MAX: Final = 24
-"""White space in one place of a JSON answer, characters: room for a line break and an indent, but an end to it."""
+__all__ = ["lark_of"]
 
 _DIRECTIVE: Final = '\n%llguidance {"no_forcing": true}\n'
 

@@ -17,7 +17,7 @@ class TokenTable:
 
     token_bytes: tuple[bytes, ...] = field(repr=False)
     control_ids: tuple[int, ...]
-    """No text becomes them; a Lark grammar may name them as <name>."""
+    """No text of a grammar means them; Lark may name them as <name>."""
     eos_ids: tuple[int, ...]
     """Allowed where the text is complete; at least one."""
 
@@ -32,7 +32,7 @@ def token_table(
     padding = (b"",) * (vocab_size - len(vocabulary.token_bytes))
     return TokenTable(
         token_bytes=vocabulary.token_bytes + padding,
-        control_ids=tuple(sorted(vocabulary.control_ids | known)),
+        control_ids=tuple(sorted(vocabulary.unspeakable_ids | known)),
         eos_ids=tuple(sorted(known)),
     )
 

@@ -35,6 +35,7 @@ instances = st.builds(
     fingerprint=texts,
     version=texts,
     state=st.sampled_from(InstanceState),
+    tool_format=texts,
     metrics_address=st.just("") | addresses,
 )
 json_values = st.recursive(
@@ -42,6 +43,10 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
     max_leaves=5,
 )
+
+
+LATER = {"metrics_address", "tool_format"}
+"""Fields that workers of older releases do not write."""
 
 
 def fields_of(instance: Instance) -> dict[str, Any]:
@@ -90,7 +95,14 @@ def test_a_wrong_field_is_refused_or_read_as_its_type(data: st.DataObject) -> No
     assert decode(encode(instance)) == instance
 
 
-@pytest.mark.parametrize("name", sorted(set(fields_of(make_instance())) - {"metrics_address"}))
+@pytest.mark.parametrize("name", sorted(LATER))
+def test_a_worker_of_an_older_release_is_read(name: str) -> None:
+    content = fields_of(make_instance(tool_format="hermes", metrics_address="h:1"))
+    del content[name]
+    assert getattr(decode(json.dumps(content).encode()), name) == ""
+
+
+@pytest.mark.parametrize("name", sorted(set(fields_of(make_instance())) - LATER))
 def test_a_missing_field_is_named(name: str) -> None:
     content = fields_of(make_instance())
     del content[name]

@@ -1,0 +1,126 @@
+"""A response of server-sent events: bytes as they come, comments in silence, and an end that everyone can tell.
+
+The response begins with the first bytes, so that a call which is refused gets a status of its own. See
+https://html.spec.whatwg.org/multipage/server-sent-events.html.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, final
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from common.clock import Clock
+from common.errors import LeptonError
+from common.rpc.status import codes_of
+from gateway.frame import Frame
+from gateway.http.connected import while_connected
+from gateway.http.problem import error_response, internal, noted
+from gateway.http.protocol import abort
+
+__all__ = ["Emit", "EventStream"]
+
+Emit = Callable[[bytes], Awaitable[None]]
+"""Sends whole events; returns when there is room for more."""
+
+_HEADERS: Final = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),  # nginx would collect them
+]
+_COMMENT: Final = b": still here\n\n"
+
+
+@final
+class EventStream(Response):
+    """Runs `produce(emit)` for as long as the client is there.
+
+    An error before the first event is a plain response; later it is the last event, as `tell_error` writes it. A client
+    that does not take the end in time is cut off.
+    """
+
+    def __init__(
+        self,
+        frame: Frame,
+        produce: Callable[[Emit], Awaitable[None]],
+        tell_error: Callable[[LeptonError], bytes],
+    ) -> None:
+        self._frame = frame
+        self._produce = produce
+        self._tell_error = tell_error
+        self.background = None
+        self.status_code = 200
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        out = _Out(send, self._frame.clock, self._frame.settings.heartbeat_s)
+        streams = self._frame.instruments.http_streams
+        streams.inc()
+        heart = asyncio.get_running_loop().create_task(out.beat(), name="heartbeat")
+        try:
+            async with while_connected(receive):
+                await self._produce(out.emit)
+        except LeptonError as error:
+            await self._end_badly(error, out, scope, receive, send)
+        except Exception as error:
+            await self._end_badly(internal(error, scope), out, scope, receive, send)
+        else:
+            await self._end(b"", scope, out)
+        finally:
+            heart.cancel()
+            streams.dec()
+
+    async def _end_badly(
+        self, error: LeptonError, out: _Out, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if not out.has_begun:
+            await error_response(error)(scope, receive, send)
+        elif codes_of(error).http == 499:  # gone, or so slow that it might as well be
+            noted(error)
+            abort(scope)
+        else:
+            noted(error)
+            await self._end(self._tell_error(error), scope, out)
+
+    async def _end(self, last: bytes, scope: Scope, out: _Out) -> None:
+        try:
+            async with asyncio.timeout(self._frame.settings.goodbye_s_max):
+                await out.end(last)
+        except TimeoutError:
+            abort(scope)
+
+
+@final
+class _Out:
+    """The way to the client."""
+
+    def __init__(self, send: Send, clock: Clock, heartbeat_s: float) -> None:
+        self._send = send
+        self._clock = clock
+        self._heartbeat_s = heartbeat_s
+        self._sent_at = clock.now()
+        self.has_begun = False
+
+    async def emit(self, events: bytes) -> None:
+        if not events:
+            return
+        if not self.has_begun:
+            self.has_begun = True
+            start = {"type": "http.response.start", "status": 200, "headers": _HEADERS}
+            await self._send(start)
+        await self._send({"type": "http.response.body", "body": events, "more_body": True})
+        self._sent_at = self._clock.now()
+
+    async def end(self, last: bytes) -> None:
+        await self.emit(last)
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def beat(self) -> None:
+        """A comment whenever nothing was sent for a heartbeat's length, once the response has begun."""
+        while True:
+            silent_s = self._clock.now() - self._sent_at
+            await self._clock.sleep(max(self._heartbeat_s - silent_s, self._heartbeat_s / 10))
+            if self.has_begun and self._clock.now() - self._sent_at >= self._heartbeat_s:
+                await self.emit(_COMMENT)

@@ -1,0 +1,1 @@
+"""A page to try the cluster with, and what it reads."""
