@@ -15,7 +15,7 @@ CHAOS_FLAGS ?=
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo check format lint types layers protos protos-go protos-check protos-lint \
         protos-release test test-fast test-e2e conformance client-go wheel-test soak chaos bench bench-cluster \
-        bench-latency bench-router bench-peers sim tools docs docs-check lock clean client-java browser \
+        bench-latency bench-router bench-peers sim tools docs docs-check lock clean client-java client-cpp browser \
         page-figures
 
 help: ## This list
@@ -136,6 +136,12 @@ conformance: $(READY) ## Every client of clients/ in every case, as a table (CLI
 client-java: ## The Java client: build, unit tests, jar (clients/java)
 	cd clients/java && mvn -q -B package
 
+client-cpp: ## Build the C++ client and test it (what it needs, by apt-get: clients/cpp/setup)
+	@clients/cpp/setup
+	@cmake -S clients/cpp -B clients/cpp/build >/dev/null
+	@cmake --build clients/cpp/build --parallel $$(nproc)
+	@ctest --test-dir clients/cpp/build --output-on-failure
+
 soak: $(READY) ## Minutes of random work, never in CI: the engine fuzzed, then a worker whose memory must stay flat (MINUTES=5)
 	@seed=$${SEED:-$$RANDOM}; echo "SEED=$$seed"; \
 	LEPTON_FUZZ_STEPS=100000 LEPTON_FUZZ_SEED=$$seed $(BIN)/pytest -q tests/property/test_engine_fuzz.py && \
@@ -162,4 +168,4 @@ tools: .tools/grpcurl ## grpcurl, built with Go (skipped when Go is missing)
 	else echo "Go is missing: tests that use grpcurl are skipped"; fi
 
 clean: ## Remove what was built (not .venv)
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .lepton
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .lepton clients/cpp/build
