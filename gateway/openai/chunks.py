@@ -99,7 +99,9 @@ class Chunks(ABC):
         made: list[bytes] = []
         for event in inference_pb2.GenerateResponse.FromString(message).events:
             choices = self._of(event)
-            if choices and event.seq > self._known:
+            if event.seq <= self._known:
+                self._news = b""
+            elif choices:
                 chunks = [self._envelope.around(choice) for choice in choices[1:]]
                 chunks.insert(0, self._envelope.around(choices[0], self._news))
                 self._news = b""
