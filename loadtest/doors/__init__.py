@@ -1,0 +1,1 @@
+"""What the doors of a router cost: the same tokens over gRPC and over REST."""
