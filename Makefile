@@ -16,7 +16,7 @@ CHAOS_FLAGS ?=
 .PHONY: help setup run demo check format lint types layers protos protos-go protos-check protos-lint \
         protos-release test test-fast test-e2e conformance client-go wheel-test soak chaos bench bench-cluster \
         bench-latency bench-router bench-peers sim tools docs docs-check lock clean client-java client-cpp browser \
-        page-figures
+        page-figures toolchains
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -118,7 +118,7 @@ docs-check: $(READY) ## Are the generated pages in step with the code?
 
 ## ---- test ----
 
-test: $(READY) tools browser wheel-test ## Everything CI runs: unit, property, contract, integration, end to end, the wheel
+test: $(READY) tools browser toolchains wheel-test ## Everything CI runs: unit, property, contract, integration, end to end, the wheel
 	$(BIN)/pytest $(PYTEST_FLAGS)
 
 test-fast: $(READY) ## Without the end-to-end suite
@@ -129,6 +129,9 @@ test-e2e: $(READY) tools browser ## Real processes, real faults
 
 client-go: ## Build and test the Go client (needs Go)
 	cd clients/go && gofmt -l . | (! grep .) && go vet ./... && go test ./... && cd examples/otel && go vet ./...
+
+toolchains: ## What the clients are built with, where CI runs; on your machine: clients/cpp/setup
+	@[ -z "$$CI" ] || clients/cpp/setup
 
 conformance: $(READY) ## Every client of clients/ in every case, as a table (CLIENT=go)
 	@$(BIN)/python -m tests.conformance.run $(if $(CLIENT),--client $(CLIENT))
