@@ -99,12 +99,12 @@ class Chunks(ABC):
         made: list[bytes] = []
         for event in inference_pb2.GenerateResponse.FromString(message).events:
             choices = self._of(event)
-            if event.seq <= self._known:
-                self._news = b""
-            elif choices:
+            if not choices:
+                continue
+            news, self._news = self._news, b""
+            if event.seq > self._known:
                 chunks = [self._envelope.around(choice) for choice in choices[1:]]
-                chunks.insert(0, self._envelope.around(choices[0], self._news))
-                self._news = b""
+                chunks.insert(0, self._envelope.around(choices[0], news))
                 if self._token:
                     # With the last chunk of the event: until then the client does not have it.
                     chunks.insert(-1, self._id(event.seq))
