@@ -60,17 +60,9 @@ class Figures:
 
 
 def measure(
-    ways: Sequence[Way],
-    load: Load,
-    *,
-    rounds: int,
-    tell: Callable[[str], None],
-    idle: bool = True,
+    ways: Sequence[Way], load: Load, *, rounds: int, tell: Callable[[str], None]
 ) -> list[Figures]:
-    """One round more than `rounds` is run; the first warms up and does not count.
-
-    `idle` asks for the memory of open streams, which is that of a process that has never had so many.
-    """
+    """One round more than `rounds` is run; the first warms up and does not count."""
     figures = [Figures(way=way.name, processes=way.processes) for way in ways]
     for number in range(rounds + 1):
         for way, into in zip(ways, figures, strict=True):
@@ -78,7 +70,7 @@ def measure(
             scratch = into if number else Figures(way=way.name, processes=way.processes)
             _one_round(way, load, scratch)
     for way, into in zip(ways, figures, strict=True):
-        if idle and way.pid is not None:
+        if way.pid is not None:
             tell(f"open streams: {way.name}")
             into.idle_stream_bytes = idle_bytes(way)
     return figures
@@ -110,7 +102,7 @@ def _load(way: Way, how: str, load: Load, tokens: int) -> tuple[dict[str, float]
 
 
 def _client(way: Way, how: str, *flags: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", way.client, how, way.address, *flags]
+    command = [sys.executable, "-m", "loadtest.router.client", how, way.address, *flags]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{way.name}: the client said: {done.stderr.decode()[-500:]}")
@@ -121,7 +113,7 @@ def idle_bytes(way: Way) -> float:
     """What one more open stream costs in resident memory: 1,000 of them, over none."""
     before = way.rss_bytes()
     command = [
-        *(sys.executable, "-m", way.client, "idle", way.address),
+        *(sys.executable, "-m", "loadtest.router.client", "idle", way.address),
         *("--connections", str(IDLE_CONNECTIONS), "--streams", str(IDLE_STREAMS)),
     ]
     with subprocess.Popen(

@@ -9,7 +9,7 @@ from loadtest.latency.row import Row
 from loadtest.router.measure import Figures
 from loadtest.table import Table
 
-__all__ = ["aims", "between", "comparison"]
+__all__ = ["aims", "comparison"]
 
 _HEAD = (
     "way",
@@ -53,7 +53,7 @@ def aims(figures: Sequence[Figures]) -> list[Row]:
     single, double = routers[1], routers[2]
     others = [one for one in figures if one.way.startswith("nginx")]
     return [
-        between(
+        _between(
             "CPU per token, two router processes over one, flooded",
             double.flood_cpu_us,
             single.flood_cpu_us,
@@ -61,14 +61,14 @@ def aims(figures: Sequence[Figures]) -> list[Row]:
             unit="×",
             at_most=1.1,
         ),
-        between(
+        _between(
             "the same, in steps",
             double.steps_cpu_us,
             single.steps_cpu_us,
             lambda two, one: two / one,
             unit="×",
         ),
-        between(
+        _between(
             "first message p50 through one router process, beyond asking directly",
             single.first_p50_ms,
             straight.first_p50_ms,
@@ -76,7 +76,7 @@ def aims(figures: Sequence[Figures]) -> list[Row]:
             unit="ms",
             at_most=1.0,
         ),
-        between(
+        _between(
             "the same, p99",
             single.first_p99_ms,
             straight.first_p99_ms,
@@ -84,7 +84,7 @@ def aims(figures: Sequence[Figures]) -> list[Row]:
             unit="ms",
         ),
         *(
-            between(
+            _between(
                 "CPU per token in steps, one router process over nginx",
                 single.steps_cpu_us,
                 other.steps_cpu_us,
@@ -96,7 +96,7 @@ def aims(figures: Sequence[Figures]) -> list[Row]:
     ]
 
 
-def between(
+def _between(
     what: str,
     ours: Sequence[float],
     theirs: Sequence[float],

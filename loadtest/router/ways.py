@@ -17,7 +17,7 @@ from typing import IO, Final
 from common.clock import SystemClock
 from loadtest.latency.cpu import cpu_s, rss_bytes
 
-__all__ = ["NO_NGINX", "Upstream", "Way", "direct", "doors", "nginx", "router", "upstream"]
+__all__ = ["NO_NGINX", "Upstream", "Way", "direct", "nginx", "router", "upstream"]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 START_S_MAX: Final = 60.0
@@ -49,8 +49,6 @@ class Way:
     pid: int | None = None
     """Of the process that was started; None for the upstream itself, which relays nothing."""
     processes: int = 0
-    client: str = "loadtest.router.client"
-    """Module of the program that asks it."""
 
     def cpu_s(self) -> float:
         """Seconds of CPU that all its processes have used so far."""
@@ -122,36 +120,6 @@ def _nginx(program: str, worker: Upstream, folder: Path) -> Iterator[Way]:
 @contextmanager
 def router(worker: Upstream, processes: int) -> Iterator[Way]:
     """`lepton-router` as it is shipped; telemetry as without a collector, logs on."""
-    with _router(worker, processes, {"gateway.in-router": "false"}) as (ready, pid):
-        yield Way(
-            name=f"lepton-router × {processes}",
-            address=ready["address"],
-            pid=pid,
-            processes=processes,
-        )
-
-
-@contextmanager
-def doors(worker: Upstream) -> Iterator[list[Way]]:
-    """The two doors of one router process: gRPC, and server-sent events in OpenAI's dialect."""
-    with _router(worker, 1, {"gateway.port": "0"}) as (ready, pid):
-        yield [
-            Way(name="gRPC", address=ready["address"], pid=pid, processes=1),
-            Way(
-                name="REST",
-                address=ready["http_address"],
-                pid=pid,
-                processes=1,
-                client="loadtest.doors.client",
-            ),
-        ]
-
-
-@contextmanager
-def _router(
-    worker: Upstream, processes: int, more: Mapping[str, str]
-) -> Iterator[tuple[dict[str, str], int]]:
-    """What it said when it was ready, and its process id."""
     flags = {
         "port": "0",
         "metrics-port": "0",
@@ -159,7 +127,7 @@ def _router(
         "discovery.registry-dir": str(worker.registry),
         "telemetry.log-format": "json",
         "drain-delay-s": "0",
-        **more,
+        "gateway.in-router": "false",
     }
     command = [
         sys.executable,
@@ -173,7 +141,13 @@ def _router(
         log.open("w+b") as file,
         _process(command, stderr=file, env=env) as process,
     ):
-        yield _ready(log, process, processes), process.pid
+        address = _ready(log, process, processes)
+        yield Way(
+            name=f"lepton-router × {processes}",
+            address=address,
+            pid=process.pid,
+            processes=processes,
+        )
 
 
 @contextmanager
@@ -198,13 +172,13 @@ def _process(
             process.stdout.close()
 
 
-def _ready(log: Path, process: subprocess.Popen[bytes], processes: int) -> dict[str, str]:
-    """What it says, when every process of it has found the upstream."""
+def _ready(log: Path, process: subprocess.Popen[bytes], processes: int) -> str:
+    """The address, when every process of it has found the upstream."""
     for _ in _until_started(process, "the router"):
         lines = log.read_text("utf-8").splitlines()
         ready = [line for line in lines if '"process.ready"' in line]
         if ready and sum('"endpoint.joined"' in line for line in lines) >= processes:
-            return dict(json.loads(ready[0]))
+            return str(json.loads(ready[0])["address"])
     raise AssertionError("not reached")
 
 
