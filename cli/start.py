@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cli.target import find_state_dir
+from cli.screen import printable
+from cli.target import find_target
 
 __all__ = ["welcome"]
 
 
 def welcome() -> RenderableType:
     """A screen that fits anywhere."""
-    state = find_state_dir(None).read()
-    if state is None:
+    folder = os.environ.get("LEPTON_AGENT_STATE_DIR", "")
+    named = os.environ.get("LEPTON_ADDRESS")
+    target = find_target(named, Path(folder) if folder else None)
+    if target.state is None and not named:
         where = Text("No cluster runs here. Start one:", style="bold")
         steps = [
             ("lepton up", "etcd, a router and two workers with a small model"),
@@ -22,9 +28,13 @@ def welcome() -> RenderableType:
             ("lepton doctor", "is this machine fit?"),
         ]
     else:
-        where = Text("A cluster runs at ", style="bold").append(state.address, style="cyan")
-        if state.http_address:
-            where.append(", REST and page at ").append(f"http://{state.http_address}", "cyan")
+        where = Text(
+            "A cluster runs at " if target.state else "LEPTON_ADDRESS names ", style="bold"
+        )
+        where.append(printable(target.address), style="cyan")
+        if target.state and target.state.http_address:
+            where.append(", REST and page at ")
+            where.append(f"http://{target.state.http_address}", style="cyan")
         steps = [
             ('lepton generate "What is 27 + 35?"', "ask it"),
             ("lepton chat", "talk with it"),

@@ -123,7 +123,8 @@ class Batch:
         left = size.rows - done.num_rows
         try:
             async with asyncio.TaskGroup() as tasks:
-                for _ in range(min(self._concurrency, left)):
+                # One at least: it sees whether the output is of this input.
+                for _ in range(max(1, min(self._concurrency, left))):
                     tasks.create_task(self._slot(rows))
         except ExceptionGroup as group:
             raise _first(group) from None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 import httptools
 
 __all__ = ["Reply", "ReplyError", "ReplyReader"]
+
+_HEAD_BYTES_MAX: Final = 64 << 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,9 @@ class ReplyReader:
         self._begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > _HEAD_BYTES_MAX:
+            raise ReplyError(f"headers of more than {_HEAD_BYTES_MAX} bytes")
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
@@ -84,6 +89,7 @@ class ReplyReader:
 
     def _begin(self) -> None:
         self._headers: dict[str, str] = {}
+        self._head_bytes = 0
         self._body: list[bytes] = []
         self._num_bytes = 0
         self._head_is_whole = False
