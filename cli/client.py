@@ -20,6 +20,8 @@ __all__ = ["Answer", "Client", "checked_address", "error_from"]
 _MESSAGE_BYTES_MAX: Final = 64 << 20
 _LIST_S_MAX: Final = 5.0
 _TOKENIZE_S_MAX: Final = 10.0
+_HTTP1: Final = "http1.x server"
+"""What gRPC says of a port like that of REST; with other words the error says less."""
 _ADDRESS: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\s/]+):\d{1,5}")
 
 
@@ -151,5 +153,8 @@ def error_from(error: grpc.aio.AioRpcError, address: str) -> LeptonError:
     meant = from_rpc_error(error)
     without_details = DETAILS_KEY not in dict(error.trailing_metadata() or ())
     if isinstance(meant, Unavailable) and without_details:
-        return Unavailable(f"nothing answers at {address}", reason=Reason.UNREACHABLE)
+        says = f"nothing answers at {address}"
+        if _HTTP1 in (error.details() or ""):
+            says = f"{address} speaks HTTP/1.1; this wants the gRPC port (50051 unless you chose another)"
+        return Unavailable(says, reason=Reason.UNREACHABLE)
     return meant
