@@ -1,4 +1,4 @@
-"""Which router is asked first: the one that answered last."""
+"""Which router is asked first: the one that answered last, after a refusal the one behind it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,17 @@ import re
 from collections.abc import Sequence
 from typing import Final, final
 
-__all__ = ["Routers"]
+__all__ = ["Route", "Routers", "check_address"]
 
 _ADDRESS: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\s/]+):\d{1,5}")
+
+
+def check_address(address: str) -> None:
+    """ValueError when it is not `host:port`."""
+    if not _ADDRESS.fullmatch(address):
+        raise ValueError(
+            f"{address!r} is not an address; write HOST:PORT, for example 127.0.0.1:50051"
+        )
 
 
 @final
@@ -20,17 +28,43 @@ class Routers:
         if not addresses:
             raise ValueError("name at least one router, for example 127.0.0.1:50051")
         for address in addresses:
-            if not _ADDRESS.fullmatch(address):
-                raise ValueError(
-                    f"{address!r} is not an address; write HOST:PORT, for example 127.0.0.1:50051"
-                )
+            check_address(address)
         self.addresses = tuple(dict.fromkeys(addresses))
         self._first = 0
 
-    def in_order(self) -> tuple[str, ...]:
-        """Whom to try, each once."""
-        return self.addresses[self._first :] + self.addresses[: self._first]
+    def in_order(self, *, after: str | None = None) -> tuple[str, ...]:
+        """Whom to try, each once; `after` comes last."""
+        first = self._first if after is None else self.addresses.index(after) + 1
+        return self.addresses[first:] + self.addresses[:first]
 
     def answered(self, address: str) -> None:
         """From now on it is the first."""
         self._first = self.addresses.index(address)
+
+
+@final
+class Route:
+    """The way of one call through the routers."""
+
+    def __init__(self, routers: Routers) -> None:
+        self._routers = routers
+        self._refused_by: str | None = None
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All routers."""
+        return self._routers.addresses
+
+    def in_order(self) -> tuple[str, ...]:
+        """Whom the next attempt tries, each once."""
+        return self._routers.in_order(after=self._refused_by)
+
+    def answered(self, address: str) -> None:
+        """It took the call."""
+        self._routers.answered(address)
+        self._refused_by = None
+
+    def refused(self, address: str) -> None:
+        """It answered with an error. What holds there (it drains, its line is full) need not hold elsewhere."""
+        self._routers.answered(address)
+        self._refused_by = address
