@@ -15,8 +15,8 @@ CHAOS_FLAGS ?=
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo check format lint types layers protos protos-go protos-check protos-lint \
         protos-release test test-fast test-e2e conformance client-go wheel-test soak chaos bench bench-cluster \
-        bench-latency bench-router bench-peers sim tools docs docs-check lock clean client-java browser \
-        page-figures
+        bench-latency bench-router bench-peers sim tools docs docs-check lock clean client-java client-cpp browser \
+        page-figures toolchains
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -118,7 +118,7 @@ docs-check: $(READY) ## Are the generated pages in step with the code?
 
 ## ---- test ----
 
-test: $(READY) tools browser wheel-test ## Everything CI runs: unit, property, contract, integration, end to end, the wheel
+test: $(READY) tools browser toolchains wheel-test ## Everything CI runs: unit, property, contract, integration, end to end, the wheel
 	$(BIN)/pytest $(PYTEST_FLAGS)
 
 test-fast: $(READY) ## Without the end-to-end suite
@@ -130,11 +130,20 @@ test-e2e: $(READY) tools browser ## Real processes, real faults
 client-go: ## Build and test the Go client (needs Go)
 	cd clients/go && gofmt -l . | (! grep .) && go vet ./... && go test ./... && cd examples/otel && go vet ./...
 
+toolchains: ## What the clients are built with, where CI runs; on your machine: clients/cpp/setup
+	@[ -z "$$CI" ] || clients/cpp/setup
+
 conformance: $(READY) ## Every client of clients/ in every case, as a table (CLIENT=go)
 	@$(BIN)/python -m tests.conformance.run $(if $(CLIENT),--client $(CLIENT))
 
 client-java: ## The Java client: build, unit tests, jar (clients/java)
 	cd clients/java && mvn -q -B package
+
+client-cpp: ## Build the C++ client and test it (what it needs, by apt-get: clients/cpp/setup)
+	@clients/cpp/setup
+	@cmake -S clients/cpp -B clients/cpp/build >/dev/null
+	@cmake --build clients/cpp/build --parallel $$(nproc)
+	@ctest --test-dir clients/cpp/build --output-on-failure
 
 soak: $(READY) ## Minutes of random work, never in CI: the engine fuzzed, then a worker whose memory must stay flat (MINUTES=5)
 	@seed=$${SEED:-$$RANDOM}; echo "SEED=$$seed"; \
@@ -162,4 +171,4 @@ tools: .tools/grpcurl ## grpcurl, built with Go (skipped when Go is missing)
 	else echo "Go is missing: tests that use grpcurl are skipped"; fi
 
 clean: ## Remove what was built (not .venv)
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .lepton
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .lepton clients/cpp/build

@@ -15,10 +15,16 @@ from agent.settings import AgentSettings
 from agent.supervisor import Role
 from common.clock import Clock
 
-__all__ = ["ETCD", "ROUTER", "etcd_role", "router_role", "worker_role"]
+__all__ = ["ETCD", "ROUTER", "etcd_role", "process_of", "router_role", "worker_role"]
 
 ETCD: Final = "etcd"
 ROUTER: Final = "router"
+_RESTART: Final = "-r"
+
+
+def process_of(worker_id: str) -> str:
+    """The name of the process that a worker id belongs to: "w1" of "w1" and "w1-r3"."""
+    return worker_id.partition(_RESTART)[0]
 
 
 def etcd_role(plan: ClusterPlan, etcd: EtcdPlan, settings: AgentSettings, clock: Clock) -> Role:
@@ -50,7 +56,7 @@ def worker_role(
 
     def spec(start: int) -> ProcessSpec:
         # A new id for each start: the registry may still hold the lease of the dead, and would refuse the heir.
-        worker_id = worker.name if start == 0 else f"{worker.name}-r{start}"
+        worker_id = worker.name if start == 0 else f"{worker.name}{_RESTART}{start}"
         flags = {
             "model-dir": str(worker.model.folder),
             "model-name": worker.model.name,

@@ -22,7 +22,14 @@ from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_se
 
 from common.errors import Conflict, Reason
 
-__all__ = ["ClusterState", "ProcessState", "StateDir", "default_state_dir", "started_at"]
+__all__ = [
+    "ClusterState",
+    "ProcessState",
+    "StateDir",
+    "default_state_dir",
+    "started_at",
+    "user_state_dir",
+]
 
 _NAME: Final = ".lepton"
 
@@ -176,6 +183,11 @@ def default_state_dir(env: Mapping[str, str], cwd: Path) -> Path:
                 return found
         elif checkout:
             return found
+    return user_state_dir(env)
+
+
+def user_state_dir(env: Mapping[str, str]) -> Path:
+    """`$XDG_STATE_HOME/lepton` (`~/.local/state/lepton`)."""
     home = env.get("XDG_STATE_HOME", "")
     base = Path(home) if home.startswith("/") else Path.home() / ".local" / "state"
     return base / "lepton"

@@ -1,4 +1,4 @@
-"""The command `lepton`: one file per command, put together here. Imports nothing heavy, so `--help` is quick."""
+"""The command `lepton`, put together. Imports nothing heavy, so `--help` is quick."""
 
 from __future__ import annotations
 
@@ -6,22 +6,14 @@ import io
 import logging
 import os
 import sys
+from typing import Annotated
 
 import typer
 
-from cli.bench.command import bench
 from cli.chaos import chaos
-from cli.chat import chat
-from cli.convert import convert
-from cli.doctor import doctor
-from cli.generate import generate
-from cli.models import models
-from cli.ps import ps
-from cli.quantize import quantize
-from cli.route import route
-from cli.trace import trace
-from cli.up import up
-from cli.version import version
+from cli.commands import COMMANDS, TEST
+from cli.completion import COMPLETE_VARIABLE, install_completion, prepare_completion
+from cli.screen import out
 
 __all__ = ["app", "main"]
 
@@ -30,16 +22,36 @@ app = typer.Typer(
     help="Lepton: an LLM inference cluster on your own machines.",
     epilog="Exit codes: 0 it worked, 1 the call failed, 2 the command or the request is wrong, 130 interrupted. "
     "LEPTON_ADDRESS names the cluster to ask.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
+    add_completion=False,  # ours guesses no shells
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (
-    up, generate, chat, ps, models, route, trace, bench, convert, quantize, doctor, version,
-):  # fmt: skip
-    app.command()(command)
-app.add_typer(chaos)
+for command in COMMANDS:
+    app.command(rich_help_panel=command.group, epilog=f"Example: lepton {command.example}")(
+        command.function
+    )
+app.add_typer(chaos, rich_help_panel=TEST, epilog="Example: lepton chaos kill-worker")
+
+
+@app.callback(invoke_without_command=True)
+def lepton(
+    ctx: typer.Context,
+    *,
+    install: Annotated[
+        bool,
+        typer.Option(
+            "--install-completion",
+            callback=lambda value: install_completion(wanted=value),
+            is_eager=True,
+            help="Complete commands, options and names at the TAB key, in the shell of $SHELL.",
+        ),
+    ] = False,
+) -> None:
+    if ctx.invoked_subcommand is None:
+        from cli.start import welcome
+
+        out().print(welcome())
 
 
 def main() -> None:
@@ -52,6 +64,8 @@ def main() -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     # What our libraries log (a registry that is away, say) is told by the commands in their own words.
     logging.getLogger().addHandler(logging.NullHandler())
+    if COMPLETE_VARIABLE in os.environ:
+        prepare_completion()
     app()
 
 

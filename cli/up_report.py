@@ -175,7 +175,7 @@ class PrettyReport:
         commands = [
             (f'{lepton} generate "What is 17 + 25?"{where}', "one answer, streamed"),
             (f"{lepton} chat{where}", "a conversation"),
-            (f"{lepton} ps{where}", "workers, models, load"),
+            (f"{lepton} top{where}", "workers and load, live"),
             (f"{lepton} trace {self._trace_id[:12]}".rstrip() + where, "where its time went"),
             (f"grpcurl -plaintext {plan.address} list", "the interface"),
         ]

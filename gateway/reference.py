@@ -25,6 +25,9 @@ td { padding: 0.1rem 1rem 0.1rem 0; vertical-align: top }
 """
 
 
+_MAY_FAIL: Final = {"4XX": {"description": "Refused"}, "5XX": {"description": "Failed"}}
+
+
 def mount(app: FastAPI) -> None:
     """Adds both; what is mounted later is on them as well."""
 
@@ -32,6 +35,9 @@ def mount(app: FastAPI) -> None:
     def described() -> dict[str, Any]:
         page = app.openapi()
         page.setdefault("components", {}).setdefault("schemas", {}).update(schemas())
+        for methods in page["paths"].values():
+            for route in methods.values():  # every door may refuse and fail, in a shape of its own
+                route["responses"] = {**_MAY_FAIL, **route["responses"]}
         return page
 
     @app.get("/openapi.json", include_in_schema=False)

@@ -37,6 +37,8 @@ class GatewaySettings(Section):
     """Longest that a connection may take from the first byte of a request to the end of its headers, seconds."""
     idle_s_max: int = Field(default=60, ge=1, le=3600)
     """A connection without a request is closed after so many seconds."""
+    peer_silence_s_max: int = Field(default=60, ge=2, le=3600)
+    """A client that answers nothing, or takes nothing of what is sent, for so long has vanished, seconds."""
     body_bytes_max: int = Field(default=8 << 20, ge=1024)
     """Largest body, bytes as sent and bytes once inflated. More than `limits.message_bytes_max`: JSON is longer than
     the message that it becomes."""

@@ -60,6 +60,9 @@ class HttpCall:
     """32 hex digits."""
     span: Span
     """Current while the door works."""
+    send: Send
+    """Straight to the connection. Once a response has begun, its body may go this way: every layer between would cost
+    each token something, and they only look at beginnings."""
     status: int = 0
     """Of the response; 0 before it begins."""
 
@@ -87,6 +90,7 @@ class CallMiddleware:
             request_id=_request_id(headers),
             trace_id=f"{span.get_span_context().trace_id:032x}",
             span=span,
+            send=send,
         )
         scope[_STATE] = call
         span.set_attribute(names.LEPTON_REQUEST_ID, call.request_id)

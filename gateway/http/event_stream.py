@@ -17,6 +17,7 @@ from common.clock import Clock
 from common.errors import LeptonError
 from common.rpc.status import codes_of
 from gateway.frame import Frame
+from gateway.http.call import call_of
 from gateway.http.connected import while_connected
 from gateway.http.problem import error_response, internal, noted
 from gateway.http.protocol import abort
@@ -55,7 +56,7 @@ class EventStream(Response):
         self.status_code = 200
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        out = _Out(send, self._frame.clock, self._frame.settings.heartbeat_s)
+        out = _Out(send, call_of(scope).send, self._frame.clock, self._frame.settings.heartbeat_s)
         streams = self._frame.instruments.http_streams
         streams.inc()
         heart = asyncio.get_running_loop().create_task(out.beat(), name="heartbeat")
@@ -96,7 +97,8 @@ class EventStream(Response):
 class _Out:
     """The way to the client."""
 
-    def __init__(self, send: Send, clock: Clock, heartbeat_s: float) -> None:
+    def __init__(self, begin: Send, send: Send, clock: Clock, heartbeat_s: float) -> None:
+        self._begin = begin
         self._send = send
         self._clock = clock
         self._heartbeat_s = heartbeat_s
@@ -109,7 +111,7 @@ class _Out:
         if not self.has_begun:
             self.has_begun = True
             start = {"type": "http.response.start", "status": 200, "headers": _HEADERS}
-            await self._send(start)
+            await self._begin(start)
         await self._send({"type": "http.response.body", "body": events, "more_body": True})
         self._sent_at = self._clock.now()
 

@@ -7,6 +7,7 @@ call yet that could have an id.
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any, Final, final
 
 from uvicorn.protocols.http.httptools_impl import (
@@ -17,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from common.logs import get_logger
 from gateway.settings import GatewaySettings
 
-__all__ = ["bounded_protocol"]
+__all__ = ["abort", "bounded_protocol"]
 
 ABORT: Final = "lepton.abort"
 """Key of a scope: a function that cuts the connection at once, whatever still waits to be sent."""
@@ -43,6 +44,7 @@ def bounded_protocol(settings: GatewaySettings) -> type[HttpToolsProtocol]:
                 log.warning("http.connections_full", connections_max=settings.connections_max)
                 transport.abort()
                 return
+            _give_up_on_silence(transport, settings.peer_silence_s_max)
             self._await_headers()
 
         def connection_lost(self, exc: Exception | None) -> None:
@@ -118,6 +120,17 @@ def bounded_protocol(settings: GatewaySettings) -> type[HttpToolsProtocol]:
             self.transport.close()
 
     return BoundedProtocol
+
+
+def _give_up_on_silence(transport: asyncio.Transport, seconds: int) -> None:
+    """A peer that vanished, or takes nothing of what is sent, is given up by the kernel: nobody here waits for it."""
+    connection = transport.get_extra_info("socket")
+    if connection is None or not hasattr(socket, "TCP_USER_TIMEOUT"):
+        return  # not a TCP connection of Linux
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * seconds)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, seconds // 2))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, seconds // 4))
 
 
 def abort(scope: Any) -> None:

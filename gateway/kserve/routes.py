@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
 from fastapi import FastAPI, Request, Response
 
-from common.errors import LeptonError, Reason, Unavailable
+from common.errors import LeptonError, NotFound, Reason, Unavailable
 from common.rpc.status import codes_of
 from gateway.frame import Frame
 from gateway.http.body import read_json
@@ -54,7 +55,9 @@ def mount(app: FastAPI, frame: Frame) -> None:
     async def model_ready(request: Request) -> dict[str, Any]:
         which = pb.ModelReadyRequest(**_named(request))
         if not (await facade.model_ready(which, _asked(request))).ready:
-            raise Unavailable("no worker serves this model", retry_after_s=1.0, field="name")
+            raise NotFound(
+                "no worker serves this model", field="name"
+            )  # the protocol asks for a 4xx
         return {"name": which.name, "ready": True}
 
     async def infer(request: Request) -> dict[str, Any]:
@@ -67,6 +70,7 @@ def mount(app: FastAPI, frame: Frame) -> None:
         return json_of(response)
 
     def add(path: str, handler: Handler, summary: str, **options: Any) -> None:
+        options.setdefault("openapi_extra", {})["parameters"] = _parameters(path)
         app.add_api_route(path, _spoken(handler), tags=["KServe v2"], summary=summary, **options)
 
     add("/v2", server, "What answers here")
@@ -108,6 +112,14 @@ def _spoken(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
             return response
 
     return answer
+
+
+def _parameters(path: str) -> list[dict[str, Any]]:
+    """What a path leaves open, for the page of the interface."""
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"{(\w+)}", path)
+    ]
 
 
 def _json(value: dict[str, Any], status: int) -> Response:

@@ -17,7 +17,7 @@ _FRESH_S: Final = 1.0
 
 @final
 class ModelList:
-    """Asks when its last answer is too old."""
+    """Asks anew each time, but for what every chat needs to know."""
 
     def __init__(self, upstream: Upstream, clock: Clock) -> None:
         self._upstream = upstream
@@ -27,20 +27,20 @@ class ModelList:
 
     async def all(self) -> list[types_pb2.ModelInfo]:
         """One per model and revision."""
-        if self._clock.now() - self._asked_at >= _FRESH_S:
-            answer = await self._upstream.unary(
-                "ListModels", inference_pb2.ListModelsRequest(), Asked()
-            )
-            self._models = list(inference_pb2.ListModelsResponse.FromString(answer).models)
-            self._asked_at = self._clock.now()
+        answer = await self._upstream.unary(
+            "ListModels", inference_pb2.ListModelsRequest(), Asked()
+        )
+        self._models = list(inference_pb2.ListModelsResponse.FromString(answer).models)
+        self._asked_at = self._clock.now()
         return self._models
 
     async def tool_format(self, name: str) -> str:
         """How the model writes calls; "" for one that writes none, or is not there: the cluster says that better."""
-        for model in await self.all():
-            if not name or model.model == name:
-                return model.tool_format
-        return ""
+        is_fresh = self._clock.now() - self._asked_at < _FRESH_S
+        found = _named(name, self._models) if is_fresh else None
+        if found is None:
+            found = _named(name, await self.all())
+        return found.tool_format if found else ""
 
     async def objects(self) -> list[dict[str, Any]]:
         """`data` of `/v1/models`: one per name."""
@@ -76,3 +76,8 @@ class ModelList:
             reason=Reason.MODEL_NOT_FOUND,
             field="model",
         )
+
+
+def _named(name: str, models: list[types_pb2.ModelInfo]) -> types_pb2.ModelInfo | None:
+    """Without a name the only one is meant; of several, the cluster refuses to choose."""
+    return next((model for model in models if name in ("", model.model)), None)

@@ -21,6 +21,7 @@ __all__ = ["SUBPROTOCOL", "mount"]
 SUBPROTOCOL: Final = "lepton.v1"
 
 _RETRY_S: Final = 1.0
+_SCHEMA_TYPE: Final = "application/schema+json"
 
 
 def mount(app: FastAPI, frame: Frame) -> None:
@@ -30,9 +31,14 @@ def mount(app: FastAPI, frame: Frame) -> None:
     sockets: set[WebSocket] = set()
     frame.instruments.websockets.set_function(lambda: len(sockets))
 
-    @app.get("/v1/ws/schema.json", tags=["websocket"], summary="JSON schema of the messages")
+    @app.get(
+        "/v1/ws/schema.json",
+        tags=["websocket"],
+        summary="JSON schema of the messages",
+        responses={200: {"content": {_SCHEMA_TYPE: {}}}},
+    )
     async def messages_schema() -> Response:
-        return Response(schema, media_type="application/schema+json")
+        return Response(schema, media_type=_SCHEMA_TYPE)
 
     @app.websocket("/v1/ws")
     async def converse(socket: WebSocket) -> None:

@@ -228,14 +228,17 @@ async def test_a_model_that_cannot_be_served_ends_the_start_with_its_reason(tmp_
     assert marked(mark) == []
 
 
-async def test_a_metrics_port_in_use_is_refused_only_when_it_was_asked_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("flag", ["--metrics-port", "--http-port"])
+async def test_a_port_in_use_is_refused_only_when_it_was_asked_for(
+    tmp_path: Path, flag: str
+) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = await lepton("up", "--port=0", f"--metrics-port={port}", state=tmp_path)
+        done = await lepton("up", "--port=0", f"{flag}={port}", state=tmp_path)
     assert done.code == 2
-    assert "--metrics-port" in done.stderr
+    assert flag in done.stderr
 
 
 async def test_a_load_on_a_cluster_of_its_own(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ async def test_who_is_there(cluster: ResumingCluster, http: aiohttp.ClientSessio
         assert found.ready == is_there
         path = f"/v2/models/{name}" + (f"/versions/{version}" if version else "")
         async with http.get(f"{path}/ready") as answered:
-            assert answered.status == (200 if is_there else 503)
+            assert answered.status == (200 if is_there else 404)
     metadata = await ask(
         cluster,
         "ModelMetadata",

@@ -16,6 +16,7 @@ import grpc
 
 from lepton.v1 import inference_pb2
 from tests.support.fake_worker import FakeWorker, Script
+from tests.support.http_client import post_json
 from tests.support.processes import LeptonProcess, until
 from tests.support.router_process import cluster
 from tests.support.small_cluster import GENERATE, ask
@@ -163,3 +164,14 @@ async def test_children_that_refuse_to_start_end_the_parent(tmp_path: Path) -> N
     assert await router.wait() == 2
     assert any("without a registry" in line for line in router.lines)
     assert router.lines[-1].startswith("error: router process")
+
+
+async def test_processes_share_the_http_port_too(tmp_path: Path) -> None:
+    async with cluster(tmp_path, FakeWorker(), processes=2, id="r") as (router, _):
+        url = f"http://{router.http_address}"
+        for _ in range(CONNECTIONS):
+            answer = await post_json(url, "/v1/completions", b'{"prompt":"x","stream":true}')
+            assert answer.status == 200
+        answered = await samples(router, "lepton_http_requests_total")
+        assert set(answered) == {"0", "1"}
+        assert sum(answered.values()) == CONNECTIONS

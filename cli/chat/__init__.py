@@ -1,0 +1,1 @@
+"""`lepton chat`: a conversation, streamed, kept, and continued."""

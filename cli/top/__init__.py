@@ -1,0 +1,1 @@
+"""`lepton top`: a cluster, live."""
