@@ -97,12 +97,14 @@ def _attempt(
             metadata=asking.metadata,
             timeout_s=asking.deadline.left_s(),
         )
-        if isinstance(reply, Failed) and is_lost_connection(reply.error):
-            failures.append(reply.error)
-        elif isinstance(reply, Failed):
-            asking.route.refused(address)
-            return reply
-        elif isinstance(reply, Answered):
+        assert isinstance(reply, Answered | Failed)
+        if isinstance(reply, Answered):
             asking.route.answered(address)
             return reply
+        if not is_lost_connection(reply.error):
+            asking.route.answered(address)
+            asking.route.failed(address)
+            return reply
+        asking.route.failed(address)
+        failures.append(reply.error)
     return Failed(unreachable(asking.route.addresses, failures[-1]))

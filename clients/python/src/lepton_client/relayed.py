@@ -96,11 +96,13 @@ class RelayedCall:
                 yield from self._take(reply)
             if order.is_finished:
                 return None
+            if isinstance(reply, Failed) and not is_lost_connection(reply.error):
+                route.answered(address)
+            route.failed(address)
             if not isinstance(reply, Failed):
                 self._failure = lost("the stream ended before its end")
                 return self._failure
             if not is_lost_connection(reply.error):
-                route.refused(address)
                 self._failure = reply.error
                 return self._failure
             self._failure = self._lost((address,), reply.error)

@@ -1,4 +1,4 @@
-"""Which router is asked first: the one that answered last, after a refusal the one behind it."""
+"""Which router is asked first: the one that answered last, after a failure the one behind it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Route:
 
     def __init__(self, routers: Routers) -> None:
         self._routers = routers
-        self._refused_by: str | None = None
+        self._failed_at: str | None = None
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -56,15 +56,16 @@ class Route:
         return self._routers.addresses
 
     def in_order(self) -> tuple[str, ...]:
-        """Whom the next attempt tries, each once."""
-        return self._routers.in_order(after=self._refused_by)
+        """Whom the next attempt tries, each once: whoever ended the one before comes last."""
+        return self._routers.in_order(after=self._failed_at)
 
     def answered(self, address: str) -> None:
-        """It took the call."""
+        """With whatever: somebody is there."""
         self._routers.answered(address)
-        self._refused_by = None
+        self._failed_at = None
 
-    def refused(self, address: str) -> None:
-        """It answered with an error. What holds there (it drains, its line is full) need not hold elsewhere."""
-        self._routers.answered(address)
-        self._refused_by = address
+    def failed(self, address: str) -> None:
+        """It refused the call, or lost it. What is so there (it drains, its line is full, it hangs) may be otherwise
+        elsewhere.
+        """
+        self._failed_at = address
