@@ -114,8 +114,6 @@ def run(
 
         from chaos.scenario import load_scenario
         from chaos.scenario import names as all_names
-        from cli.chaos_view import outcomes_table
-        from cli.screen import out, write_json
 
         chosen = [load_scenario(name) for name in names or all_names()]
         if expect_fail:
@@ -124,10 +122,7 @@ def run(
             _run_one(one, seed=seed, times=times, control=expect_fail, quiet=as_json)
             for one in chosen
         ]
-        if as_json:
-            write_json([outcome.as_json() for outcome in outcomes])
-        else:
-            out().print(outcomes_table(outcomes))
+        _show(outcomes, as_json=as_json)
         if json_file is not None:
             data = [outcome.as_json() for outcome in outcomes]
             json_file.write_text(json.dumps(data, indent=1) + "\n", "utf-8")
@@ -150,8 +145,7 @@ def random_(
     with reported(as_json=as_json), interruptible():
         from chaos.schedule import drawn
         from chaos.schedule import pairs as all_pairs
-        from cli.chaos_view import outcomes_table
-        from cli.screen import out, write_json
+        from cli.screen import out
 
         chosen = seed if seed is not None else random.randrange(1_000_000)
         scenarios = tuple(all_pairs()) if pairs else (drawn(chosen, faults),)
@@ -159,10 +153,8 @@ def random_(
             _run_one(one, seed=chosen, times=None, control=False, quiet=as_json)
             for one in scenarios
         ]
-        if as_json:
-            write_json([outcome.as_json() for outcome in outcomes])
-        else:
-            out().print(outcomes_table(outcomes))
+        _show(outcomes, as_json=as_json)
+        if not as_json:
             out().print(f"seed {chosen}", style="dim")
         _end(all(outcome.is_right for outcome in outcomes))
 
@@ -190,6 +182,16 @@ def _run_one(
     )
     tell(f"{outcome.verdict} after {outcome.took_s:.0f} s {'; '.join(outcome.why)}")
     return outcome
+
+
+def _show(outcomes: list[Outcome], *, as_json: bool) -> None:
+    from cli.chaos_view import outcomes_table
+    from cli.screen import out, write_json
+
+    if as_json:
+        write_json([outcome.as_json() for outcome in outcomes])
+    else:
+        out().print(outcomes_table(outcomes))
 
 
 def _end(is_right: bool) -> None:  # noqa: FBT001 - private

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import ConfigOption, JsonOption
+from cli.options import BlockSizeOption, ConfigOption, JsonOption, MadeFolder
 from cli.outcome import interruptible, reported
 from cli.screen import err, write_json
 from convert.precision import Precision
@@ -26,17 +26,10 @@ def convert(
             help="Local folder with config.json, safetensors, tokenizer.json.",
         ),
     ],
-    output: Annotated[
-        Path, typer.Argument(metavar="OUT", show_default=False, help="Folder to make.")
-    ],
+    output: MadeFolder,
     *,
     precision: Annotated[Precision, typer.Option(help="Bits of a weight.")] = Precision.INT4,
-    block_size: Annotated[
-        int | None,
-        typer.Option(
-            show_default="128", help="Weights that share a scale: 16, 32, 64, 128 or 256."
-        ),
-    ] = None,
+    block_size: BlockSizeOption = None,
     accuracy: Annotated[
         bool,
         typer.Option(

@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["AddressOption", "ConfigOption", "JsonOption", "StateDirOption"]
+__all__ = [
+    "AddressOption",
+    "BlockSizeOption",
+    "ConfigOption",
+    "JsonOption",
+    "MadeFolder",
+    "StateDirOption",
+]
 
 AddressOption = Annotated[
     str | None,
@@ -41,6 +48,15 @@ ConfigOption = Annotated[
         show_default=False,
         help="Settings for all processes (TOML).",
     ),
+]
+
+BlockSizeOption = Annotated[
+    int | None,
+    typer.Option(show_default="128", help="Weights that share a scale: 16, 32, 64, 128 or 256."),
+]
+
+MadeFolder = Annotated[
+    Path, typer.Argument(metavar="OUT", show_default=False, help="Folder to make.")
 ]
 
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of text.")]

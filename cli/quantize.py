@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli.options import ConfigOption, JsonOption
+from cli.options import BlockSizeOption, ConfigOption, JsonOption, MadeFolder
 from cli.outcome import interruptible, reported
 from cli.screen import write_json
 from convert.precision import Algorithm, Precision
@@ -25,17 +25,10 @@ def quantize(
             help="Served folder with fp32 weights (lepton convert --precision fp32).",
         ),
     ],
-    output: Annotated[
-        Path, typer.Argument(metavar="OUT", show_default=False, help="Folder to make.")
-    ],
+    output: MadeFolder,
     *,
     precision: Annotated[Precision, typer.Option(help="int4 or int8.")] = Precision.INT4,
-    block_size: Annotated[
-        int | None,
-        typer.Option(
-            show_default="128", help="Weights that share a scale: 16, 32, 64, 128 or 256."
-        ),
-    ] = None,
+    block_size: BlockSizeOption = None,
     algorithm: Annotated[
         Algorithm, typer.Option(help="How weights are rounded; k_quant searches longest.")
     ] = Algorithm.DEFAULT,

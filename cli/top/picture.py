@@ -11,7 +11,7 @@ __all__ = ["RouterLine", "TopPicture", "WorkerLine"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerLine:
-    """One worker, as its router sees it. None: not known, as in all fields below."""
+    """One worker, as its router sees it (`GET /api/cluster`). None: not known, as in all fields below."""
 
     id: str
     model: str

@@ -28,21 +28,8 @@ _LOOK_S_MAX: Final = 2.0
 _BYTES_MAX: Final = 16 << 20
 
 
-class _Worker(msgspec.Struct):
-    id: str
-    model: str
-    revision: str
-    state: str
-    trouble: str
-    running: int
-    rows_max: int
-    waiting: int
-    kv_usage: float
-    tokens_per_s: float
-
-
 class _Cluster(msgspec.Struct):
-    workers: list[_Worker] | None
+    workers: list[WorkerLine] | None
     stale_s: float | None = None
 
 
@@ -152,10 +139,10 @@ def _url(address: str) -> str:
 
 
 def _line(
-    worker: _Worker, pages: Mapping[str, MetricsPage | None], processes: Mapping[str, ProcessState]
+    line: WorkerLine, pages: Mapping[str, MetricsPage | None], processes: Mapping[str, ProcessState]
 ) -> WorkerLine:
-    line = WorkerLine(**msgspec.structs.asdict(worker))
-    name = process_of(worker.id)
+    """The router's line, with what this machine knows beside."""
+    name = process_of(line.id)
     if (process := processes.get(name)) is not None:
         line = replace(line, address=process.address or None, pid=process.pid)
     if (page := pages.get(name)) is None:
