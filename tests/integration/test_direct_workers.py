@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any, final
 
 import grpc
@@ -30,9 +31,8 @@ from tests.support.continuation import continued, whole
 from tests.support.processes import DEMO_MODEL, until
 from tests.support.resuming import ResumingCluster, request, resuming_cluster, text_of
 from tests.support.tiny_models import load_tiny
-from tests.support.worker import LocalWorker, worker_of
+from tests.support.worker import LocalWorker, facts_of, worker_of
 from worker.engine.ports import Batch, ModelRunner, Sampled
-from worker.tasks.api import ModelFacts
 
 ASKED = request(resumable_ms=0)
 
@@ -246,18 +246,10 @@ async def demo_cluster(
     async with AsyncExitStack() as stack:
         for worker_id, rows_max in (("w1", 6), ("w2", 5)):
             loaded = load_tiny(DEMO_MODEL, rows_max=rows_max, context_max=256)
-            info = loaded.info
             workers[worker_id] = await stack.enter_async_context(
                 worker_of(
                     HeldRunner(loaded.runner, go_on),
-                    model=ModelFacts(
-                        name="demo",
-                        revision=info.revision,
-                        context_length=info.context_length,
-                        vocab_size=info.vocab_size,
-                        eos_ids=info.eos_ids,
-                        fingerprint=info.fingerprint,
-                    ),
+                    model=replace(facts_of(loaded), name="demo"),
                     tokenizer=loaded.tokenizer,
                     worker_id=worker_id,
                     found_in=registry,

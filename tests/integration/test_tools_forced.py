@@ -29,12 +29,10 @@ from lepton.v1 import inference_pb2, types_pb2
 from tests.support.grammars import grammar_compiler
 from tests.support.processes import DEMO_MODEL
 from tests.support.tool_models import with_tools
-from tests.support.worker import LocalWorker, worker_of
+from tests.support.worker import LocalWorker, facts_of, table_of, worker_of
 from worker.runtime.grammar.limits import GrammarLimits
-from worker.runtime.grammar.tokens import token_table
 from worker.runtime.model import load_model
 from worker.runtime.tool_format import tool_format_of
-from worker.tasks.api import ModelFacts
 
 ADD = ToolSpec(
     name="add",
@@ -67,23 +65,11 @@ TOOLS = [ADD, NOW, LENIENT]
 async def _worker(tmp_path: Path) -> AsyncIterator[LocalWorker]:
     folder = with_tools(DEMO_MODEL, tmp_path / "demo")
     loaded = load_model(folder, name="demo", threads=1, rows_max=4, context_max=1024)
-    info = loaded.info
-    table = token_table(
-        loaded.tokenizer.vocabulary, vocab_size=info.vocab_size, eos_ids=info.eos_ids
-    )
     async with worker_of(
         loaded.runner,
-        model=ModelFacts(
-            name=info.name,
-            revision=info.revision,
-            context_length=info.context_length,
-            vocab_size=info.vocab_size,
-            eos_ids=info.eos_ids,
-            fingerprint=info.fingerprint,
-            tool_format=tool_format_of(loaded.chat_template),
-        ),
+        model=replace(facts_of(loaded), tool_format=tool_format_of(loaded.chat_template)),
         tokenizer=loaded.tokenizer,
-        grammars=grammar_compiler(table, GrammarLimits()),
+        grammars=grammar_compiler(table_of(loaded), GrammarLimits()),
     ) as worker:
         yield worker
 

@@ -17,10 +17,8 @@ from lepton.v1 import inference_pb2, types_pb2
 from tests.support.grammars import bomb, grammar_compiler
 from tests.support.processes import DEMO_MODEL
 from tests.support.tiny_models import load_tiny
-from tests.support.worker import Answer, LocalWorker, worker_of
+from tests.support.worker import Answer, LocalWorker, facts_of, table_of, worker_of
 from worker.runtime.grammar.limits import GrammarLimits
-from worker.runtime.grammar.tokens import token_table
-from worker.tasks.api import ModelFacts
 
 STOP, LENGTH = types_pb2.FINISH_REASON_STOP, types_pb2.FINISH_REASON_LENGTH
 BOMB = types_pb2.Constraint(grammar=bomb().texts[0])
@@ -29,22 +27,11 @@ BOMB = types_pb2.Constraint(grammar=bomb().texts[0])
 @pytest.fixture(name="worker")
 async def _worker() -> AsyncIterator[LocalWorker]:
     loaded = load_tiny(DEMO_MODEL, context_max=1024)
-    info = loaded.info
-    table = token_table(
-        loaded.tokenizer.vocabulary, vocab_size=info.vocab_size, eos_ids=info.eos_ids
-    )
     async with worker_of(
         loaded.runner,
-        model=ModelFacts(
-            name=info.name,
-            revision=info.revision,
-            context_length=info.context_length,
-            vocab_size=info.vocab_size,
-            eos_ids=info.eos_ids,
-            fingerprint=info.fingerprint,
-        ),
+        model=facts_of(loaded),
         tokenizer=loaded.tokenizer,
-        grammars=grammar_compiler(table, GrammarLimits(compile_s_max=0.5)),
+        grammars=grammar_compiler(table_of(loaded), GrammarLimits(compile_s_max=0.5)),
     ) as worker:
         yield worker
 

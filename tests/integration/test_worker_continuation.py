@@ -29,10 +29,8 @@ from tests.support.tiny_models import (
     TINY_LLAMA_INT4_BLOCK64,
     load_tiny,
 )
-from tests.support.worker import Answer, LocalWorker, worker_of
-from worker.runtime.grammar.tokens import token_table
+from tests.support.worker import Answer, LocalWorker, facts_of, table_of, worker_of
 from worker.runtime.session import Kernels
-from worker.tasks.api import ModelFacts
 
 Request = inference_pb2.GenerateRequest
 Event = inference_pb2.Event
@@ -119,24 +117,12 @@ async def _worker(
     folder: Path, kernels: Kernels, *, is_paced: bool, **options: Any
 ) -> AsyncIterator[LocalWorker]:
     loaded = load_tiny(folder, kernels=kernels, **options)
-    info = loaded.info
-    facts = ModelFacts(
-        name=info.name,
-        revision=info.revision,
-        context_length=info.context_length,
-        vocab_size=info.vocab_size,
-        eos_ids=info.eos_ids,
-        fingerprint=info.fingerprint,
-    )
-    table = token_table(
-        loaded.tokenizer.vocabulary, vocab_size=info.vocab_size, eos_ids=info.eos_ids
-    )
     runner = PacedRunner(loaded.runner)
     async with worker_of(
         runner,
-        model=facts,
+        model=facts_of(loaded),
         tokenizer=loaded.tokenizer,
-        grammars=grammar_compiler(table),
+        grammars=grammar_compiler(table_of(loaded)),
         chunk_tokens_max=64,
     ) as worker:
         runner.engine = worker.running.engine if is_paced else None

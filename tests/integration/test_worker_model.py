@@ -19,8 +19,7 @@ from tests.support.tiny_models import (
     golden_cases,
     load_tiny,
 )
-from tests.support.worker import Answer, LocalWorker, worker_of
-from worker.tasks.api import ModelFacts
+from tests.support.worker import Answer, LocalWorker, facts_of, worker_of
 
 Request = inference_pb2.GenerateRequest
 
@@ -28,17 +27,8 @@ Request = inference_pb2.GenerateRequest
 @asynccontextmanager
 async def serving(folder: Path, **settings: Any) -> AsyncIterator[LocalWorker]:
     loaded = load_tiny(folder)
-    info = loaded.info
-    facts = ModelFacts(
-        name=info.name,
-        revision=info.revision,
-        context_length=info.context_length,
-        vocab_size=info.vocab_size,
-        eos_ids=info.eos_ids,
-        fingerprint=info.fingerprint,
-    )
     async with worker_of(
-        loaded.runner, model=facts, tokenizer=loaded.tokenizer, **settings
+        loaded.runner, model=facts_of(loaded), tokenizer=loaded.tokenizer, **settings
     ) as worker:
         yield worker
 

@@ -35,6 +35,8 @@ from tests.support.grammars import grammar_compiler
 from tests.support.processes import until
 from worker.engine.golden import ANY_ANSWER, GoldenQuestion
 from worker.engine.ports import ModelRunner
+from worker.runtime.grammar.tokens import TokenTable, token_table
+from worker.runtime.model import LoadedModel
 from worker.serving import RunningWorker, WorkerParts, open_worker
 from worker.settings import WorkerSettings
 from worker.tasks.api import ChatTurn, ModelFacts, Tool
@@ -214,6 +216,27 @@ def take(answer: Answer, event: inference_pb2.Event) -> None:
     else:
         assert kind == "finished"
         answer.finished = event.finished
+
+
+def facts_of(loaded: LoadedModel) -> ModelFacts:
+    """Of a model that calls no tools."""
+    info = loaded.info
+    return ModelFacts(
+        name=info.name,
+        revision=info.revision,
+        context_length=info.context_length,
+        vocab_size=info.vocab_size,
+        eos_ids=info.eos_ids,
+        fingerprint=info.fingerprint,
+    )
+
+
+def table_of(loaded: LoadedModel) -> TokenTable | None:
+    """What its grammars are compiled with."""
+    info = loaded.info
+    return token_table(
+        loaded.tokenizer.vocabulary, vocab_size=info.vocab_size, eos_ids=info.eos_ids
+    )
 
 
 @asynccontextmanager
