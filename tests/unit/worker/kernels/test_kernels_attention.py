@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.support.kernels import open_graph
 from tests.support.tiny_models import NEEDS_NATIVE
-from worker.kernels.library import DOMAIN, find_library
+from worker.kernels.library import DOMAIN
 
 Floats = npt.NDArray[np.float32]
 pytestmark = NEEDS_NATIVE
@@ -161,13 +162,7 @@ class Attention:
             [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["tokens", "width"])],
             initializer=[numpy_helper.from_array(array, name) for name, array in tables.items()],
         )
-        domains = [helper.make_opsetid("", 21), helper.make_opsetid(DOMAIN, 1)]
-        model = helper.make_model(graph, opset_imports=domains, ir_version=10)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 2
-        options.log_severity_level = 4
-        options.register_custom_ops_library(str(find_library()))
-        return ort.InferenceSession(model.SerializeToString(), options)
+        return open_graph(graph)
 
 
 LAYERS: list[dict[str, Any]] = [

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.support.kernels import open_graph
 from tests.support.tiny_models import NEEDS_NATIVE
-from worker.kernels.library import DOMAIN, find_library
+from worker.kernels.library import DOMAIN
 from worker.kernels.packing import gated_order, pack_per_block, pack_weights
 
 Floats = npt.NDArray[np.float32]
@@ -78,13 +79,7 @@ def session(
             if name in inputs
         ],
     )
-    domains = [helper.make_opsetid("", 21), helper.make_opsetid(DOMAIN, 1)]
-    model = helper.make_model(graph, opset_imports=domains, ir_version=10)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 2
-    options.log_severity_level = 4
-    options.register_custom_ops_library(str(find_library()))
-    return ort.InferenceSession(model.SerializeToString(), options)
+    return open_graph(graph)
 
 
 def activations(rows: int, size: int, seed: int) -> Floats:
