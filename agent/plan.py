@@ -36,6 +36,9 @@ METRICS_PORT: Final = 8081
 _LOOPBACK: Final = "127.0.0.1"
 """Where everything listens unless told otherwise."""
 
+_ALONE: Final = ClusterSettings()
+"""Of a cluster that only this machine reaches."""
+
 _WORKERS_MAX: Final = 256
 
 
@@ -102,16 +105,18 @@ def make_plan(
     settings: AgentSettings,
     models: Sequence[ModelChoice],
     workers: int,
-    host: str,
-    port: int,
-    http_port: int | None,
-    metrics_port: int | None,
-    advertise: str,
-    cluster: ClusterSettings,
-    config: Path | None,
     env: Mapping[str, str],
+    host: str = _LOOPBACK,
+    port: int = 0,
+    http_port: int | None = None,
+    metrics_port: int | None = None,
+    advertise: str = "",
+    cluster: ClusterSettings = _ALONE,
+    config: Path | None = None,
 ) -> ClusterPlan:
-    """`workers` processes for each model. A port that is 0 becomes a free one; None the usual one, if that is free.
+    """`workers` processes for each model; by default as tests and measurements want them, on loopback.
+
+    A port that is 0 becomes a free one; None the usual one, if that is free.
 
     Raises `Conflict` with BIND_NOT_ALLOWED, PORT_IN_USE or SETTING_INVALID. Nothing is started or written.
     """

@@ -27,7 +27,6 @@ from agent.supervisor import Role
 from chaos.proxy import FaultProxy
 from chaos.unit import Unit
 from common.clock import Clock
-from common.cluster import ClusterSettings
 
 __all__ = ["MODEL", "ChaosCluster", "ClusterWish", "chaos_cluster"]
 
@@ -189,13 +188,6 @@ async def chaos_cluster(
             settings=AgentSettings(),
             models=(ModelChoice(name=MODEL, folder=find_demo().folder),),
             workers=max(1, wish.workers),
-            host="127.0.0.1",
-            port=0,
-            http_port=None,
-            metrics_port=None,
-            advertise="",
-            cluster=ClusterSettings(),
-            config=None,
             env=env,
         )
         async with AsyncExitStack() as stack:

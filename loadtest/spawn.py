@@ -13,7 +13,6 @@ from agent.plan import make_plan
 from agent.settings import AgentSettings
 from agent.state import StateDir
 from common.clock import SystemClock
-from common.cluster import ClusterSettings
 
 __all__ = ["own_cluster"]
 
@@ -32,13 +31,6 @@ async def own_cluster(folder: Path, *, models: Sequence[str], workers: int) -> A
             settings=settings,
             models=choose_models(models),
             workers=workers,
-            host="127.0.0.1",
-            port=0,
-            http_port=None,
-            metrics_port=None,
-            advertise="",
-            cluster=ClusterSettings(),
-            config=None,
             env=dict(os.environ),
         )
         cluster = LocalCluster(plan, settings=settings, clock=SystemClock(), notify=lambda _: None)

@@ -27,13 +27,6 @@ def _plan(tmp_path: Path, **changes: Any) -> ClusterPlan:
         "settings": SETTINGS,
         "models": [ModelChoice(name="tiny", folder=tmp_path)],
         "workers": 2,
-        "host": "127.0.0.1",
-        "port": 0,
-        "http_port": None,
-        "metrics_port": None,
-        "advertise": "",
-        "cluster": ClusterSettings(),
-        "config": None,
         "env": {"PATH": ""},
         **changes,
     }

@@ -13,7 +13,6 @@ from agent.plan import make_plan
 from agent.settings import AgentSettings
 from agent.state import StateDir
 from cli.up_report import PrettyReport, own_command
-from common.cluster import ClusterSettings
 
 
 @pytest.fixture(name="program")
@@ -55,14 +54,9 @@ def test_rest_is_shown_where_there_is_rest(tmp_path: Path, http_address: str) ->
         settings=AgentSettings(etcd_binary="none"),
         models=choose_models([]),
         workers=1,
-        host="127.0.0.1",
-        port=0,
+        env={},
         http_port=0,
         metrics_port=0,
-        advertise="",
-        cluster=ClusterSettings(),
-        config=None,
-        env={},
     )
     said = io.StringIO()
     report = PrettyReport(plan, Console(file=said, width=200))
