@@ -29,6 +29,7 @@ PAGES = (
     "docs/routing.md",
     "docs/direct.md",
     "docs/convert.md",
+    "docs/cli.md",
     "CONTRIBUTING.md",
 )
 BIN = Path(sys.executable).parent
