@@ -13,7 +13,7 @@ __all__ = ["AnswerStats", "Asker", "EventStream", "stream_answer", "summary"]
 
 
 class EventStream(Protocol):
-    """One answer as it comes: over one connection (`cli.client`) or several (`cli.resume`, `cli.direct`)."""
+    """One answer as it comes."""
 
     @property
     def trace_id(self) -> str: ...
@@ -23,11 +23,11 @@ class EventStream(Protocol):
 
     def __aiter__(self) -> AsyncIterator[inference_pb2.Event]: ...
 
-    def cancel(self) -> None: ...
+    async def cancel(self) -> None: ...
 
 
 class Asker(Protocol):
-    """Who gets answers: through a router (`cli.client`), or from workers (`cli.direct`)."""
+    """Who gets answers: `cli.client`, or a bare connection (`cli.bench.connection`)."""
 
     def generate(
         self, request: inference_pb2.GenerateRequest, *, timeout_s: float | None = None
@@ -74,7 +74,7 @@ async def stream_answer(
             if on_text is not None and event.delta.text:
                 on_text(event.delta.index, event.delta.text)
     finally:
-        answer.cancel()
+        await answer.cancel()
     return tally.stats(answer)
 
 

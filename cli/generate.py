@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -15,6 +15,7 @@ from cli.screen import err, write, write_json
 
 if TYPE_CHECKING:
     from lepton.v1 import inference_pb2
+    from lepton_client import ClientOptions, Reconnection
 
 __all__ = ["generate"]
 
@@ -22,6 +23,9 @@ _SAMPLING = "Sampling (default: the model's)"
 _ENDING = "When to stop"
 _FORM = "What the answer must look like (one of them)"
 _CALL = "The call"
+
+_RESUMPTIONS_MIN: Final = 5
+"""The first waits are short."""
 
 
 def generate(
@@ -270,11 +274,8 @@ async def _run(
 ) -> None:
     from cli.answer import stream_answer, summary
     from cli.client import Client
-    from cli.direct import DirectClient
     from cli.plain import plain_event
-    from cli.resume import ResumingClient
     from common.clock import SystemClock
-    from common.errors import LeptonError
 
     clock = SystemClock()
     several = request.sampling.n > 1
@@ -285,17 +286,10 @@ async def _run(
         write(piece)
         open_line = not piece.endswith("\n")
 
-    def on_break(seq: int, address: str, error: LeptonError) -> None:
-        err().print(f"[dim]\\[{error.reason} after event {seq}; going on at {address}][/]")
-
-    open_client: Client | DirectClient | ResumingClient
-    if direct:
-        open_client = DirectClient(addresses, clock)
-    elif resumable_s is None:
-        open_client = Client(addresses[0])
-    else:
-        open_client = ResumingClient(addresses, clock, resumable_s=resumable_s, on_break=on_break)
-    async with open_client as client:
+    options: ClientOptions = {"direct": direct, "on_reconnect": _tell}
+    if resumable_s is not None:
+        options |= _resuming(request, resumable_s)
+    async with Client(*addresses, **options) as client:
         answer = client.generate(request, timeout_s=timeout_s)
         try:
             if as_json:
@@ -325,3 +319,23 @@ async def _run(
             err().print(f"[dim]answer {index + 1} of {len(stats.texts)}[/]")
             write(text + "\n")
     err().print(summary(stats), style="dim")
+
+
+def _resuming(request: inference_pb2.GenerateRequest, resumable_s: float) -> ClientOptions:
+    """Comes back for as long as the worker keeps the call."""
+    import secrets
+
+    from lepton_client import ResumePolicy
+
+    # Without a token yet, the same request with the same key joins the call that may have begun.
+    request.idempotency_key = request.idempotency_key or f"cli-{secrets.token_hex(16)}"
+    # Waits grow to 2 s at most, 1 s on average.
+    policy = ResumePolicy(keep_s=resumable_s, resumptions_max=_RESUMPTIONS_MIN + int(resumable_s))
+    return {"retry": True, "resume": policy}
+
+
+def _tell(again: Reconnection) -> None:
+    after = (
+        "before the first event" if again.after_seq is None else f"after event {again.after_seq}"
+    )
+    err().print(f"[dim]\\[{again.error.reason} {after}; going on at {again.address}][/]")

@@ -98,7 +98,7 @@ async def measure(
     except LeptonError as failure:
         error = failure.reason.value
     finally:
-        answer.cancel()
+        await answer.cancel()
     return Sample(
         planned_s=began if planned_s is None else planned_s,
         began_s=began,

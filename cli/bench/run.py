@@ -12,11 +12,11 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Final, final
 
+from cli.bench.connection import Connection
 from cli.bench.measure import Sample, measure
 from cli.bench.timeline import Timeline
 from cli.bench.workload import Workload, poisson_arrivals
 from cli.client import Client
-from cli.direct import DirectClient
 from cli.request import GenerateOptions, build_request
 from common.clock import Clock
 from common.errors import LeptonError, Unavailable
@@ -84,11 +84,10 @@ async def run_load(
     """
     async with AsyncExitStack() as stack:
         channels = min(_CHANNELS_MAX, -(-load.at_once_max // _CALLERS_PER_CHANNEL))
-        clients: list[Client | DirectClient] = []
+        clients: list[Connection | Client] = []
         for _ in range(channels):
-            client = DirectClient([address], clock) if load.direct else Client(address)
-            clients.append(client)
-            await stack.enter_async_context(client)
+            client = Client(address, direct=True) if load.direct else Connection(address)
+            clients.append(await stack.enter_async_context(client))
         await _connect(clients)
         run = _Run(load, clients, clock, on_sample, timeline or Timeline())
         began = clock.now()
@@ -103,7 +102,7 @@ class _Run:
     def __init__(
         self,
         load: Load,
-        clients: Sequence[Client | DirectClient],
+        clients: Sequence[Connection | Client],
         clock: Clock,
         on_sample: OnSample,
         timeline: Timeline,
@@ -167,7 +166,7 @@ class _Run:
         )
 
 
-async def _connect(clients: Sequence[Client | DirectClient]) -> None:
+async def _connect(clients: Sequence[Connection | Client]) -> None:
     """So that no sample holds the making of a connection."""
     for client in clients:
         try:

@@ -16,7 +16,7 @@ type relay struct {
 	request  *leptonv1.GenerateRequest
 	retries  *retries
 	progress *progress
-	failed   bool // the last attempt has
+	route    *route
 	attempt  *attempt
 	ids      callIDs
 }
@@ -28,7 +28,7 @@ func newRelay(ctx context.Context, c *Client, request *leptonv1.GenerateRequest)
 	}
 	return &relay{
 		ctx: outgoing(ctx, c.settings), client: c, request: request,
-		retries: c.retries(), progress: progressOf(request),
+		retries: c.retries(), progress: progressOf(request), route: c.routers.route(),
 	}
 }
 
@@ -42,6 +42,7 @@ func (r *relay) next() (*leptonv1.Event, *Error) {
 			continue // an event that is known
 		}
 		r.stop()
+		r.route.failed = true
 		pause, again := r.after(err)
 		if !again {
 			return nil, err
@@ -66,7 +67,6 @@ func (r *relay) step() (*leptonv1.Event, *Error) {
 	if isNew, err := r.progress.take(event); !isNew {
 		return nil, err
 	}
-	r.failed = false
 	return event, nil
 }
 
@@ -75,7 +75,7 @@ func (r *relay) connect() (*attempt, *Error) {
 	if r.progress.begun {
 		r.request.Resume = r.progress.resumeFrom()
 	}
-	return ask(r.client.routers, r.failed, func(p *peer) (*attempt, *Error) {
+	return ask(r.route, func(p *peer) (*attempt, *Error) {
 		attempt := begin(r.ctx, p, r.request)
 		if err := attempt.await(); err != nil {
 			attempt.end()
@@ -89,15 +89,12 @@ func (r *relay) connect() (*attempt, *Error) {
 func (r *relay) after(err *Error) (time.Duration, bool) {
 	left := remaining(r.ctx, r.client.clock)
 	if !r.progress.begun {
-		r.failed = true
 		return r.retries.after(err, left)
 	}
 	if !r.client.settings.resume || !r.progress.broke(err) {
 		return 0, false
 	}
-	failures := r.progress.failures - 1
-	r.failed = failures > 0 // the first way back leads to the same router, which may live
-	pause := wait(failures, r.client.random(), err.RetryAfter)
+	pause := wait(r.progress.failures-1, r.client.random(), err.RetryAfter)
 	return pause, pause < left
 }
 
@@ -118,7 +115,7 @@ func (r *relay) abort(ctx context.Context) {
 		return
 	}
 	request := &leptonv1.AbortRequest{ResumeToken: r.progress.token}
-	_, _ = ask(r.client.routers, false, func(p *peer) (*leptonv1.AbortResponse, *Error) {
+	_, _ = ask(r.client.routers.route(), func(p *peer) (*leptonv1.AbortResponse, *Error) {
 		response, err := p.stub.Abort(outgoing(ctx, r.client.settings), request)
 		if err != nil {
 			return nil, fromRPC(ctx, err, p.address, callIDs{})

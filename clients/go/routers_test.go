@@ -8,8 +8,8 @@ import (
 )
 
 // asked makes one attempt at routers a, b, c, of which some are down, and tells whom it asked.
-func asked(r *routers, elsewhere bool, down string) (order string, err *Error) {
-	_, err = ask(r, elsewhere, func(p *peer) (bool, *Error) {
+func asked(w *route, down string) (order string, err *Error) {
+	_, err = ask(w, func(p *peer) (bool, *Error) {
 		order += p.address
 		if slices.Contains([]byte(down), p.address[0]) {
 			return false, &Error{Code: codes.Unavailable}
@@ -22,17 +22,15 @@ func asked(r *routers, elsewhere bool, down string) (order string, err *Error) {
 func TestRoutersAreAskedFromTheOneThatAnsweredLast(t *testing.T) {
 	r := &routers{peers: []*peer{{address: "a"}, {address: "b"}, {address: "c"}}}
 	for _, c := range []struct {
-		elsewhere  bool
 		down, want string
 	}{
-		{false, "", "a"},
-		{false, "a", "ab"},
-		{false, "", "b"},      // b has answered last
-		{false, "bc", "bca"},  // round, each once
-		{false, "abc", "abc"}, // a has answered last
-		{true, "", "b"},       // elsewhere after a refusal
+		{"", "a"},
+		{"a", "ab"},
+		{"", "b"},      // b has answered last
+		{"bc", "bca"},  // round, each once
+		{"abc", "abc"}, // a has answered last
 	} {
-		order, err := asked(r, c.elsewhere, c.down)
+		order, err := asked(r.route(), c.down)
 		if order != c.want {
 			t.Errorf("%+v: asked %s", c, order)
 		}
@@ -45,11 +43,29 @@ func TestRoutersAreAskedFromTheOneThatAnsweredLast(t *testing.T) {
 func TestARefusalIsAnAnswer(t *testing.T) {
 	r := &routers{peers: []*peer{{address: "a"}, {address: "b"}}}
 	calls := 0
-	_, err := ask(r, false, func(*peer) (bool, *Error) {
+	_, err := ask(r.route(), func(*peer) (bool, *Error) {
 		calls++
 		return false, &Error{Code: codes.Unavailable, Reason: "NO_WORKER", ours: true}
 	})
 	if calls != 1 || err.Reason != "NO_WORKER" {
 		t.Errorf("%d calls, %v", calls, err)
+	}
+}
+
+func TestAnAttemptBeginsBehindTheRouterThatFailed(t *testing.T) {
+	r := &routers{peers: []*peer{{address: "a"}, {address: "b"}, {address: "c"}}}
+	way := r.route()
+	_, _ = ask(way, func(*peer) (bool, *Error) {
+		return false, &Error{Code: codes.Unavailable, Reason: "DRAINING", ours: true}
+	})
+	r.last.Store(2) // another call was answered by c meanwhile
+	if order, _ := asked(way, "b"); order != "bc" {
+		t.Errorf("asked %s", order)
+	}
+	if order, _ := asked(way, "abc"); order != "cab" {
+		t.Errorf("after an answer the one that gave it is the first: asked %s", order)
+	}
+	if order, _ := asked(way, ""); order != "c" {
+		t.Errorf("round after all had failed: asked %s", order)
 	}
 }

@@ -53,9 +53,9 @@ func unary[Q, A any](ctx context.Context, c *Client, request Q, call method[Q, A
 
 // retried makes attempts until one succeeds or nothing speaks for another; ctx carries the metadata.
 func retried[Q, A any](ctx context.Context, c *Client, request Q, call method[Q, A]) (A, *Error) {
-	tries := c.retries()
+	tries, way := c.retries(), c.routers.route()
 	for {
-		answer, err := ask(c.routers, tries.failures > 0, func(p *peer) (A, *Error) {
+		answer, err := ask(way, func(p *peer) (A, *Error) {
 			var header, trailer metadata.MD
 			answer, err := call(p.stub, ctx, request, grpc.Header(&header), grpc.Trailer(&trailer))
 			if err != nil {

@@ -33,7 +33,16 @@ from common.errors import (
     Unsupported,
 )
 
-__all__ = ["DETAILS_KEY", "DOMAIN", "TABLE", "Codes", "codes_of", "details_of", "from_rpc_error"]
+__all__ = [
+    "DETAILS_KEY",
+    "DOMAIN",
+    "TABLE",
+    "Codes",
+    "codes_of",
+    "details_of",
+    "error_of",
+    "from_rpc_error",
+]
 
 DOMAIN: Final = "lepton"
 DETAILS_KEY: Final = "grpc-status-details-bin"
@@ -131,21 +140,33 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> LeptonError:
     A status without our details (a proxy, a dead peer) becomes the class of its code with the class's default reason;
     `UNAVAILABLE` without details is a lost peer. Codes that we never send become `Internal`.
     """
-    cls = _CLASS_OF_CODE.get(error.code(), Internal)
-    message = error.details() or error.code().name
+    code, message = error.code(), error.details() or error.code().name
     info, field, retry_after_s = _unpack(error)
     if info is None:
-        reason = Reason.WORKER_LOST if cls is Unavailable else None
-        return cls(message, reason=reason)
+        lost = Reason.WORKER_LOST.value if code is grpc.StatusCode.UNAVAILABLE else ""
+        return error_of(code, message, reason=lost)
+    return error_of(code, message, reason=info.reason, field=field, retry_after_s=retry_after_s)
+
+
+def error_of(
+    code: grpc.StatusCode,
+    message: str,
+    *,
+    reason: str,
+    field: str | None = None,
+    retry_after_s: float | None = None,
+) -> LeptonError:
+    """The error with that code and reason. A reason that is not known, as that of a newer peer, leaves the class."""
+    cls = _CLASS_OF_CODE.get(code, Internal)
     try:
-        reason = Reason(info.reason)
+        known = Reason(reason)
     except ValueError:
-        reason = None  # a newer peer's reason: the class still holds
-    if cls is Conflict and reason in _BAD_MODEL:
+        return cls(message, field=field, retry_after_s=retry_after_s)
+    if cls is Conflict and known in _BAD_MODEL:
         cls = BadModel
-    elif cls is Conflict and reason is Reason.POISON_REQUEST:
+    elif cls is Conflict and known is Reason.POISON_REQUEST:
         cls = Quarantined
-    return cls(message, reason=reason, field=field, retry_after_s=retry_after_s)
+    return cls(message, reason=known, field=field, retry_after_s=retry_after_s)
 
 
 def _pack(status: status_pb2.Status, detail: Message) -> None:

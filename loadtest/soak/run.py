@@ -99,7 +99,7 @@ async def _call(client: Client, wish: Wish, soak: Soak) -> None:
             ends += event.HasField("delta") and event.delta.HasField("end")
             is_finished |= event.HasField("finished")
             if wish.cancel_after is not None and len(seqs) > wish.cancel_after:
-                answer.cancel()
+                await answer.cancel()
                 soak.outcomes["cancelled"] += 1
                 return
     except LeptonError as error:

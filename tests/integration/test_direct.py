@@ -11,10 +11,8 @@ from typing import Any
 import grpc
 import pytest
 
-from cli.direct import DirectClient
-from common.clock import SystemClock
+from cli.client import Client
 from common.errors import LeptonError, Overloaded, Reason, Unavailable
-from common.request.migration import MigrationLimits
 from common.rpc.metadata import CALLER_KEY
 from common.rpc.status import from_rpc_error
 from lepton.v1 import inference_pb2, inference_pb2_grpc, types_pb2
@@ -40,22 +38,18 @@ HELLO = inference_pb2.GenerateRequest(model="tiny", text="hello")
 
 @asynccontextmanager
 async def direct_cluster(
-    *workers: FakeWorker, migrations_max: int = 2, silence_s: float = 0.2, **settings: Any
-) -> AsyncIterator[tuple[SmallCluster, DirectClient]]:
+    *workers: FakeWorker, losses_max: int = 2, silence_s: float = 0.2, **settings: Any
+) -> AsyncIterator[tuple[SmallCluster, Client]]:
     settings = {"death_verdict_s": 0.3, **settings}
     async with small_cluster(*workers, **settings) as cluster:
-        client = DirectClient(
-            [f"127.0.0.1:{cluster.router.port}"],
-            SystemClock(),
-            limits=MigrationLimits(migrations_max=migrations_max),
-            silence_s=silence_s,
-        )
+        address = f"127.0.0.1:{cluster.router.port}"
+        client = Client(address, direct=True, losses_max=losses_max, silence_s=silence_s)
         async with client:
             yield cluster, client
         cluster.router.dispatcher.direct.handouts.check_integrity()
 
 
-async def told(client: DirectClient, **fields: Any) -> Told:
+async def told(client: Client, **fields: Any) -> Told:
     request = inference_pb2.GenerateRequest()
     request.CopyFrom(HELLO)
     request.MergeFrom(inference_pb2.GenerateRequest(**fields))
@@ -116,7 +110,7 @@ async def test_stream_goes_on_with_another_worker(fault: str) -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_without_migration_the_same_stream_fails(fault: str) -> None:
     workers = [FakeWorker(name, script=FAULTS[fault]) for name in ("w1", "w2")]
-    async with direct_cluster(*workers, migrations_max=0) as (_, client):
+    async with direct_cluster(*workers, losses_max=0) as (_, client):
         with pytest.raises(LeptonError):
             await told(client)
         assert sum(len(worker.calls) for worker in workers) == 1

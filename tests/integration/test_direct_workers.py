@@ -13,13 +13,12 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from pydantic import SecretStr
 
-from cli.direct import DirectClient
+from cli.client import Client
 from common.call_ticket import CallTicket, CallTickets
 from common.clock import SystemClock
 from common.cluster import ClusterSettings
 from common.discovery.memory import MemoryRegistry
 from common.errors import LeptonError, Reason
-from common.request.migration import MigrationLimits
 from common.rpc.metadata import CALLER_KEY, TICKET_KEY
 from common.rpc.status import from_rpc_error
 from lepton.v1 import inference_pb2, inference_pb2_grpc, types_pb2
@@ -52,8 +51,8 @@ async def pick(
     return picked
 
 
-def client_of(cluster: ResumingCluster, **options: Any) -> DirectClient:
-    return DirectClient([f"127.0.0.1:{cluster.routers[0].port}"], SystemClock(), **options)
+def client_of(cluster: ResumingCluster, **options: Any) -> Client:
+    return Client(f"127.0.0.1:{cluster.routers[0].port}", direct=True, **options)
 
 
 def forged(worker_id: str, *, secret: str = "sesame", **changes: Any) -> str:  # noqa: S107
@@ -90,7 +89,7 @@ async def test_killed_worker_is_followed_by_another_one() -> None:
 async def test_without_migration_the_same_kill_ends_the_answer() -> None:
     async with (
         resuming_cluster(num_routers=1) as cluster,
-        client_of(cluster, limits=MigrationLimits(migrations_max=0)) as client,
+        client_of(cluster, losses_max=0) as client,
     ):
         cluster.pace.allow(4)
 
@@ -197,7 +196,7 @@ async def test_worker_picks_itself() -> None:
         (worker,) = cluster.workers.values()
         picked = await pick(worker.channel)
         assert picked.address == worker.running.address
-        async with DirectClient([worker.running.address], SystemClock()) as client:
+        async with Client(worker.running.address, direct=True) as client:
             events = [event async for event in client.generate(ASKED)]
         assert whole(events)["choices"][0]["text"] == text_of(20)
         with pytest.raises(LeptonError) as caught:
@@ -292,7 +291,7 @@ async def test_the_demo_model_gives_the_same_answer_to_the_bit_over_two_workers(
     go_on = threading.Event()
     async with (
         demo_cluster(go_on) as (router, workers),
-        DirectClient([f"127.0.0.1:{router.port}"], SystemClock()) as client,
+        Client(f"127.0.0.1:{router.port}", direct=True) as client,
     ):
         events: list[inference_pb2.Event] = []
         async with asyncio.timeout(40):

@@ -96,6 +96,31 @@ async def test_a_call_to_which_nobody_comes_back_stops_and_is_forgotten() -> Non
         assert late.error.reason is Reason.RESUME_NOT_FOUND
 
 
+async def test_a_call_that_is_left_before_its_first_event_stops_with_its_client() -> None:
+    """It may be resumed for 20 s, by a token that nobody has."""
+    async with resuming_cluster() as cluster:
+        tap = cluster.tap(request())
+        await until(lambda: cluster.num_computing() == 1, within_s=5, what="a call")
+        await tap.leave()
+        await until(lambda: cluster.num_kept() == 0, within_s=5, what="forgotten")
+        cluster.pace.allow(1)
+        await cluster.until_nothing_is_left()
+        assert cluster.pace.num_tokens < NUM_TOKENS
+
+
+async def test_with_a_key_it_waits_for_who_comes_back() -> None:
+    """The negative control."""
+    async with resuming_cluster() as cluster:
+        tap = cluster.tap(request(idempotency_key="k"))
+        await until(lambda: cluster.num_computing() == 1, within_s=5, what="a call")
+        await tap.leave()
+        await cluster.until_alone()
+        cluster.pace.free()
+        again = await cluster.tap(request(idempotency_key="k"), router=1).read()
+        again.check_whole()
+        assert cluster.pace.num_tokens == NUM_TOKENS
+
+
 async def test_the_deadline_of_the_first_call_holds_for_all_that_follow() -> None:
     async with resuming_cluster() as cluster:
         tap = cluster.tap(request(), timeout_s=1.5)

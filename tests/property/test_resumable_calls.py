@@ -93,8 +93,9 @@ class ResumableCallsMachine(RuleBasedStateMachine):
         linger_s=st.integers(1, 5),
         keep_s=st.integers(1, 5),
         first_seq=st.sampled_from([0, 7]),
+        is_known=st.booleans(),
     )
-    def start(self, linger_s: int, keep_s: int, first_seq: int) -> Any:
+    def start(self, linger_s: int, keep_s: int, first_seq: int, is_known: bool) -> Any:
         async def begin() -> Generation | None:
             self.num += 1
             call = RunningCall(
@@ -106,6 +107,7 @@ class ResumableCallsMachine(RuleBasedStateMachine):
                 linger_s=linger_s,
                 keep_s=keep_s,
             )
+            call.is_known = is_known
             generation = Generation(call)
             try:
                 self.calls.start(call, generation.run)
@@ -268,9 +270,12 @@ class ResumableCallsMachine(RuleBasedStateMachine):
         assert self.calls.num_bytes <= LIMITS.bytes_total_max + MESSAGE_MAX * (1 + heard)
         for generation in self.all:
             assert generation.call.ring.num_bytes <= LIMITS.bytes_max
-            if self.calls.find(generation.call.call_id, "alice") is None:
-                assert generation.call.has_ended, "forgotten, and still computing"
-                assert not generation.call.ring.num_bytes or generation.call.num_listeners
+            call = generation.call
+            if self.calls.find(call.call_id, "alice") is None:
+                assert call.has_ended, "forgotten, and still computing"
+                assert not call.ring.num_bytes or call.num_listeners
+            else:
+                assert call.is_known or call.num_listeners, "kept for nobody"
 
     def teardown(self) -> None:
         for listener in list(self.open):

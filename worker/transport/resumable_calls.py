@@ -6,6 +6,9 @@
      listener  lingers, `linger_s`     kept, `keep_s`
      leaves     └──> aborted, forgotten └──> forgotten
 
+A call that nobody could come back to (it has no key, and nobody has read its first events, which bring the token) does
+not linger.
+
 Everything is bounded: calls by number, rings by bytes for each and for all. When room is short, ended calls to which
 nobody listens go first, the oldest of them first; then a call loses the oldest messages of its own ring.
 """
@@ -196,9 +199,7 @@ class ResumableCalls:
             return
         if call.has_ended:
             self._idle[call.call_id] = held
-        held.timer = self._tasks.create_task(
-            self._forget_after(held, call.keep_s if call.has_ended else call.linger_s)
-        )
+        held.timer = self._tasks.create_task(self._forget_after(held, call.rest_s))
 
     def _wake(self, held: _Held) -> None:
         self._idle.pop(held.call.call_id, None)

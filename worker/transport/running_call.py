@@ -48,6 +48,8 @@ class RunningCall:
         self.keep_s = keep_s
         """How long its ring is kept after its end."""
         self.num_listeners = 0
+        self.is_known = key is not None
+        """Somebody has what it takes to come back: the key, or the first events, which bring the token."""
         self._end: bytes | LeptonError | None = None
         self._changed = asyncio.Event()
 
@@ -64,6 +66,13 @@ class RunningCall:
     def has_failed(self) -> bool:
         """Whether it ended in an error."""
         return isinstance(self._end, LeptonError)
+
+    @property
+    def rest_s(self) -> float:
+        """How long it stays without a listener."""
+        if not self.is_known:
+            return 0.0
+        return self.keep_s if self.has_ended else self.linger_s
 
     def tell(self) -> None:
         """Wakes the listeners: the ring has more."""
@@ -127,6 +136,7 @@ class RunningCall:
                     reason=Reason.SLOW_READER,
                 )
             if seq < self.ring.next_seq:
+                self.is_known = True
                 return self.ring.read(seq, bytes_max=_READ_BYTES_MAX)
             if isinstance(self._end, LeptonError):
                 raise copy.copy(self._end)  # several listeners: each needs a traceback of its own

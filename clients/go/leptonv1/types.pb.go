@@ -412,8 +412,8 @@ type ChatInput struct {
 	// Whether the template opens the assistant's turn. Default: true.
 	AddGenerationPrompt *bool `protobuf:"varint,2,opt,name=add_generation_prompt,json=addGenerationPrompt,proto3,oneof" json:"add_generation_prompt,omitempty"`
 	// What the model may call; the template shows them to it. Models whose `ModelInfo.tool_format` is empty refuse them as
-	// TOOLS_UNSUPPORTED. The answer is text in that format: REST and the SDKs turn it into calls. At most
-	// `limits.tools_max`, no two of one name. Default: none.
+	// TOOLS_UNSUPPORTED. The answer is text in that format: REST turns it into calls, gRPC and its clients leave it as it
+	// is. At most `limits.tools_max`, no two of one name. Default: none.
 	Tools         []*Tool `protobuf:"bytes,3,rep,name=tools,proto3" json:"tools,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -14,8 +14,15 @@ import pytest
 
 from clients.python.tests.server import Server, serving
 from lepton.v1 import inference_pb2
-from lepton_client import AsyncClient, Cancelled, Client, Unavailable, tls
-from lepton_client import direct as direct_module
+from lepton_client import (
+    AsyncClient,
+    Cancelled,
+    Client,
+    ClientOptions,
+    Reconnection,
+    Unavailable,
+    tls,
+)
 
 REQUEST = inference_pb2.GenerateRequest(text="x")
 WAIT_S = 10.0
@@ -140,20 +147,19 @@ async def test_whoever_reads_is_told_of_a_cancel(server: Server) -> None:
             await reading
 
 
-def test_a_silent_worker_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(direct_module, "_SILENCE_S", 0.2)
+def test_a_silent_worker_is_given_up(server: Server) -> None:
     server.holds = True
-    with Client(server.address, direct=True) as client:
+    told: list[Reconnection] = []
+    with Client(server.address, direct=True, silence_s=0.2, on_reconnect=told.append) as client:
         assert client.complete("x").text() == "0 1 2 3 "
     assert server.num_streams == 2
+    assert [(one.address, one.after_seq) for one in told] == [(server.address, 1)]
+    assert "silent for 0.2 s" in told[0].error.message
 
 
-async def test_a_silent_worker_is_given_up_asynchronously(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(direct_module, "_SILENCE_S", 0.2)
+async def test_a_silent_worker_is_given_up_asynchronously(server: Server) -> None:
     server.holds = True
-    async with AsyncClient(server.address, direct=True) as client:
+    async with AsyncClient(server.address, direct=True, silence_s=0.2) as client:
         assert await client.complete("x").text() == "0 1 2 3 "
     assert server.num_streams == 2
 
@@ -195,3 +201,22 @@ async def test_tls_with_a_certificate_on_both_sides(certificate: tuple[bytes, by
             pytest.raises(Unavailable, match="UNREACHABLE"),
         ):
             stranger.list_models()
+
+
+def test_a_reader_that_takes_its_time_is_no_silence_of_the_worker(server: Server) -> None:
+    told: list[Reconnection] = []
+    with Client(server.address, direct=True, silence_s=0.05, on_reconnect=told.append) as client:
+        for event in client.generate(REQUEST):
+            if event.seq == 2:
+                threading.Event().wait(0.2)
+    assert told == []
+
+
+async def test_nor_does_an_asynchronous_one_lose_its_worker(server: Server) -> None:
+    told: list[Reconnection] = []
+    options: ClientOptions = {"direct": True, "silence_s": 0.05, "on_reconnect": told.append}
+    async with AsyncClient(server.address, **options) as client:
+        async for event in client.generate(REQUEST):
+            if event.seq == 2:
+                await asyncio.to_thread(threading.Event().wait, 0.2)
+    assert told == []

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from clients.python.tests.world import GONE, World, answer, part, refusal
 from lepton.v1 import inference_pb2
 from lepton_client.direct import DirectCall
+from lepton_client.errors import LeptonError
 from lepton_client.steps import Answered, Failed, Open, Reply, Unary
 
 
@@ -38,8 +39,11 @@ def cluster(*parts: list[Reply]) -> Callable[[Open | Unary], Sequence[Reply]]:
     return serve
 
 
-def run(world: World, request: inference_pb2.GenerateRequest | None = None) -> None:
-    call = DirectCall(world.asking(), request or inference_pb2.GenerateRequest(text="x"))
+def run(
+    world: World, request: inference_pb2.GenerateRequest | None = None, *, losses_max: int = 2
+) -> None:
+    asked = request or inference_pb2.GenerateRequest(text="x")
+    call = DirectCall(world.asking(), asked, losses_max=losses_max)
     world.play(call.run())
 
 
@@ -113,6 +117,50 @@ def test_three_dead_workers_end_the_call() -> None:
     assert len(streams(world)) == 3
     assert world.error is not None
     assert world.error.reason == "WORKER_LOST"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("PERMISSION_DENIED", "TICKET_EXPIRED"),
+        ("NOT_FOUND", "REVISION_NOT_FOUND"),
+        ("RESOURCE_EXHAUSTED", "QUEUE_FULL"),
+        ("UNAVAILABLE", "DRAINING"),
+    ],
+)
+def test_a_first_worker_that_declines_is_followed_by_two_more(code: str, reason: str) -> None:
+    error = refusal(code, reason)
+    world = World(cluster(part([], error), part([], error), part(answer(1))))
+    run(world)
+    assert world.error is None
+    assert list(picks(world)[2].failed_tickets) == ["t1", "t2"]
+    world = World(cluster(*[part([], error)] * 9))
+    run(world)
+    assert world.error is error
+    assert len(streams(world)) == 3
+
+
+def test_refusals_are_not_counted_as_losses() -> None:
+    events, full = answer(5), refusal("RESOURCE_EXHAUSTED", "QUEUE_FULL")
+    parts = [part([], full), part(events[:2], GONE), part([], full), part(rest(events, 2))]
+    world = World(cluster(*parts))
+    run(world)
+    assert world.error is None
+    assert streams(world)[3].continuation.attempt == 1
+    told = [(one.address, one.after_seq, one.error.reason) for one in world.told]
+    assert told == [
+        ("w2:1", None, "QUEUE_FULL"),
+        ("w3:1", 1, "WORKER_LOST"),
+        ("w4:1", 1, "QUEUE_FULL"),
+    ]
+
+
+@pytest.mark.parametrize("error", [GONE, refusal("UNAVAILABLE", "DRAINING")])
+def test_a_client_that_shall_not_move_does_not(error: LeptonError) -> None:
+    world = World(cluster(part(answer(5)[:2], error)))
+    run(world, losses_max=0)
+    assert world.error is not None
+    assert len(streams(world)) == 1
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from clients.python.tests.world import GONE, World, answer, part, refusal
 from lepton.v1 import inference_pb2
+from lepton_client.errors import LeptonError
 from lepton_client.relayed import RelayedCall
-from lepton_client.retry import RetryPolicy
+from lepton_client.retry import ResumePolicy, RetryPolicy
 from lepton_client.steps import Open, Reply, Unary
 
 FULL = refusal("RESOURCE_EXHAUSTED", "QUEUE_FULL")
@@ -28,7 +29,7 @@ def run(world: World, *, resume: bool = False, **fields: object) -> RelayedCall:
     request = inference_pb2.GenerateRequest(text="x", **fields)  # type: ignore[arg-type]
     if isinstance(resume_from, tuple):
         request.resume.resume_token, request.resume.after_seq = resume_from
-    call = RelayedCall(world.asking(), request, resume=resume)
+    call = RelayedCall(world.asking(), request, resume=ResumePolicy() if resume else None)
     world.play(call.run())
     return call
 
@@ -109,6 +110,66 @@ def test_a_client_that_shall_not_retry_does_not() -> None:
     world = World(lambda _: part([], FULL), policy=RetryPolicy(attempts_max=1))
     run(world)
     assert len(world.asked) == 1
+
+
+@pytest.mark.parametrize("refused", [FULL, refusal("UNAVAILABLE", "DRAINING")])
+def test_an_attempt_begins_behind_the_router_that_refused(refused: LeptonError) -> None:
+    world = World(scripted(part([], refused), part([], refused), part(answer(1)), part(answer(1))))
+    run(world)
+    run(world)
+    assert world.error is None
+    assert world.routes == [
+        "r1:1",
+        "r2:1",
+        "r1:1",
+        "r1:1",
+    ]  # the second call goes to who answered last
+
+
+def test_other_calls_do_not_lead_a_retry_back_to_who_refused() -> None:
+    routes: list[str] = []
+
+    def serve(step: Open | Unary) -> Sequence[Reply]:
+        routes.append(step.address)
+        if len(routes) == 1:
+            world.routers.answered("r2:1")  # so did another call, meanwhile
+            return part([], FULL)
+        return part(answer(1))
+
+    world = World(serve)
+    run(world)
+    assert routes == ["r1:1", "r2:1"]
+
+
+def test_a_stream_whose_router_drains_is_resumed_at_the_next_one() -> None:
+    events = answer(3, token="t-1")
+    draining = refusal("UNAVAILABLE", "DRAINING")
+    world = World(scripted(part(events[:2], draining), part([], draining), part(events[2:])))
+    run(world, resume=True)
+    assert world.error is None
+    assert world.routes == ["r1:1", "r2:1", "r1:1"]
+
+
+def test_a_cut_stream_is_resumed_at_the_next_router() -> None:
+    """Its own may be the one that hangs."""
+    events = answer(3, token="t-1")
+    world = World(scripted(part(events[:2], GONE), part([], GONE), part(events[2:])))
+    run(world, resume=True)
+    assert world.routes == ["r1:1", "r2:1", "r1:1"]
+
+
+def test_whoever_wants_is_told_of_every_reconnection() -> None:
+    events = answer(3, token="t-1")
+    world = World(
+        scripted(part([], GONE), part([], FULL), part(events[:2], GONE), part(events[2:]))
+    )
+    run(world, resume=True)
+    told = [(one.address, one.after_seq, one.error.reason) for one in world.told]
+    assert told == [
+        ("r2:1", None, "UNREACHABLE"),
+        ("r1:1", None, "QUEUE_FULL"),
+        ("r2:1", 1, "WORKER_LOST"),
+    ]
 
 
 @pytest.mark.parametrize("cut", [1, 2, 4])

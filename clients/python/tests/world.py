@@ -10,8 +10,9 @@ from typing import Any
 from lepton.v1 import inference_pb2, types_pb2
 from lepton_client.asking import Asking, Deadline
 from lepton_client.errors import LeptonError
+from lepton_client.reconnection import Reconnection
 from lepton_client.retry import RetryBudget, RetryPolicy
-from lepton_client.routers import Routers
+from lepton_client.routers import Route, Routers
 from lepton_client.status import error_of
 from lepton_client.steps import (
     Answered,
@@ -73,6 +74,7 @@ class World:
     asked: list[Open | Unary] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
     given: list[inference_pb2.Event] = field(default_factory=list)
+    told: list[Reconnection] = field(default_factory=list)
     error: LeptonError | None = None
 
     def __post_init__(self) -> None:
@@ -81,12 +83,13 @@ class World:
 
     def asking(self) -> Asking:
         return Asking(
-            routers=self.routers,
+            route=Route(self.routers),
             policy=self.policy,
             budget=self.budget,
             metadata=(("k", "v"),),
             deadline=Deadline(self.timeout_s, lambda: self.now),
             rng=random.Random(1),
+            on_reconnect=self.told.append,
         )
 
     def play(self, core: Generator[Step, Reply, Any]) -> Any:

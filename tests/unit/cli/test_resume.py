@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 from typer.testing import Result
 
-from cli.resume import ResumingClient
-from common.clock import SystemClock
-from common.errors import LeptonError, Overloaded, Reason, Unavailable
+from cli.client import Client
+from common.errors import InvalidRequest, Overloaded, Reason, Unavailable
 from lepton.v1 import inference_pb2
+from lepton_client import Reconnection
 from tests.support.resuming import request, resuming_cluster, text_of
 from tests.support.scripted_server import ScriptedServer, scripted_server
 
@@ -62,11 +62,22 @@ def test_without_the_option_a_broken_answer_is_an_error(
 def test_what_is_no_broken_connection_is_told_at_once(
     lepton: Lepton, server: ScriptedServer
 ) -> None:
-    server.error = Overloaded("full")
+    server.error = InvalidRequest("no", reason=Reason.PROMPT_EMPTY)
     done = lepton("generate", "hi", "--resumable", "5", "-a", server.address, "--json")
-    assert done.exit_code == 1
-    assert json.loads(done.stdout)["error"]["reason"] == "QUEUE_FULL"
+    assert done.exit_code == 2
+    assert json.loads(done.stdout)["error"]["reason"] == "PROMPT_EMPTY"
     assert len(server.requests) == 1
+
+
+def test_who_comes_back_also_asks_a_full_cluster_again(
+    lepton: Lepton, server: ScriptedServer
+) -> None:
+    server.error = Overloaded("full")
+    done = lepton("generate", "hi", "--resumable", "5", "-a", server.address)
+    assert done.exit_code == 1
+    assert "[QUEUE_FULL before the first event; going on at" in done.stderr
+    assert len({request.idempotency_key for request in server.requests}) == 1
+    assert len(server.requests) == 3
 
 
 def test_routers_alone_make_no_sense(lepton: Lepton) -> None:
@@ -78,23 +89,20 @@ def test_routers_alone_make_no_sense(lepton: Lepton) -> None:
 @pytest.mark.parametrize("num_chars", [1, 7])
 async def test_a_router_that_dies_costs_no_token(num_chars: int) -> None:
     """Real routers and workers; the first router goes while the answer comes."""
-    breaks: list[tuple[int, str]] = []
-
-    def on_break(seq: int, address: str, error: LeptonError) -> None:
-        breaks.append((seq, address))
+    told: list[Reconnection] = []
 
     async with resuming_cluster() as cluster:
         addresses = [f"127.0.0.1:{router.port}" for router in cluster.routers]
-        client = ResumingClient(addresses, SystemClock(), resumable_s=10, on_break=on_break)
+        client = Client(*addresses, resume=True, retry=True, on_reconnect=told.append)
         texts: list[str] = []
         async with client:
             cluster.pace.allow(num_chars)
             asked = request(resumable_ms=0)
             async for event in client.generate(asked, timeout_s=20):
                 texts.append(event.delta.text)
-                if len("".join(texts)) == num_chars and not breaks:
+                if len("".join(texts)) == num_chars and not told:
                     await cluster.routers[0].server.stop(0)
                     cluster.pace.free()
         assert "".join(texts) == text_of(20)
-        assert [address for _, address in breaks] == [addresses[1]]
+        assert told[-1].address == addresses[1]
         assert cluster.pace.num_tokens == 20

@@ -19,8 +19,10 @@ from lepton_client.errors import (
     Unsupported,
 )
 from lepton_client.options import ClientOptions
+from lepton_client.reconnection import Reconnection
 from lepton_client.requests import Fields
-from lepton_client.retry import RetryPolicy
+from lepton_client.retry import ResumePolicy, RetryPolicy
+from lepton_client.routers import check_address
 from lepton_client.streams import EventStream, TextStream
 
 __all__ = [
@@ -40,10 +42,13 @@ __all__ = [
     "LeptonError",
     "NotFound",
     "Overloaded",
+    "Reconnection",
     "Refused",
+    "ResumePolicy",
     "RetryPolicy",
     "TextStream",
     "Unavailable",
     "Unsupported",
+    "check_address",
     "tls",
 ]

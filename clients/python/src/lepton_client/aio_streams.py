@@ -41,7 +41,7 @@ class AsyncEventStream:
         self.answer = Answer(num_choices)
         """What has come so far."""
 
-    def __aiter__(self) -> AsyncIterator[inference_pb2.Event]:
+    def __aiter__(self) -> AsyncGenerator[inference_pb2.Event, None]:
         if self._is_begun:
             raise RuntimeError("an answer can be iterated over once; what came is in `answer`")
         self._is_begun = True
@@ -78,8 +78,13 @@ class AsyncEventStream:
 
     @property
     def trace_id(self) -> str:
-        """What `lepton trace` of the cluster takes, from the first event on; "-" when nobody traces, "" before."""
-        return self._wire.trace_id
+        """What `lepton trace` of the cluster takes, from the first event on; "" before, and where nobody traces."""
+        return self._wire.ids.trace_id
+
+    @property
+    def request_id(self) -> str:
+        """The call's name in the logs of the cluster, from the first event on."""
+        return self._wire.ids.request_id
 
     async def _iterate(self) -> AsyncGenerator[inference_pb2.Event, None]:
         async with contextlib.aclosing(self._wire.run(self._call.run())) as events:

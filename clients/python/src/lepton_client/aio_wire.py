@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Generator
-from typing import Any, final
+from typing import Any, Final, final
 
 import grpc
 
 from lepton.v1 import inference_pb2, inference_pb2_grpc
 from lepton_client.channels import ChannelPool
 from lepton_client.errors import LeptonError
-from lepton_client.status import TRACE_ID_KEY, error_of
+from lepton_client.status import CallIds, error_of, ids_of
 from lepton_client.steps import (
     Answered,
     Close,
@@ -38,9 +38,11 @@ class AsyncWire:
     def __init__(self, channels: ChannelPool[grpc.aio.Channel]) -> None:
         self._channels = channels
         self._call: Any = None
+        self._silence: _Silence | None = None
         self._cancelled = asyncio.Event()
-        self.trace_id = ""
-        """Of the stream that is open, or was last; "" until its first message."""
+        self._has_ids = False
+        self.ids = CallIds()
+        """Of the stream whose message came last."""
 
     async def run(
         self, core: Generator[Step, Reply, Any]
@@ -59,6 +61,8 @@ class AsyncWire:
                 if isinstance(step, Give):
                     for event in step.events:
                         yield event
+                elif isinstance(step, Read):
+                    reply = await self._read(step.silence_s)
                 else:
                     reply = await self._do(step)
         finally:
@@ -86,12 +90,10 @@ class AsyncWire:
         match step:
             case Open():
                 self._end()
-                self.trace_id = ""
+                self._has_ids = False
                 self._call = self._stub(step.address).Generate(
                     step.request, timeout=step.timeout_s, metadata=step.metadata
                 )
-            case Read():
-                return await self._read(step.silence_s)
             case Close():
                 self._end()
             case Unary():
@@ -102,40 +104,83 @@ class AsyncWire:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(step.seconds):
                         await self._cancelled.wait()
-            case Give():
-                raise AssertionError("given in `run`")
+            case Give() | Read():
+                raise AssertionError("done in `run`")
         return None
 
     async def _read(self, silence_s: float | None) -> Reply:
-        try:
-            async with asyncio.timeout(silence_s):
-                reply = await self._reply(self._call.read())
-                if not self.trace_id and isinstance(reply, Answered):
-                    metadata = dict(await self._call.initial_metadata() or ())
-                    self.trace_id = str(metadata.get(TRACE_ID_KEY, "-"))
-                return reply
-        except TimeoutError:
-            return Failed(error_of("UNAVAILABLE", f"silent for {silence_s:g} s", ()))
+        if silence_s is not None:
+            self._silence = self._silence or _Silence(self._call, silence_s)
+            self._silence.begins()
+        reply = await self._reply(self._call.read())
+        if self._silence is not None:
+            self._silence.ends()
+        if not self._has_ids and isinstance(reply, Answered):
+            self._has_ids, self.ids = True, ids_of(await self._call.initial_metadata() or ())
+        return reply
 
     async def _reply(self, awaited: Awaitable[Any]) -> Reply:
         try:
             message = await awaited
         except asyncio.CancelledError:
-            # gRPC raises it for a call that `cancel` ended, asyncio for a task that shall end.
+            # gRPC raises it for a call that `cancel` or silence ended, asyncio for a task that shall end.
             if self._cancelled.is_set():
                 raise cancelled() from None
+            if self._silence is not None and self._silence.is_over:
+                return Failed(self._silence.error)
             raise
         except grpc.aio.AioRpcError as error:
             return Failed(_meant(error))
         return Ended() if message is grpc.aio.EOF else Answered(message)
 
     def _end(self) -> None:
+        if self._silence is not None:
+            self._silence.close()
+            self._silence = None
         call, self._call = self._call, None
         if call is not None:
             call.cancel()
 
     def _stub(self, address: str) -> Any:
         return inference_pb2_grpc.InferenceServiceStub(self._channels.get(address))  # type: ignore[no-untyped-call]
+
+
+@final
+class _Silence:
+    """Cancels a stream that says nothing for too long; one timer, however many messages come."""
+
+    def __init__(self, call: Any, silence_s: float) -> None:
+        self._call = call
+        self._silence_s: Final = silence_s
+        self._loop = asyncio.get_running_loop()
+        self._since: float | None = None
+        self._timer = self._loop.call_later(silence_s, self._look)
+        self.is_over = False
+        """It has cancelled the stream."""
+
+    @property
+    def error(self) -> LeptonError:
+        """As that of a lost connection."""
+        return error_of("UNAVAILABLE", f"silent for {self._silence_s:g} s", ())
+
+    def begins(self) -> None:
+        self._since = self._loop.time()
+
+    def ends(self) -> None:
+        """Who reads is busy with what came: that is no silence of the other side."""
+        self._since = None
+
+    def close(self) -> None:
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        ends_at = self._silence_s + (now if self._since is None else self._since)
+        if now < ends_at:
+            self._timer = self._loop.call_at(ends_at, self._look)
+            return
+        self.is_over = True
+        self._call.cancel()
 
 
 def _meant(error: grpc.aio.AioRpcError) -> LeptonError:

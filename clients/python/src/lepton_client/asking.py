@@ -12,8 +12,9 @@ from typing import Any, Final, final
 from google.protobuf.message import Message
 
 from lepton_client.errors import LeptonError
+from lepton_client.reconnection import OnReconnect, Reconnection
 from lepton_client.retry import RetryBudget, RetryPolicy, backoff_s, is_retryable
-from lepton_client.routers import Routers
+from lepton_client.routers import Route
 from lepton_client.status import is_lost_connection, unreachable
 from lepton_client.steps import Answered, Failed, Pairs, Pause, Reply, Step, Unary
 
@@ -40,12 +41,18 @@ class Deadline:
 class Asking:
     """How one call is asked."""
 
-    routers: Routers
+    route: Route
     policy: RetryPolicy
     budget: RetryBudget
     metadata: Pairs
     deadline: Deadline
     rng: random.Random = field(default_factory=random.Random)
+    on_reconnect: OnReconnect | None = None
+
+    def tell(self, address: str, after_seq: int | None, error: LeptonError) -> None:
+        """A stream that ended with `error` is asked for at `address`."""
+        if self.on_reconnect is not None:
+            self.on_reconnect(Reconnection(address=address, after_seq=after_seq, error=error))
 
 
 @final
@@ -82,7 +89,7 @@ def _attempt(
     asking: Asking, method: str, request: Message
 ) -> Generator[Step, Reply, Answered | Failed]:
     failures: list[LeptonError] = []
-    for address in asking.routers.in_order():
+    for address in asking.route.in_order():
         reply = yield Unary(
             address=address,
             method=method,
@@ -90,9 +97,14 @@ def _attempt(
             metadata=asking.metadata,
             timeout_s=asking.deadline.left_s(),
         )
-        if isinstance(reply, Failed) and is_lost_connection(reply.error):
-            failures.append(reply.error)
-        elif isinstance(reply, Answered | Failed):
-            asking.routers.answered(address)
+        assert isinstance(reply, Answered | Failed)  # noqa: S101 - no other reply comes
+        if isinstance(reply, Answered):
+            asking.route.answered(address)
             return reply
-    return Failed(unreachable(asking.routers.addresses, failures[-1]))
+        if not is_lost_connection(reply.error):
+            asking.route.answered(address)
+            asking.route.failed(address)
+            return reply
+        asking.route.failed(address)
+        failures.append(reply.error)
+    return Failed(unreachable(asking.route.addresses, failures[-1]))

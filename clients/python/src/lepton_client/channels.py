@@ -30,6 +30,10 @@ OPTIONS: Final[list[tuple[str, int]]] = [
     ("grpc.min_reconnect_backoff_ms", 5_000),
     # Retrying is this package's decision: it knows what has come.
     ("grpc.enable_retries", 0),
+    # A client's connections and their back-off are its own, not those of another client of this process.
+    ("grpc.use_local_subchannel_pool", 1),
+    # An http_proxy in the environment is not meant for a cluster.
+    ("grpc.enable_http_proxy", 0),
 ]
 
 ChannelT = TypeVar("ChannelT")

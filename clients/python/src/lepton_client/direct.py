@@ -11,31 +11,39 @@ from typing import Final, final
 from lepton.v1 import inference_pb2
 from lepton_client.asking import Asking, ask_unary
 from lepton_client.errors import Internal, LeptonError
-from lepton_client.moves import Break, Moves, break_of
+from lepton_client.moves import LOSSES_MAX, Break, Moves, break_of
 from lepton_client.order import Order
 from lepton_client.record import Record
 from lepton_client.status import is_lost_connection, lost
 from lepton_client.steps import Answered, Close, Ended, Failed, Give, Open, Read, Reply, Step
 
-__all__ = ["DirectCall"]
+__all__ = ["SILENCE_S", "DirectCall"]
 
 _TICKET_KEY: Final = "lepton-ticket"
-_SILENCE_S: Final = 10.0
-"""A stream that has begun and says nothing for so long is given up."""
+SILENCE_S: Final = 10.0
+"""A stream that has begun and says nothing for so long is given up, unless something else is said."""
 
 
 @final
 class DirectCall:
     """One call. `run` once."""
 
-    def __init__(self, asking: Asking, request: inference_pb2.GenerateRequest) -> None:
+    def __init__(
+        self,
+        asking: Asking,
+        request: inference_pb2.GenerateRequest,
+        *,
+        silence_s: float = SILENCE_S,
+        losses_max: int = LOSSES_MAX,
+    ) -> None:
         self._asking = asking
+        self._silence_s = silence_s
         self._request = inference_pb2.GenerateRequest()
         self._request.CopyFrom(request)
         self._request.request_id = request.request_id or f"direct-{secrets.token_hex(8)}"
         output = request.output
         self._hides_ids = output.HasField("token_ids") and not output.token_ids
-        self._moves = Moves()
+        self._moves = Moves(losses_max)
         self._order = Order(self._request)
         self._record = Record(max(1, request.sampling.n))
         self._failed_tickets: list[str] = []
@@ -44,6 +52,8 @@ class DirectCall:
         self._continuation: inference_pb2.Continuation | None = None
         self._failure: LeptonError | None = None
         """What happened to the stream last; who declines to go on with it is not what happened."""
+        self._ended: LeptonError | None = None
+        """How the last attempt ended."""
 
     def run(self) -> Generator[Step, Reply, None]:
         """The events of the answer, given once each. Raises `LeptonError`."""
@@ -77,28 +87,31 @@ class DirectCall:
         self, picked: inference_pb2.PickResponse
     ) -> Generator[Step, Reply, tuple[LeptonError, bool]]:
         """Gives the events of one worker. Returns how it ended, and whether it has sent anything."""
+        if self._ended is not None:
+            self._asking.tell(picked.address, self._order.last_seq, self._ended)
         yield Open(
             address=picked.address,
             request=self._for_worker(picked),
             metadata=(*self._asking.metadata, (_TICKET_KEY, picked.ticket)),
             timeout_s=self._asking.deadline.left_s(),
         )
-        has_answered = False
+        # Before the first event nobody can say how long a prompt takes: there the connection's pings and the deadline
+        # have to do.
+        read, has_answered = Read(), False
         while True:
-            # Before the first event nobody can say how long a prompt takes: there the connection's pings and the
-            # deadline have to do.
-            reply = yield Read(silence_s=_SILENCE_S if has_answered else None)
+            reply = yield read
             if not isinstance(reply, Answered):
                 break
-            has_answered = True
-            self._origin = picked
+            if not has_answered:
+                read, has_answered = Read(silence_s=self._silence_s), True
+                self._origin = picked
             try:
                 events = self._order.take(reply.message.events)
             except Internal as fault:
                 yield Close()
                 return fault, True
             self._record.take(events)
-            yield Give(tuple(map(self._shown, events)))
+            yield Give(tuple(map(_without_ids, events)) if self._hides_ids else events)
         return _meant(reply, picked), has_answered
 
     def _for_worker(self, picked: inference_pb2.PickResponse) -> inference_pb2.GenerateRequest:
@@ -115,11 +128,11 @@ class DirectCall:
         self, picked: inference_pb2.PickResponse, error: LeptonError, *, has_answered: bool
     ) -> None:
         """Returns when the next worker may go on; raises otherwise."""
-        asked_to_go_on = self._continuation is not None and not has_answered
-        how = break_of(error, asked_to_go_on=asked_to_go_on)
+        how = break_of(error, has_answered=has_answered)
         if not self._moves.count(how) or self._asking.deadline.left_s() <= 0:
             raise self._failure if how is Break.REFUSAL and self._failure else error
         self._failed_tickets.append(picked.ticket)
+        self._ended = error
         if how is Break.REFUSAL:
             return
         self._failure = error
@@ -128,10 +141,11 @@ class DirectCall:
                 attempt=self._moves.attempt, from_worker_id=picked.worker_id
             )
 
-    def _shown(self, event: inference_pb2.Event) -> inference_pb2.Event:
-        if self._hides_ids and event.HasField("delta"):
-            event.delta.ClearField("token_ids")
-        return event
+
+def _without_ids(event: inference_pb2.Event) -> inference_pb2.Event:
+    if event.HasField("delta"):
+        event.delta.ClearField("token_ids")
+    return event
 
 
 def _meant(reply: Ended | Failed | None, picked: inference_pb2.PickResponse) -> LeptonError:

@@ -12,7 +12,7 @@ from typing import Final, final
 
 from lepton_client.errors import Internal, LeptonError, Overloaded, Unavailable
 
-__all__ = ["Break", "Moves", "break_of"]
+__all__ = ["LOSSES_MAX", "Break", "Moves", "break_of"]
 
 _SAME_EVERYWHERE: Final = frozenset({"MODEL_OUTPUT_INVALID"})
 """What the same weights would give again."""
@@ -33,18 +33,23 @@ class Break(Enum):
     HAND_OVER = auto()
     """The worker leaves, and asks for others to finish its streams."""
     REFUSAL = auto()
-    """The worker was asked to go on, and declined before its first message."""
+    """The worker declined before its first message."""
 
 
-_MOST: Final = {Break.FINAL: 0, Break.LOSS: 2, Break.HAND_OVER: 16, Break.REFUSAL: 2}
-"""Times that one call may break so and still go on."""
+LOSSES_MAX: Final = 2
+"""Workers that one call may lose and still go on, unless something else is said."""
+
+_MOST: Final = {Break.FINAL: 0, Break.HAND_OVER: 16, Break.REFUSAL: 2}
+"""Times that one call may break in other ways."""
 
 
 @final
 class Moves:
     """How often one call has moved, by why."""
 
-    def __init__(self) -> None:
+    def __init__(self, losses_max: int = LOSSES_MAX) -> None:
+        """`losses_max` 0: it never moves."""
+        self._most = {**_MOST, Break.LOSS: losses_max} if losses_max else dict.fromkeys(Break, 0)
         self._made: Counter[Break] = Counter()
 
     @property
@@ -54,21 +59,21 @@ class Moves:
 
     def count(self, how: Break) -> bool:
         """Whether the stream may move once more; counts it."""
-        if self._made[how] >= _MOST[how]:
+        if self._made[how] >= self._most[how]:
             return False
         self._made[how] += 1
         return True
 
 
-def break_of(error: LeptonError, *, asked_to_go_on: bool) -> Break:
-    """What `error` means for the stream. `asked_to_go_on`: the worker got a continuation and has sent nothing yet."""
-    if asked_to_go_on and _declines(error):
+def break_of(error: LeptonError, *, has_answered: bool) -> Break:
+    """What `error` means for the stream. `has_answered`: the worker of this attempt has sent something."""
+    if not has_answered and _declines(error):
         return Break.REFUSAL
     is_ours = not isinstance(error, Overloaded | Unavailable | Internal)
     if is_ours or error.reason in _SAME_EVERYWHERE:
         return Break.FINAL
     if isinstance(error, Unavailable) and error.reason != "WORKER_LOST":
-        return Break.REFUSAL if asked_to_go_on else Break.HAND_OVER
+        return Break.HAND_OVER if has_answered else Break.REFUSAL
     return Break.LOSS
 
 

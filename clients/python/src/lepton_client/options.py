@@ -11,10 +11,12 @@ from google.protobuf.message import Message
 
 from lepton.v1 import inference_pb2
 from lepton_client.asking import Asking, Deadline, ask_unary
-from lepton_client.direct import DirectCall
+from lepton_client.direct import SILENCE_S, DirectCall
+from lepton_client.moves import LOSSES_MAX
+from lepton_client.reconnection import Reconnection
 from lepton_client.relayed import RelayedCall
-from lepton_client.retry import RetryBudget, RetryPolicy
-from lepton_client.routers import Routers
+from lepton_client.retry import ResumePolicy, RetryBudget, RetryPolicy
+from lepton_client.routers import Route, Routers
 from lepton_client.steps import Pairs, Reply, Step
 from lepton_client.tracing import trace_metadata
 
@@ -33,10 +35,16 @@ class ClientOptions(TypedDict, total=False):
     """For a whole call, retries and resumptions included, seconds. Default 600."""
     retry: bool | RetryPolicy
     """Whether and how a call is asked again before its first event. Default True."""
-    resume: bool
+    resume: bool | ResumePolicy
     """A stream that is cut after its first event goes on where it was, through any router. Default False."""
     direct: bool
     """Streams come straight from the workers, whose addresses must be reachable. Default False. Not with `resume`."""
+    silence_s: float
+    """Direct mode: a worker that says nothing for so long in the middle of a stream is given up. Default 10."""
+    losses_max: int
+    """Direct mode: workers that one stream may lose and still go on; 0: it never moves. Default 2."""
+    on_reconnect: Callable[[Reconnection], None]
+    """Called by whoever iterates, each time that a stream is asked for again or goes on elsewhere."""
     api_key: str
     """Sent as `authorization: Bearer …`."""
     caller: str
@@ -56,7 +64,8 @@ class Calls:
     def __init__(
         self, addresses: Sequence[str], options: ClientOptions, now: Callable[[], float]
     ) -> None:
-        self._resume = options.get("resume", False)
+        resume = options.get("resume", False)
+        self._resume = ResumePolicy() if resume is True else resume or None
         self._direct = options.get("direct", False)
         if self._direct and self._resume:
             raise ValueError("resume goes through routers, direct does not: leave one of them out")
@@ -68,6 +77,9 @@ class Calls:
         self._timeout_s = options.get("timeout_s", TIMEOUT_S)
         self._metadata = _metadata(options)
         self._traceparent = options.get("traceparent")
+        self._on_reconnect = options.get("on_reconnect")
+        self._silence_s = options.get("silence_s", SILENCE_S)
+        self._losses_max = options.get("losses_max", LOSSES_MAX)
         self._now = now
         self._rng = random.Random()
 
@@ -77,7 +89,9 @@ class Calls:
         """One Generate. ValueError when `timeout_s` is not above 0."""
         asking = self._asking(timeout_s)
         if self._direct:
-            return DirectCall(asking, request)
+            return DirectCall(
+                asking, request, silence_s=self._silence_s, losses_max=self._losses_max
+            )
         return RelayedCall(asking, request, resume=self._resume)
 
     def unary(
@@ -93,12 +107,13 @@ class Calls:
     def _asking(self, timeout_s: float | None) -> Asking:
         self._budget.count_call()
         return Asking(
-            routers=self._routers,
+            route=Route(self._routers),
             policy=self._policy,
             budget=self._budget,
             metadata=(*self._metadata, *trace_metadata(self._traceparent)),
             deadline=Deadline(self._timeout_s if timeout_s is None else timeout_s, self._now),
             rng=self._rng,
+            on_reconnect=self._on_reconnect,
         )
 
 

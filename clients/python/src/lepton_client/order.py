@@ -26,6 +26,11 @@ class Order:
         """`Finished` has come."""
 
     @property
+    def last_seq(self) -> int | None:
+        """Of the last event that has come; None before the first."""
+        return self._next_seq - 1 if self.has_begun else None
+
+    @property
     def resume_token(self) -> str:
         """The one told last; "" unless the call is resumable."""
         return self._token

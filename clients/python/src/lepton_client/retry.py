@@ -10,7 +10,7 @@ from typing import Final, final
 from lepton_client.errors import LeptonError, Overloaded, Unavailable
 from lepton_client.status import is_lost_connection
 
-__all__ = ["RetryBudget", "RetryPolicy", "backoff_s", "is_retryable"]
+__all__ = ["ResumePolicy", "RetryBudget", "RetryPolicy", "backoff_s", "is_retryable"]
 
 _FIRST_S: Final = 0.1
 _LONGEST_S: Final = 2.0
@@ -26,6 +26,16 @@ class RetryPolicy:
     """Retries that each call adds to what may be spent."""
     budget_max: float = 10.0
     """Most that is saved up; what a client begins with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumePolicy:
+    """How a client comes back to a stream that broke after its first event."""
+
+    keep_s: float = 30.0
+    """How long the cluster goes on without us, seconds; it has a limit of its own (`limits.resumable_ms_max`)."""
+    resumptions_max: int = 5
+    """In a row without a new event."""
 
 
 @final

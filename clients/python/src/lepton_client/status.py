@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
@@ -22,15 +22,14 @@ from lepton_client.errors import (
     Unsupported,
 )
 
-__all__ = ["TRACE_ID_KEY", "Metadata", "error_of", "is_lost_connection", "lost", "unreachable"]
+__all__ = ["CallIds", "Metadata", "error_of", "ids_of", "is_lost_connection", "lost", "unreachable"]
 
 Metadata = Iterable[tuple[str, str | bytes]]
 
 _DOMAIN: Final = "lepton"
 _DETAILS_KEY: Final = "grpc-status-details-bin"
 _REQUEST_ID_KEY: Final = "lepton-request-id"
-TRACE_ID_KEY: Final = "lepton-trace-id"
-"""Metadata of a response: what `lepton trace` takes."""
+_TRACE_ID_KEY: Final = "lepton-trace-id"
 
 _NO_REASON: Final = ""
 
@@ -63,9 +62,23 @@ def error_of(code: str, message: str, metadata: Metadata) -> LeptonError:
         reason=info.reason if info else reason,
         field=(info.metadata.get("field") or None) if info else None,
         retry_after=retry_after,
-        request_id=_text(found, _REQUEST_ID_KEY),
-        trace_id=_text(found, TRACE_ID_KEY),
+        **ids_of(found.items())._asdict(),
     )
+
+
+class CallIds(NamedTuple):
+    """What a call is found by in the cluster; "" where it is unknown."""
+
+    request_id: str = ""
+    """In the logs."""
+    trace_id: str = ""
+    """What `lepton trace` takes."""
+
+
+def ids_of(metadata: Metadata) -> CallIds:
+    """From the metadata of a response."""
+    found = dict(metadata)
+    return CallIds(_text(found, _REQUEST_ID_KEY), _text(found, _TRACE_ID_KEY))
 
 
 def is_lost_connection(error: LeptonError) -> bool:

@@ -52,7 +52,9 @@ class Read:
     """Longer than that is `Failed`, as a lost connection."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(
+    slots=True
+)  # not frozen, as there is one for each message: that would cost half a microsecond
 class Give:
     """Events for whoever iterates. Reply: none."""
 
@@ -83,7 +85,7 @@ class Pause:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # likewise
 class Answered:
     """A message came."""
 

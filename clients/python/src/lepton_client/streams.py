@@ -77,8 +77,13 @@ class EventStream:
 
     @property
     def trace_id(self) -> str:
-        """What `lepton trace` of the cluster takes, from the first event on; "-" when nobody traces, "" before."""
-        return self._wire.trace_id
+        """What `lepton trace` of the cluster takes, from the first event on; "" before, and where nobody traces."""
+        return self._wire.ids.trace_id
+
+    @property
+    def request_id(self) -> str:
+        """The call's name in the logs of the cluster, from the first event on."""
+        return self._wire.ids.request_id
 
     def _iterate(self) -> Iterator[inference_pb2.Event]:
         with contextlib.closing(self._wire.run(self._call.run())) as events:

@@ -12,7 +12,7 @@ import grpc
 from lepton.v1 import inference_pb2, inference_pb2_grpc
 from lepton_client.channels import ChannelPool
 from lepton_client.errors import Cancelled, LeptonError
-from lepton_client.status import TRACE_ID_KEY, error_of
+from lepton_client.status import CallIds, error_of, ids_of
 from lepton_client.steps import (
     Answered,
     Close,
@@ -39,8 +39,9 @@ class Wire:
         self._call: Any = None
         self._silence: _Silence | None = None
         self._cancelled = threading.Event()
-        self.trace_id = ""
-        """Of the stream that is open, or was last; "" until its first message."""
+        self._has_ids = False
+        self.ids = CallIds()
+        """Of the stream whose message came last."""
 
     def run(self, core: Generator[Step, Reply, Any]) -> Generator[inference_pb2.Event, None, None]:
         """Yields the events that the core gives. Raises `LeptonError`."""
@@ -83,7 +84,7 @@ class Wire:
         match step:
             case Open():
                 self._end()
-                self.trace_id = ""
+                self._has_ids = False
                 stub = self._stub(step.address)
                 self._call = stub.Generate(
                     step.request, timeout=step.timeout_s, metadata=step.metadata
@@ -117,15 +118,19 @@ class Wire:
     def _read(self, silence_s: float | None) -> Reply:
         if silence_s is not None:
             self._silence = self._silence or _Silence(self._call, silence_s)
-            self._silence.heard()
+            self._silence.begins()
         try:
             message = next(self._call)
-            if not self.trace_id:
-                self.trace_id = str(dict(self._call.initial_metadata()).get(TRACE_ID_KEY, "-"))
+            if self._silence is not None:
+                self._silence.ends()
+            if not self._has_ids:
+                self._has_ids, self.ids = True, ids_of(self._call.initial_metadata())
             return Answered(message)
         except StopIteration:
             return Ended()
         except grpc.RpcError as error:
+            if self._silence is not None and self._silence.is_over:
+                return Failed(self._silence.error)
             return Failed(_meant(error))
 
     def _end(self) -> None:
@@ -147,11 +152,22 @@ class _Silence:
     def __init__(self, call: Any, silence_s: float) -> None:
         self._call = call
         self._silence_s: Final = silence_s
-        self._heard_at = time.monotonic()
+        self._since: float | None = None
         self._timer = self._start(silence_s)
+        self.is_over = False
+        """It has cancelled the stream."""
 
-    def heard(self) -> None:
-        self._heard_at = time.monotonic()
+    @property
+    def error(self) -> LeptonError:
+        """As that of a lost connection."""
+        return error_of("UNAVAILABLE", f"silent for {self._silence_s:g} s", ())
+
+    def begins(self) -> None:
+        self._since = time.monotonic()
+
+    def ends(self) -> None:
+        """Who reads is busy with what came: that is no silence of the other side."""
+        self._since = None
 
     def close(self) -> None:
         self._timer.cancel()
@@ -163,8 +179,11 @@ class _Silence:
         return timer
 
     def _look(self) -> None:
-        left_s = self._heard_at + self._silence_s - time.monotonic()
+        now = time.monotonic()
+        since = self._since  # the reader's thread changes it
+        left_s = self._silence_s + (now if since is None else since) - now
         if left_s <= 0:
+            self.is_over = True
             self._call.cancel()
         else:
             self._timer = self._start(left_s)

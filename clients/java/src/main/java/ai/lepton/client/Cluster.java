@@ -40,8 +40,9 @@ final class Cluster {
 
     /** One message each way, at any router. */
     <Q, A> A unary(Call call, MethodDescriptor<Q, A> method, Q request) {
+        Route route = routers.route();
         return retries.run(
-                call, () -> routers.attempt(router -> call.start(router, method, request).single()));
+                call, () -> route.attempt(router -> call.start(router, method, request).single()));
     }
 
     /** Ends a resumable call. When nobody can be told, it ends by itself once nobody has come back for it. */

@@ -19,6 +19,7 @@ final class RelayedEvents implements EventSource {
     private final Call call;
     private final boolean resumes;
     private final StreamOrder order;
+    private final Route route;
     private final Deque<Event> pending = new ArrayDeque<>();
     private Rpc<GenerateRequest, GenerateResponse> rpc;
     private int resumptions;
@@ -26,6 +27,7 @@ final class RelayedEvents implements EventSource {
     RelayedEvents(Cluster cluster, Call call, GenerateRequest request, boolean resumes) {
         this.cluster = cluster;
         this.call = call;
+        this.route = cluster.routers.route();
         this.order = new StreamOrder(
                 resumes && !request.hasResumableMs()
                         ? request.toBuilder().setResumableMs(RESUMABLE_MS).build()
@@ -66,13 +68,14 @@ final class RelayedEvents implements EventSource {
         try {
             pending.addAll(message(rpc).getEventsList());
         } catch (LeptonException error) {
+            route.lost();
             resume(error);
         }
     }
 
     /** One attempt, until the first message is there. */
     private boolean open() {
-        return cluster.routers.attempt(router -> {
+        return route.attempt(router -> {
             var begun = call.start(router, InferenceServiceGrpc.getGenerateMethod(), order.requestNow());
             pending.addAll(message(begun).getEventsList());
             rpc = begun;

@@ -1,11 +1,9 @@
 package ai.lepton.client;
 
-import java.util.ArrayList;
 import java.util.List;
-import java.util.function.Function;
 import java.util.stream.Collectors;
 
-/** The routers of a cluster; the one that answered last is asked first. */
+/** The routers of a cluster, and which of them answered last. */
 final class Routers {
     private final List<Peer> peers;
     private volatile int first;
@@ -14,41 +12,34 @@ final class Routers {
         this.peers = List.copyOf(peers);
     }
 
-    /**
-     * One attempt: what {@code ask} gets from the first router that can be reached, each asked at most once.
-     *
-     * <p>{@link LeptonException} when one refused, or ({@code UNREACHABLE}) none is there.
-     */
-    <T> T attempt(Function<Peer, T> ask) {
-        LeptonException cause = null;
-        for (int index : inOrder()) {
-            try {
-                T answer = ask.apply(peers.get(index));
-                first = index;
-                return answer;
-            } catch (LeptonException error) {
-                if (!error.isLostConnection()) {
-                    first = index;
-                    throw error;
-                }
-                cause = error;
-            }
-        }
-        String where = peers.stream().map(Peer::address).collect(Collectors.joining(", "));
-        throw LeptonException.lost(
-                "UNREACHABLE", "nothing answers at " + where + ": " + cause.getMessage(), cause);
+    /** For one call. */
+    Route route() {
+        return new Route(this);
+    }
+
+    int size() {
+        return peers.size();
+    }
+
+    Peer at(int index) {
+        return peers.get(index);
+    }
+
+    /** Whom to ask first. */
+    int first() {
+        return first;
+    }
+
+    void answered(int index) {
+        first = index;
     }
 
     void close() {
         peers.forEach(Peer::close);
     }
 
-    private List<Integer> inOrder() {
-        List<Integer> order = new ArrayList<>(peers.size());
-        int begin = first;
-        for (int step = 0; step < peers.size(); step++) {
-            order.add((begin + step) % peers.size());
-        }
-        return order;
+    @Override
+    public String toString() {
+        return peers.stream().map(Peer::address).collect(Collectors.joining(", "));
     }
 }

@@ -18,8 +18,12 @@ class RoutersTest {
             .toList());
 
     private String attempt(Set<String> down) {
+        return attempt(routers.route(), down);
+    }
+
+    private String attempt(Route route, Set<String> down) {
         asked.clear();
-        return routers.attempt(router -> {
+        return route.attempt(router -> {
             asked.add(router.address());
             if (down.contains(router.address())) {
                 throw Errors.of(Status.Code.UNAVAILABLE, "");
@@ -50,11 +54,26 @@ class RoutersTest {
     void aRefusalIsAnAnswer() {
         LeptonException refused = assertThrows(
                 LeptonException.class,
-                () -> routers.attempt(router -> {
+                () -> routers.route().attempt(router -> {
                     asked.add(router.address());
                     throw Errors.of(Status.Code.UNAVAILABLE, "NO_WORKER");
                 }));
         assertEquals("NO_WORKER", refused.reason());
         assertEquals(List.of("a:1"), asked);
+    }
+
+    @Test
+    void anAttemptBeginsBehindTheRouterThatFailed() {
+        Route route = routers.route();
+        assertThrows(
+                LeptonException.class,
+                () -> route.attempt(router -> {
+                    throw Errors.of(Status.Code.UNAVAILABLE, "DRAINING");
+                }));
+        attempt(Set.of("a:1", "b:2")); // another call is answered by c meanwhile
+        assertEquals("c:3", attempt(route, Set.of("b:2")));
+        assertEquals(List.of("b:2", "c:3"), asked);
+        route.lost();
+        assertEquals("a:1", attempt(route, Set.of()));
     }
 }
