@@ -118,7 +118,12 @@ def test_an_attempt_begins_behind_the_router_that_refused(refused: LeptonError) 
     run(world)
     run(world)
     assert world.error is None
-    assert world.routes == ["r1:1", "r2:1", "r1:1", "r1:1"]  # the second call goes to who answered last
+    assert world.routes == [
+        "r1:1",
+        "r2:1",
+        "r1:1",
+        "r1:1",
+    ]  # the second call goes to who answered last
 
 
 def test_other_calls_do_not_lead_a_retry_back_to_who_refused() -> None:
