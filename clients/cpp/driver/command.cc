@@ -37,7 +37,9 @@ lepton::ClientOptions OptionsOf(const json& line, const json& told) {
     options.traceparent = [traceparent = told["traceparent"].get<std::string>()] { return traceparent; };
   }
   if (told.contains("tls_ca")) {
-    options.credentials = grpc::SslCredentials({.pem_root_certs = told["tls_ca"].get<std::string>()});
+    grpc::SslCredentialsOptions tls;
+    tls.pem_root_certs = told["tls_ca"].get<std::string>();
+    options.credentials = grpc::SslCredentials(tls);
   }
   if (told.contains("timeout_s")) {
     const std::chrono::duration<double> timeout(told["timeout_s"].get<double>());
