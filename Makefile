@@ -11,6 +11,7 @@ PYTEST_FLAGS ?=
 MODEL ?=
 BENCH_FLAGS ?=
 CHAOS_FLAGS ?=
+UP_FLAGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo check format lint types layers protos protos-go protos-check protos-lint \
@@ -46,11 +47,11 @@ lock: $(READY) ## Resolve the locks in requirements/ again, with hashes
 
 ## ---- use ----
 
-run: $(READY) ## Start a local cluster (etcd, router, two workers) and watch it answer; Ctrl-C ends it
-	@$(BIN)/lepton up --workers 2 $(if $(MODEL),--model $(MODEL))
+run: $(READY) ## Start a local cluster and watch it answer; Ctrl-C ends it (UP_FLAGS="--port 0")
+	@$(BIN)/lepton up --workers 2 $(if $(MODEL),--model $(MODEL)) $(UP_FLAGS)
 
 demo: $(READY) ## The same, but ends by itself: one answer, its trace, exit code 0
-	@$(BIN)/lepton up --workers 2 --demo $(if $(MODEL),--model $(MODEL))
+	@$(BIN)/lepton up --workers 2 --demo $(if $(MODEL),--model $(MODEL)) $(UP_FLAGS)
 
 bench: $(READY) ## How fast the engine decodes and prefills, alone; into docs/performance.md (MODEL=DIR prints only)
 	@$(BIN)/python -m loadtest.engines --portable --threads $$(nproc) --tokens 192 --context-max 1024 \

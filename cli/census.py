@@ -27,6 +27,8 @@ _REGISTRY_S_MAX: Final = 2.0
 _WORKER_S_MAX: Final = 1.5
 _MESSAGE_BYTES_MAX: Final = 4 << 20
 _ASKED_AT_ONCE_MAX: Final = 32
+_SILENT: Final = frozenset({Reason.UNREACHABLE, Reason.DEADLINE_EXCEEDED})
+"""Gone, or frozen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +136,7 @@ async def _ask_worker(row: WorkerRow, token: SecretStr, limit: asyncio.Semaphore
             )
         except grpc.aio.AioRpcError as error:
             meant = error_from(error, row.address)
-            silent = meant.reason is Reason.UNREACHABLE
+            silent = meant.reason in _SILENT
             return replace(row, state="silent" if silent else meant.reason.value.lower())
     if load is None:
         return replace(row, state="silent")

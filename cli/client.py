@@ -19,6 +19,8 @@ __all__ = ["Answer", "Client", "checked_address", "error_from", "unreachable"]
 
 _LIST_S_MAX: Final = 5.0
 _TOKENIZE_S_MAX: Final = 10.0
+_HTTP1: Final = "http1.x server"
+"""What gRPC says of a port like that of REST; with other words the error says less."""
 
 
 @final
@@ -101,7 +103,7 @@ def _told(addresses: tuple[str, ...]) -> Iterator[None]:
 def _meant_by(error: lepton_client.LeptonError, addresses: tuple[str, ...]) -> LeptonError:
     """The same error, as commands report them."""
     if error.reason == Reason.UNREACHABLE:
-        return unreachable(*addresses)
+        return unreachable(*addresses, details=error.message)
     return error_of(
         grpc.StatusCode[error.code],
         error.message,
@@ -120,9 +122,13 @@ def checked_address(address: str) -> str:
     return address
 
 
-def unreachable(*addresses: str) -> Unavailable:
-    """Nobody was there."""
-    return Unavailable(f"nothing answers at {', '.join(addresses)}", reason=Reason.UNREACHABLE)
+def unreachable(*addresses: str, details: str = "") -> Unavailable:
+    """Nobody was there, or somebody else; `details` is what gRPC said."""
+    where = ", ".join(addresses)
+    says = f"nothing answers at {where}"
+    if _HTTP1 in details:
+        says = f"{where} speaks HTTP/1.1; this wants the gRPC port (50051 unless you chose another)"
+    return Unavailable(says, reason=Reason.UNREACHABLE)
 
 
 def error_from(error: grpc.aio.AioRpcError, address: str) -> LeptonError:
@@ -130,5 +136,5 @@ def error_from(error: grpc.aio.AioRpcError, address: str) -> LeptonError:
     meant = from_rpc_error(error)
     without_details = DETAILS_KEY not in dict(error.trailing_metadata() or ())
     if isinstance(meant, Unavailable) and without_details:
-        return unreachable(address)
+        return unreachable(address, details=error.details() or "")
     return meant

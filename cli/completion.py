@@ -1,6 +1,6 @@
 """Shell completion: the scripts, and the names that only a running cluster knows.
 
-A shell asks at every press of a key, so a cluster gets half a second, and silence is an answer.
+A shell asks at every press of a key, so a cluster gets a second, and silence is an answer.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from cli.outcome import reported
 
 __all__ = [
     "COMPLETE_VARIABLE",
+    "PROGRAM",
     "complete_models",
     "complete_workers",
     "completion",
@@ -24,8 +25,9 @@ __all__ = [
     "prepare_completion",
 ]
 
-_ASK_S_MAX: Final = 0.5
-_PROGRAM: Final = "lepton"
+_ASK_S_MAX: Final = 1.0
+PROGRAM: Final = "lepton"
+"""As shells call it."""
 COMPLETE_VARIABLE: Final = "_LEPTON_COMPLETE"
 """Set by the scripts when a shell wants to know what comes next."""
 _SHELLS: Final = ("bash", "zsh", "fish")
@@ -59,18 +61,17 @@ def install_completion(*, wanted: bool) -> None:
 
     with reported(as_json=False):
         shell = _checked(_login_shell())
-        _, path = install(shell, _PROGRAM, COMPLETE_VARIABLE)
+        _, path = install(shell, PROGRAM, COMPLETE_VARIABLE)
         typer.echo(f"{shell}: wrote {path}; it holds in new terminals")
     raise typer.Exit
 
 
 def complete_models(ctx: Any, incomplete: str) -> list[str]:
     """Names of models that can be asked now."""
+    from cli.client import Client
+    from cli.target import find_target
 
     async def ask() -> list[str]:
-        from cli.client import Client
-        from cli.target import find_target
-
         target = find_target(_given(ctx, "address"), _state_dir(ctx))
         async with Client(target.address) as client:
             return [model.model for model in await client.list_models()]
@@ -80,12 +81,11 @@ def complete_models(ctx: Any, incomplete: str) -> list[str]:
 
 def complete_workers(ctx: Any, incomplete: str) -> list[str]:
     """Ids of the workers that a router knows."""
+    from cli.door import find_door
+    from cli.top.source import TopSource
+    from common.clock import SystemClock
 
     async def ask() -> list[str]:
-        from cli.door import find_door
-        from cli.top.source import TopSource
-        from common.clock import SystemClock
-
         door = find_door(_given(ctx, "url"), _given(ctx, "address"), _state_dir(ctx))
         async with TopSource(lambda: (door, None), SystemClock()) as source:
             return [worker.id for worker in (await source.look()).workers]
@@ -140,4 +140,4 @@ def _checked(shell: str) -> str:
 def _script(shell: str) -> str:
     from typer._completion_shared import get_completion_script
 
-    return get_completion_script(prog_name=_PROGRAM, complete_var=COMPLETE_VARIABLE, shell=shell)
+    return get_completion_script(prog_name=PROGRAM, complete_var=COMPLETE_VARIABLE, shell=shell)

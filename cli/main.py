@@ -12,7 +12,7 @@ import typer
 
 from cli.chaos import chaos
 from cli.commands import COMMANDS, TEST
-from cli.completion import COMPLETE_VARIABLE, install_completion, prepare_completion
+from cli.completion import COMPLETE_VARIABLE, PROGRAM, install_completion, prepare_completion
 from cli.screen import out
 
 __all__ = ["app", "main"]
@@ -66,7 +66,7 @@ def main() -> None:
     logging.getLogger().addHandler(logging.NullHandler())
     if COMPLETE_VARIABLE in os.environ:
         prepare_completion()
-    app()
+    app(prog_name=PROGRAM)
 
 
 if __name__ == "__main__":

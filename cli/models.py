@@ -39,7 +39,7 @@ def models_table(found: list[types_pb2.ModelInfo]) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for title in ("model", "revision", "tasks"):
+    for title in ("model", "revision", "tasks", "tools"):
         table.add_column(title, no_wrap=True)
     for title in ("context", "vocabulary", "workers"):
         table.add_column(title, justify="right", no_wrap=True)
@@ -48,6 +48,7 @@ def models_table(found: list[types_pb2.ModelInfo]) -> Table:
             cell(one.model),
             cell(one.revision[:12]),
             cell(", ".join(one.tasks)),
+            cell(one.tool_format or "none"),
             str(one.context_length),
             str(one.vocab_size),
             str(one.num_workers),

@@ -242,7 +242,7 @@ async def _run(plan: ClusterPlan, settings: AgentSettings, wish: _Wish, *, as_js
                 await cluster.start()
             finally:
                 view.started()
-            report.ready(took_s=clock.now() - began)
+            report.ready(took_s=clock.now() - began, http_address=cluster.state.http_address)
             with view.quiet():
                 await report.first_answer(wish.prompt, clock, must_work=wish.ends)
             if wish.ends:

@@ -38,7 +38,9 @@ _COLLECTOR: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 class Report(Protocol):
     """Called in this order; after a failure, straight on to `stopping`."""
 
-    def ready(self, *, took_s: float) -> None: ...
+    def ready(self, *, took_s: float, http_address: str) -> None:
+        """`http_address`: host:port of the router's HTTP door, "" when it has none."""
+        ...
 
     async def first_answer(self, prompt: str, clock: Clock, *, must_work: bool) -> None:
         """Asks once. An error is raised when `must_work`, else shown: the cluster may still be of use."""
@@ -60,14 +62,14 @@ class JsonReport:
     def __init__(self, plan: ClusterPlan) -> None:
         self._plan = plan
 
-    def ready(self, *, took_s: float) -> None:
+    def ready(self, *, took_s: float, http_address: str) -> None:
         plan = self._plan
         write_json(
             {
                 "event": "cluster.ready",
                 "address": plan.address,
                 "advertise": plan.advertise,
-                "http_address": plan.http_address,
+                "http_address": http_address or None,
                 "metrics_address": plan.metrics_address,
                 "registry": plan.etcd.ports.endpoint if plan.etcd else str(plan.state.registry),
                 "models": sorted({worker.model.name for worker in plan.workers}),
@@ -119,6 +121,7 @@ class PrettyReport:
         self._plan = plan
         self._console = console
         self._trace_id = ""
+        self._http_address = ""
         self._model = plan.workers[0].model.name
 
     def title(self) -> None:
@@ -131,13 +134,15 @@ class PrettyReport:
             print_(Text(f"  {note} ({self._plan.state.registry})", style="yellow"))
         print_()
 
-    def ready(self, *, took_s: float) -> None:
+    def ready(self, *, took_s: float, http_address: str) -> None:
         plan, table = self._plan, _grid()
         table.add_row("gRPC", Text(plan.address, style="cyan"))
         if plan.advertise != plan.address:
             table.add_row("", Text(f"{plan.advertise} for others", style="cyan"))
-        table.add_row("REST", Text(f"http://{plan.http_address}/v1", style="cyan"))
-        table.add_row("page", Text(f"http://{plan.http_address}/", style="cyan"))
+        self._http_address = http_address
+        if http_address:
+            table.add_row("REST", Text(f"http://{http_address}/v1", style="cyan"))
+            table.add_row("page", Text(f"http://{http_address}/", style="cyan"))
         table.add_row("metrics", Text(f"http://{plan.metrics_address}/metrics", style="cyan"))
         table.add_row("logs", Text(_short(plan.state.logs), style="cyan"))
         self._console.print()
@@ -177,8 +182,10 @@ class PrettyReport:
             (f"{lepton} chat{where}", "a conversation"),
             (f"{lepton} top{where}", "workers and load, live"),
             (f"{lepton} trace {self._trace_id[:12]}".rstrip() + where, "where its time went"),
-            (f"grpcurl -plaintext {plan.address} list", "the interface"),
         ]
+        if self._http_address:
+            base = f"export OPENAI_BASE_URL=http://{self._http_address}/v1 OPENAI_API_KEY=none"
+            commands.append((base, "for OpenAI's clients"))
         self._console.print(Text("  In another terminal", style="bold"))
         self._console.print()
         width = max(len(command) for command, _ in commands)

@@ -16,6 +16,7 @@ from common.errors import LeptonError
 from gateway.frame import Frame
 from gateway.http.call import CallMiddleware
 from gateway.http.guard import Guard
+from gateway.http.head import HeadAsGet
 from gateway.http.problem import answer_error, answer_http_exception, answer_unexpected
 
 __all__ = ["make_app"]
@@ -37,10 +38,11 @@ def make_app(frame: Frame) -> ASGIApp:
     app.add_exception_handler(LeptonError, answer_error)
     app.add_exception_handler(HTTPException, answer_http_exception)
     app.add_exception_handler(Exception, answer_unexpected)
-    gateway.probes.mount(app, frame)
+    # In the order in which /docs shows them.
     gateway.openai.routes.mount(app, frame)
-    gateway.page.routes.mount(app, frame)
     gateway.websocket.routes.mount(app, frame)
     gateway.kserve.routes.mount(app, frame)
+    gateway.page.routes.mount(app, frame)
+    gateway.probes.mount(app, frame)
     gateway.reference.mount(app)
-    return CallMiddleware(Guard(app, frame.settings), frame)
+    return CallMiddleware(Guard(HeadAsGet(app), frame.settings), frame)

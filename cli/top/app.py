@@ -69,6 +69,9 @@ class TopApp(App[None]):
         self._selected = worker
         self._is_open = bool(worker)
         self._columns: list[Column] = []
+        self._rows: dict[str, WorkerLine] = {}
+        """What the table shows."""
+        self._width = 80
 
     def compose(self) -> ComposeResult:
         yield Static(id="cluster")
@@ -135,7 +138,8 @@ class TopApp(App[None]):
             self._selected = event.row_key.value
             self._show_details()
 
-    def on_resize(self, _: Resize) -> None:
+    def on_resize(self, event: Resize) -> None:
+        self._width = event.size.width
         self._show()
 
     # --- what is shown --------------------------------------------------------------------------
@@ -155,19 +159,22 @@ class TopApp(App[None]):
 
     def _show_workers(self) -> None:
         table, selected = self._table, self._selected
-        self._columns = list(shown(self.size.width))
+        self._columns = list(shown(self._width))
         workers = sorted_workers(
             self._picture.workers if self._picture else (), self._sort, reverse=self._is_reverse
         )
         titles = [self._title(column) for column in self._columns]
         if [str(column.label) for column in table.ordered_columns] != titles:
             table.clear(columns=True)
+            self._rows = {}
             for column, title in zip(self._columns, titles, strict=True):
                 table.add_column(title, width=column.width, key=column.title)
-        if [row.key.value for row in table.ordered_rows] == [worker.id for worker in workers]:
+        before, self._rows = self._rows, {worker.id: worker for worker in workers}
+        if list(before) == list(self._rows):
             for worker in workers:
-                for column in self._columns:
-                    table.update_cell(worker.id, column.title, column.show(worker))
+                if worker != before[worker.id]:
+                    for column in self._columns:
+                        table.update_cell(worker.id, column.title, column.show(worker))
             return
         offset = table.scroll_y
         table.clear()

@@ -84,9 +84,16 @@ def _finder(
 ) -> Callable[[], tuple[BaseUrl, ClusterState | None]]:
     from cli.door import find_door
     from cli.target import find_target
+    from common.errors import Reason, Unavailable
+
+    was_here = False
 
     def find() -> tuple[BaseUrl, ClusterState | None]:
+        nonlocal was_here
         state = None if url else find_target(address, state_dir).state
+        if was_here and state is None:  # whoever listens at the usual ports is another cluster
+            raise Unavailable("the cluster has ended", reason=Reason.UNREACHABLE)
+        was_here = state is not None or was_here
         return find_door(url, address, state_dir), state
 
     return find

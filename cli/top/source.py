@@ -78,18 +78,17 @@ class TopSource:
         """The cluster now. Raises `LeptonError` when there is nobody to say; what else is silent is left out."""
         door, state = self._find()
         processes = {one.name: one for one in state.processes} if state else {}
-        pages = {
-            name: one.metrics_address for name, one in processes.items() if one.metrics_address
-        }
-        self._forget_all_but({str(door), *map(_url, pages.values())})
+        addresses = {one.metrics_address for one in processes.values()} - {""}
+        self._forget_all_but({str(door), *map(_url, addresses)})
         cluster = await self._cluster(door)
-        found = await asyncio.gather(*(self._page(address) for address in pages.values()))
-        by_name = dict(zip(pages, found, strict=True))
+        found = await asyncio.gather(*(self._page(address) for address in addresses))
+        by_address = dict(zip(addresses, found, strict=True))
+        pages = {name: by_address.get(one.metrics_address) for name, one in processes.items()}
         return TopPicture(
             where=str(door),
             at=self._clock.wall(),
-            router=self._router_line(by_name.get(ROUTER)),
-            workers=tuple(_line(one, by_name, processes) for one in cluster.workers or ()),
+            router=self._router_line(pages.get(ROUTER)),
+            workers=tuple(_line(one, pages, processes) for one in cluster.workers or ()),
             stale_s=cluster.stale_s,
         )
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 from opentelemetry.trace import get_current_span
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -114,8 +115,9 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
     """Exception handler for what the router of paths raises."""
     assert isinstance(error, HTTPException)  # noqa: S101
     if error.status_code == 405:
+        taken = Headers(error.headers).get("allow", "other methods")
         refused: LeptonError = InvalidRequest(
-            f"{request.method} is not allowed here", reason=Reason.METHOD_NOT_ALLOWED
+            f"this path takes {taken}, not {request.method}", reason=Reason.METHOD_NOT_ALLOWED
         )
     elif error.status_code == 404:
         refused = NotFound(

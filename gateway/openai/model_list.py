@@ -50,6 +50,7 @@ class ModelList:
                 "revision": model.revision,
                 "workers": model.num_workers,
                 "tasks": list(model.tasks),
+                "tool_format": model.tool_format or None,
             }
             if model.model in found:
                 found[model.model]["lepton"].append(revision)

@@ -29,11 +29,11 @@ def mount(app: FastAPI, frame: Frame) -> None:
     view = frame.cluster or ListedCluster(frame.upstream)
     traces = TraceReader(frame.trace_dir, frame.settings)
 
-    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    @app.get("/", include_in_schema=False)
     async def index(request: Request) -> Response:
         return respond(assets[INDEX], request)
 
-    @app.api_route("/page/{name}", methods=["GET", "HEAD"], include_in_schema=False)
+    @app.get("/page/{name}", include_in_schema=False)
     async def file(name: str, request: Request) -> Response:
         if name not in assets:
             raise NotFound("the page has no such file", reason=Reason.ROUTE_NOT_FOUND)

@@ -9,7 +9,7 @@ from typing import Final
 from fastapi import FastAPI, Response
 from starlette.websockets import WebSocket
 
-from common.errors import InvalidRequest, Overloaded, Reason
+from common.errors import InvalidRequest, NotFound, Overloaded, Reason
 from gateway.frame import Frame
 from gateway.http.metadata import metadata_of
 from gateway.http.problem import error_response
@@ -39,6 +39,13 @@ def mount(app: FastAPI, frame: Frame) -> None:
     )
     async def messages_schema() -> Response:
         return Response(schema, media_type=_SCHEMA_TYPE)
+
+    @app.get("/v1/ws", include_in_schema=False)
+    async def without_upgrade() -> Response:
+        raise NotFound(
+            "this path speaks WebSocket: open it as ws://…/v1/ws (docs/websocket.md has an example)",
+            reason=Reason.ROUTE_NOT_FOUND,
+        )
 
     @app.websocket("/v1/ws")
     async def converse(socket: WebSocket) -> None:

@@ -29,13 +29,14 @@ PAGES = (
     "docs/routing.md",
     "docs/direct.md",
     "docs/convert.md",
+    "docs/cli.md",
     "CONTRIBUTING.md",
 )
 BIN = Path(sys.executable).parent
 GRPCURL = ROOT / ".tools" / "grpcurl"
 
-TOO_LARGE = re.compile(r"^\.venv/bin/lepton(-gateway| up| convert) ")
-"""Starts a cluster, or needs a model of the reader's: other tests run them; here the flags must exist."""
+TOO_LARGE = re.compile(r"^\.venv/bin/lepton(-gateway| up| convert| run-batch) ")
+"""Starts a cluster, or needs a file of the reader's: other tests run them; here the flags must exist."""
 
 
 @pytest.fixture(scope="module", name="cluster_env")
@@ -102,14 +103,18 @@ def test_command_of_the_docs_runs(page: str, command: str, cluster_env: dict[str
         assert "62" in ("".join(pieces) or output)
 
 
-def test_the_python_of_the_rest_page_runs(cluster_env: dict[str, str]) -> None:
-    page = (ROOT / "docs" / "rest.md").read_text("utf-8")
-    (program,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [("README.md", "27 + 35 = 62"), ("docs/rest.md", "27 + 35 = 62\nMara Oslo\n")],
+)
+def test_the_python_of_a_page_runs(page: str, said: str, cluster_env: dict[str, str]) -> None:
+    text = (ROOT / page).read_text("utf-8")
+    program = "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
     program = program.replace("localhost:8080", f"127.0.0.1:{cluster_env['DOCS_HTTP_PORT']}")
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
-    assert done.stdout == "27 + 35 = 62"
+    assert done.stdout == said
 
 
 def _shell(command: str, env: dict[str, str]) -> str:
@@ -117,6 +122,7 @@ def _shell(command: str, env: dict[str, str]) -> str:
     line = command.replace("localhost:50051", f"127.0.0.1:{env['DOCS_PORT']}")
     line = line.replace("localhost:8080", f"127.0.0.1:{env['DOCS_HTTP_PORT']}")
     line = line.replace("curl -s", "curl --fail-with-body -s")
+    line = re.sub(r"lepton top$", "lepton top --once", line)  # there is no terminal here
     result = subprocess.run(
         ["bash", "-c", line.replace(".venv/bin/", f"{BIN}/")],
         cwd=ROOT,

@@ -284,3 +284,33 @@ async def test_a_drain_lets_a_stream_end_and_closes_the_door() -> None:
         await draining
         with pytest.raises(ConnectionError):
             await connect(cluster.http)
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/v1/models", "/docs", "/"])
+async def test_head_is_answered_where_get_is_and_brings_no_body(
+    cluster: SmallCluster, path: str
+) -> None:
+    head = f"{path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+    got = await ask_http(cluster.http, f"GET {head}".encode())
+    reader, writer = await connect(cluster.http)
+    writer.write(f"HEAD {head}".encode())
+    lines = (await reader.read()).lower().split(b"\r\n")
+    writer.close()
+    assert lines[0] == b"http/1.1 200 ok"
+    assert f"content-length: {len(got.body)}".encode() in lines
+    assert lines[-2:] == [b"", b""]
+
+
+async def test_a_wrong_method_is_told_the_right_one(cluster: SmallCluster) -> None:
+    head = " HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+    answer = await ask_http(cluster.http, f"GET {CHAT}{head}".encode())
+    assert (answer.status, answer.code) == (405, "method_not_allowed")
+    assert answer.headers["allow"] == "POST"
+    assert b"takes POST, not GET" in answer.body
+
+
+async def test_a_plain_get_of_the_websocket_is_told_what_it_is(cluster: SmallCluster) -> None:
+    head = "GET /v1/ws HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+    answer = await ask_http(cluster.http, head.encode())
+    assert (answer.status, answer.code) == (404, "route_not_found")
+    assert b"WebSocket" in answer.body

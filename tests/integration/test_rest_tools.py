@@ -152,3 +152,13 @@ async def test_a_model_that_knows_no_tools_says_so() -> None:
         with pytest.raises(openai.BadRequestError) as refused:
             await client.chat.completions.create(model="m", messages=ASK, tools=TOOLS)
         assert (refused.value.code, refused.value.param) == ("tools_unsupported", "tools")
+
+
+@pytest.mark.parametrize(("tool_format", "listed"), [("hermes", "hermes"), ("", None)])
+async def test_the_list_of_models_says_who_knows_tools(
+    tool_format: str, listed: str | None
+) -> None:
+    async with client_of("hi", tool_format=tool_format) as client:
+        (model,) = [one async for one in client.models.list()]
+        assert model.model_extra is not None
+        assert [one["tool_format"] for one in model.model_extra["lepton"]] == [listed]

@@ -163,6 +163,8 @@ async def test_the_same_seed_repeats_the_draw_and_a_chosen_one_is_told() -> None
         )
         other = await worker.ask("abc", stop={"max_tokens": 8})
         assert first.ids() == again.ids() != other.ids()
+        # What a number of JavaScript holds: it must be able to send the seed back.
+        assert int(float(first.started.seed)) == first.started.seed
 
 
 async def test_a_slow_reader_gets_fewer_messages_with_the_same_content() -> None:

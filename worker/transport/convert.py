@@ -171,8 +171,8 @@ def _refuse_tools(chat: types_pb2.ChatInput, model: ModelFacts) -> None:
     field = "chat.tools" if chat.tools else next(calls, None)
     if field is not None:
         raise Unsupported(
-            f"the chat template of {model.name!r} knows no tools; leave them out, or ask a model whose "
-            "ListModels entry has a tool_format",
+            f"the chat template of {model.name!r} knows no tools; leave them out, or ask a model that "
+            "has a tool_format (`lepton models`, ListModels, /v1/models)",
             reason=Reason.TOOLS_UNSUPPORTED,
             field=field,
         )

@@ -272,5 +272,5 @@ class InferenceService:
 
 
 def _new_seed() -> int:
-    """For requests that bring none. 63 bits, so that clients whose integers have a sign can send it back."""
-    return random.getrandbits(63)
+    """For requests that bring none. 53 bits, so that JavaScript, whose numbers hold no more, can send it back."""
+    return random.getrandbits(53)

@@ -5,10 +5,11 @@ Kill a router to see it.
 
 import sys
 
-from lepton.v1 import inference_pb2
+from lepton.v1 import inference_pb2, types_pb2
 from lepton_client import Client
 
-request = inference_pb2.GenerateRequest(text="Once upon a time", stop={"max_tokens": 200})
+question = types_pb2.ChatMessage(role=types_pb2.ROLE_USER, content="What is Lepton?")
+request = inference_pb2.GenerateRequest(chat={"messages": [question]}, stop={"max_tokens": 200})
 
 with Client(*(sys.argv[1:] or ["127.0.0.1:50051"]), resume=True) as client:
     for event in client.generate(request):

@@ -118,6 +118,7 @@ def test_nothing_is_left_behind_when_nobody_wants_it(
     chat.until("> ")
     chat.type("one\r")
     chat.until("Hello world.")
+    chat.until("> ")
     assert chat.end() == 0
     assert not (tmp_path / "lepton").exists()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socketserver
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -189,6 +191,23 @@ def test_nobody_there(lepton: Lepton) -> None:
     assert done.exit_code == 1
     assert done.stderr.startswith("error: nothing answers at 127.0.0.1:1 (UNREACHABLE)\n")
     assert "lepton up" in done.stderr
+
+
+class _Http1(socketserver.StreamRequestHandler):
+    """Says what a server of HTTP/1.1 says to gRPC."""
+
+    def handle(self) -> None:
+        self.rfile.readline()
+        self.wfile.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n")
+
+
+def test_the_port_of_rest_is_recognised(lepton: Lepton) -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Http1) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        done = lepton("generate", "hi", "-a", f"127.0.0.1:{server.server_address[1]}")
+        server.shutdown()
+    assert done.exit_code == 1
+    assert "speaks HTTP/1.1; this wants the gRPC port" in done.stderr
 
 
 @pytest.mark.parametrize("address", ["", "localhost", "a:b", "http://x:1", "a b:1", "x:123456"])

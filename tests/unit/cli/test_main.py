@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,11 +14,14 @@ import pytest
 from typer.testing import Result
 
 from cli import screen
+from cli.commands import COMMANDS, Command
 from cli.outcome import show_error
 from common.errors import Unavailable
 from tests.support.processes import ROOT
 
 Lepton = Callable[..., Result]
+
+NAMES = [command.example.split()[0] for command in COMMANDS] + ["chaos"]
 
 HEAVY = (
     "grpc",
@@ -27,48 +31,52 @@ HEAVY = (
     "opentelemetry",
     "tokenizers",
     "google.protobuf",
+    "textual",
+    "httptools",
+    "msgspec",
 )
 
 
-def test_help_names_every_command_and_the_exit_codes(lepton: Lepton) -> None:
+def test_help_names_every_command_in_its_group_and_the_exit_codes(lepton: Lepton) -> None:
     text = lepton("--help").stdout
-    for command in [
-        "up",
-        "generate",
-        "chat",
-        "ps",
-        "models",
-        "trace",
-        "bench",
-        "convert",
-        "quantize",
-        "doctor",
-        "version",
-    ]:
-        assert command in text
     assert "130 interrupted" in text
+    for group in ("Run a cluster", "Ask it", "Look inside", "Models", "Test and measure"):
+        assert group in text
+    for name in NAMES:
+        assert name in text
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "up",
-        "generate",
-        "chat",
-        "ps",
-        "models",
-        "trace",
-        "bench",
-        "convert",
-        "quantize",
-        "doctor",
-        "version",
-    ],
-)
-def test_every_command_explains_itself(lepton: Lepton, command: str) -> None:
-    done = lepton(command, "--help")
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_explains_itself_and_gives_an_example(lepton: Lepton, name: str) -> None:
+    done = lepton(name, "--help")
     assert done.exit_code == 0
     assert "--help" in done.stdout
+    assert f"Example: lepton {name}" in done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.example)
+def test_the_flags_of_the_examples_exist(lepton: Lepton, command: Command) -> None:
+    name, *rest = shlex.split(command.example)
+    text = lepton(name, "--help").stdout
+    for flag in (one for one in rest if one.startswith("-")):
+        assert flag in text
+
+
+def test_alone_it_says_what_to_type_next(lepton: Lepton, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = lepton()
+    assert done.exit_code == 0
+    assert "No cluster runs here" in done.stdout
+    assert "lepton up" in done.stdout
+    monkeypatch.setenv("LEPTON_ADDRESS", "llm.example.org:50051")
+    done = lepton()
+    assert "llm.example.org:50051" in done.stdout
+    assert "lepton chat" in done.stdout
+
+
+def test_a_command_that_is_not_there(lepton: Lepton) -> None:
+    done = lepton("genrate")
+    assert done.exit_code == 2
+    assert "Did you mean 'generate'?" in done.stderr
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import re
+import socket
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 
@@ -151,3 +152,13 @@ def test_no_router(lepton: Lepton) -> None:
 def test_no_model(lepton: Lepton, server: ScriptedServer) -> None:
     server.models = []
     assert "No model can be asked now" in lepton("models", "-a", server.address).stdout
+
+
+async def test_a_worker_that_is_frozen_is_silent() -> None:
+    """It holds its port; the kernel takes connections that nobody answers."""
+    with socket.create_server(("127.0.0.1", 0)) as frozen:
+        row = WorkerRow(
+            id="w1", model="", revision="", address=f"127.0.0.1:{frozen.getsockname()[1]}", state=""
+        )
+        asked = await _ask_worker(row, SecretStr(""), asyncio.Semaphore(1))
+    assert (asked.id, asked.state, asked.running) == ("w1", "silent", None)
