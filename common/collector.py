@@ -14,8 +14,8 @@ YOUNG_MAX: Final = 10_000
 def settle_collector() -> None:
     """To be called when the process is ready. What there is then stays to the end, and is not looked through any more.
 
-    That is 80,000 objects of modules, settings and types: to go through them takes 50 ms, in which no stream gets
-    anything, and happened every few hundred calls.
+    That is 80,000 objects of modules, settings and types: to go through them takes tens of milliseconds, in which no
+    stream gets anything, and happened every few hundred calls.
     """
     gc.collect()
     gc.freeze()

@@ -11,6 +11,8 @@ from loadtest.clients import grpc, http2
 from loadtest.clients.ask import ask_first, ask_rate
 from loadtest.clients.grpc import count_tokens
 from loadtest.clients.words import FLOOD, STEPS
+from loadtest.doors.report import aims as door_aims
+from loadtest.doors.report import comparison as door_comparison
 from loadtest.router.measure import Figures
 from loadtest.router.report import aims, comparison
 from loadtest.router.upstream import STARTED, TOKEN, TOKENS_MAX, serve, token
@@ -84,3 +86,24 @@ def test_aims_are_judged_within_a_round() -> None:
     assert rows[0][3] == "–"
     assert rows[1][3] == "60.0"
     assert rows[1][-1] == "10"
+
+
+def test_doors_are_judged_beside_grpc_within_a_round() -> None:
+    doors = [
+        figures("gRPC", 1, cpu=40.0, first=1.0),
+        figures("REST, completions", 1, cpu=48.0, first=1.5),
+        figures("WebSocket", 1, cpu=60.0, first=4.0),
+    ]
+    for one in doors[1:]:
+        one.idle_lost = 0
+    flooded, stepped, call, first, lost, *others = door_aims(doors)
+    assert [round(row.value, 3) for row in (flooded, stepped, call, first)] == [1.2, 1.2, 1.0, 0.5]
+    assert [row.is_met for row in (flooded, stepped, call, first, lost)] == [
+        True,
+        True,
+        None,
+        True,
+        True,
+    ]
+    assert [row.is_met for row in others] == [False, False, None, False, True]
+    assert len(door_comparison(doors).rows) == 3
