@@ -111,7 +111,7 @@ def make_plan(
     config: Path | None,
     env: Mapping[str, str],
 ) -> ClusterPlan:
-    """`workers` processes for each model, on free ports where `port` is 0, or another one is None.
+    """`workers` processes for each model. A port that is 0 becomes a free one; None the usual one, if that is free.
 
     Raises `Conflict` with BIND_NOT_ALLOWED, PORT_IN_USE or SETTING_INVALID. Nothing is started or written.
     """
@@ -123,11 +123,13 @@ def make_plan(
     check_bind(host, insecure=cluster.insecure)
     check_port(host, port, flag="--port")
     port = port or free_port(host)
-    if http_port:
-        check_port(host, http_port, flag="--http-port")
-    http_port = http_port or _preferred(HTTP_PORT, host, taken={port})
-    if metrics_port:
-        check_port(_LOOPBACK, metrics_port, flag="--metrics-port")
+    if http_port is None:
+        http_port = _preferred(HTTP_PORT, host, taken={port})
+    check_port(host, http_port, flag="--http-port")
+    http_port = http_port or free_port(host)
+    if metrics_port is None:
+        metrics_port = _preferred(METRICS_PORT, _LOOPBACK, taken={port, http_port})
+    check_port(_LOOPBACK, metrics_port, flag="--metrics-port")
     program = find_etcd(settings.etcd_binary, env)
     threads = share(find_cores().usable, total)
     chosen = [model for model in models for _ in range(workers)]
@@ -137,7 +139,7 @@ def make_plan(
         host=host,
         port=port,
         http_port=http_port,
-        metrics_port=metrics_port or _preferred(METRICS_PORT, _LOOPBACK, taken={port, http_port}),
+        metrics_port=metrics_port or free_port(_LOOPBACK),
         address=join(near, port),
         advertise=_with_port(advertise, port) if advertise else join(near, port),
         etcd=EtcdPlan(program=program, ports=_etcd_ports()) if program else None,

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from common.logs import get_logger
+from gateway.http.gathered import GatheredTransport
 from gateway.settings import GatewaySettings
 
 __all__ = ["abort", "bounded_protocol"]
@@ -39,7 +40,8 @@ def bounded_protocol(settings: GatewaySettings) -> type[HttpToolsProtocol]:
         """Runs while a request has begun and its headers are not complete."""
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
+            gathered: Any = GatheredTransport(transport, self.loop)
+            super().connection_made(gathered)
             if len(self.connections) > settings.connections_max:
                 log.warning("http.connections_full", connections_max=settings.connections_max)
                 transport.abort()

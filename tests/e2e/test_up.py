@@ -16,7 +16,7 @@ from cli.bench.run import Load, run_load
 from cli.bench.workload import Workload
 from cli.request import GenerateOptions
 from common.clock import SystemClock
-from tests.support.lepton_up import LeptonUp, lepton, lepton_up, marked, start_lepton
+from tests.support.lepton_up import ANY_PORTS, LeptonUp, lepton, lepton_up, marked, start_lepton
 from tests.support.processes import until
 
 pytestmark = [pytest.mark.e2e]
@@ -40,7 +40,7 @@ async def _until_serving(up: LeptonUp, ids: list[str], *, within_s: float) -> No
 @pytest.mark.etcd
 async def test_a_first_answer_with_its_trace_and_then_nothing_is_left(tmp_path: Path) -> None:
     mark = uuid.uuid4().hex
-    done = await lepton("up", "--port=0", "--once", QUESTION, state=tmp_path, mark=mark)
+    done = await lepton("up", *ANY_PORTS, "--once", QUESTION, state=tmp_path, mark=mark)
     assert done.code == 0, done.stderr
     assert ANSWER in done.stdout
     for word in ("registry", "w1", "w2", "front door", "lepton.prefill", "tokens/s"):
@@ -90,7 +90,7 @@ async def _one_trace_over_router_and_worker(up: LeptonUp) -> None:
 
 
 async def _others_are_refused(up: LeptonUp, folder: Path) -> None:
-    again = await lepton("up", "--port=0", state=folder)
+    again = await lepton("up", *ANY_PORTS, state=folder)
     assert again.code == 2
     assert "(CLUSTER_RUNNING)" in again.stderr
     port = up.state.address.rpartition(":")[2]
@@ -175,7 +175,7 @@ async def test_killing_the_agent_takes_everything_with_it(tmp_path: Path) -> Non
         # What it left does not deceive the next command, nor the next start.
         done = await up.run("ps", "--json", "-a", "127.0.0.1:1")
         assert done.code == 1
-        again = await lepton("up", "--port=0", "--workers=1", "--once", QUESTION, state=tmp_path)
+        again = await lepton("up", *ANY_PORTS, "--workers=1", "--once", QUESTION, state=tmp_path)
         assert again.code == 0, again.stderr
 
 
@@ -236,7 +236,7 @@ async def test_a_port_in_use_is_refused_only_when_it_was_asked_for(
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = await lepton("up", "--port=0", f"{flag}={port}", state=tmp_path)
+        done = await lepton("up", *ANY_PORTS, f"{flag}={port}", state=tmp_path)
     assert done.code == 2
     assert flag in done.stderr
 

@@ -17,8 +17,9 @@ from typing import Any
 from agent.state import ClusterState, StateDir
 from tests.support.processes import ROOT, until
 
-__all__ = ["Done", "LeptonUp", "lepton", "lepton_up", "marked", "start_lepton"]
+__all__ = ["ANY_PORTS", "Done", "LeptonUp", "lepton", "lepton_up", "marked", "start_lepton"]
 
+ANY_PORTS = ("--port=0", "--http-port=0", "--metrics-port=0")
 _MARK = "E2E_MARK"
 """An environment variable that every descendant inherits, whatever it does with sessions and groups."""
 
@@ -109,7 +110,7 @@ async def lepton(*arguments: str, state: Path, mark: str = "", text: str = "") -
 async def lepton_up(folder: Path, *arguments: str) -> AsyncIterator[LeptonUp]:
     """`lepton up --json` with two workers on free ports; killed at the end of the block if it still runs."""
     mark = uuid.uuid4().hex
-    process = await start_lepton("up", "--port=0", "--json", *arguments, state=folder, mark=mark)
+    process = await start_lepton("up", *ANY_PORTS, "--json", *arguments, state=folder, mark=mark)
     up = LeptonUp(folder=folder, mark=mark, process=process)
     async with asyncio.TaskGroup() as tasks:
         assert process.stdout is not None
