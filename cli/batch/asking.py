@@ -9,8 +9,7 @@ from typing import Final, final
 
 from cli.batch.result import RowResult
 from cli.batch.row import BatchRow
-from cli.http.connection import HttpConnection
-from cli.http.reply import Reply
+from cli.http.connection import HttpConnection, Reply
 from common.clock import Clock
 from common.discovery.backoff import Backoff
 from common.errors import DeadlineExceeded, Unavailable

@@ -1,1 +1,1 @@
-"""A small HTTP/1.1 client for the front door: no pool, no redirects, no proxies; one connection, kept open."""
+"""The command line asks HTTP doors: httpx2, with limits on all that comes and goes."""

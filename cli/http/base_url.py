@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -24,17 +23,9 @@ class BaseUrl:
     """Path before `/v1`, without a slash at its end."""
 
     def __str__(self) -> str:
-        return f"{'https' if self.is_tls else 'http'}://{self.netloc}{self.prefix}"
-
-    @property
-    def netloc(self) -> str:
-        """For the header `host`."""
+        scheme = "https" if self.is_tls else "http"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
-
-    def tls(self) -> ssl.SSLContext | None:
-        """Certificates are checked against those that the machine trusts."""
-        return ssl.create_default_context() if self.is_tls else None
+        return f"{scheme}://{host}:{self.port}{self.prefix}"
 
 
 def parse_base_url(text: str) -> BaseUrl:

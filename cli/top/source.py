@@ -72,14 +72,14 @@ class TopSource:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._forget_all_but(set())
+        await self._forget_all_but(set())
 
     async def look(self) -> TopPicture:
         """The cluster now. Raises `LeptonError` when there is nobody to say; what else is silent is left out."""
         door, state = self._find()
         processes = {one.name: one for one in state.processes} if state else {}
         addresses = {one.metrics_address for one in processes.values()} - {""}
-        self._forget_all_but({str(door), *map(_url, addresses)})
+        await self._forget_all_but({str(door), *map(_url, addresses)})
         cluster = await self._cluster(door)
         found = await asyncio.gather(*(self._page(address) for address in addresses))
         by_address = dict(zip(addresses, found, strict=True))
@@ -120,9 +120,9 @@ class TopSource:
             self._connections[name] = HttpConnection(base, body_bytes_max=_BYTES_MAX)
         return self._connections[name]
 
-    def _forget_all_but(self, names: set[str]) -> None:
+    async def _forget_all_but(self, names: set[str]) -> None:
         for name in self._connections.keys() - names:
-            self._connections.pop(name).close()
+            await self._connections.pop(name).close()
 
     def _router_line(self, page: MetricsPage | None) -> RouterLine:
         if page is None:

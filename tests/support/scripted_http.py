@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -42,15 +43,25 @@ class ScriptedHttp:
     url: str = ""
     asked: list[Asked] = field(default_factory=list)
     num_connections: int = 0
+    all_closed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while every connection that there was has ended."""
+    _num_open: int = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.num_connections += 1
+        self._num_open += 1
+        self.all_closed.clear()
         try:
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
                 while await self._one(reader, writer):
                     pass
         finally:
             writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+            self._num_open -= 1
+            if not self._num_open:
+                self.all_closed.set()
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").rstrip()
@@ -73,7 +84,9 @@ class ScriptedHttp:
 
 
 @contextlib.asynccontextmanager
-async def scripted_http(handler: Handler) -> AsyncIterator[ScriptedHttp]:
+async def scripted_http(
+    handler: Handler, *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[ScriptedHttp]:
     """A server on a free port until the end of the block."""
     script = ScriptedHttp(handler)
     tasks: set[asyncio.Task[None]] = set()
@@ -83,8 +96,8 @@ async def scripted_http(handler: Handler) -> AsyncIterator[ScriptedHttp]:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    script.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
+    script.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield script
     finally:

@@ -1,14 +1,18 @@
-"""The HTTP client: one connection, kept, opened again, bounded, and every way in which a server can be wrong."""
+"""Asking an HTTP door: one connection, kept, opened again, bounded, and every way in which a server can be wrong."""
 
 from __future__ import annotations
 
 import asyncio
+import gzip
+import shutil
+import ssl
+import subprocess
+from pathlib import Path
 
 import pytest
 
-from cli.http.base_url import BaseUrl, parse_base_url
-from cli.http.connection import HttpConnection
-from cli.http.reply import ReplyReader
+from cli.http.base_url import parse_base_url
+from cli.http.connection import HttpConnection, trusted
 from common.errors import Conflict, DeadlineExceeded, Unavailable
 from tests.support.scripted_http import Asked, Told, scripted_http
 
@@ -65,9 +69,7 @@ async def test_one_connection_for_many_questions() -> None:
 
 async def test_a_connection_that_was_closed_is_opened_again() -> None:
     async def once(asked: Asked) -> Told:
-        return Told(
-            closes=True
-        )  # without saying so: a server that restarts, or that waited long enough
+        return Told(closes=True)  # without saying so: a server that restarts, or waited long enough
 
     async with (
         scripted_http(once) as server,
@@ -75,6 +77,7 @@ async def test_a_connection_that_was_closed_is_opened_again() -> None:
     ):
         for _ in range(3):
             assert (await connection.ask("GET", "/", timeout_s=5)).status == 200
+            await server.all_closed.wait()
         assert server.num_connections == 3
 
 
@@ -89,7 +92,7 @@ async def test_a_break_in_the_middle_is_told_not_repeated() -> None:
         HttpConnection(parse_base_url(server.url)) as connection,
     ):
         await connection.ask("GET", "/", timeout_s=5)
-        with pytest.raises(Unavailable, match="in the middle"):
+        with pytest.raises(Unavailable, match="does not answer: peer closed"):
             await connection.ask("GET", "/", timeout_s=5)
         assert len(server.asked) == 2
 
@@ -103,7 +106,7 @@ async def test_a_break_in_the_middle_is_told_not_repeated() -> None:
         b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nab",
         b"HTTP/1.1 200 OK\r\ncontent-length: 2000\r\n\r\n" + b"x" * 2000,
         b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 2000,
-        b"HTTP/1.1 200 OK\r\na: " + b"x" * 100_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\na: " + b"x" * 200_000 + b"\r\n\r\n",
     ],
 )
 async def test_answers_that_are_none(raw: bytes) -> None:
@@ -114,36 +117,131 @@ async def test_answers_that_are_none(raw: bytes) -> None:
         scripted_http(answer) as server,
         HttpConnection(parse_base_url(server.url), body_bytes_max=1000) as connection,
     ):
-        with pytest.raises(Unavailable, match="does not answer"):
+        with pytest.raises(Unavailable, match=r"does not answer: \S"):
             await connection.ask("GET", "/", timeout_s=5)
 
 
-def test_forms_of_an_answer_in_any_pieces() -> None:
-    chunked = (
-        b"HTTP/1.1 100 Continue\r\n\r\n"
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-A: 1\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+@pytest.mark.parametrize(
+    ("raw", "body"),
+    [
+        (
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nX-A: 1\r\n\r\n"
+            b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+            b"abcde",
+        ),
+        (b"HTTP/1.0 200 OK\r\nX-A: 1\r\n\r\nto the end", b"to the end"),
+    ],
+)
+async def test_forms_of_an_answer(raw: bytes, body: bytes) -> None:
+    async def answer(asked: Asked) -> Told:
+        return Told(raw=raw)
+
+    async with (
+        scripted_http(answer) as server,
+        HttpConnection(parse_base_url(server.url)) as connection,
+    ):
+        reply = await connection.ask("GET", "/", timeout_s=5)
+    assert (reply.status, reply.headers["x-a"], reply.body) == (200, "1", body)
+
+
+async def test_a_redirect_is_an_answer_and_cookies_are_not_kept() -> None:
+    async def elsewhere(asked: Asked) -> Told:
+        return Told(status=307, headers={"location": "/elsewhere", "set-cookie": "a=1"})
+
+    async with (
+        scripted_http(elsewhere) as server,
+        HttpConnection(parse_base_url(server.url)) as connection,
+    ):
+        for _ in range(2):
+            assert (await connection.ask("GET", "/here", timeout_s=5)).status == 307
+    assert [one.path for one in server.asked] == ["/here", "/here"]
+    assert not any("cookie" in one.headers for one in server.asked)
+
+
+async def test_what_inflates_is_bounded_by_what_it_becomes() -> None:
+    async def inflating(asked: Asked) -> Told:
+        assert asked.headers["accept-encoding"] == "identity"
+        return Told(headers={"content-encoding": "gzip"}, body=gzip.compress(b"x" * 5000))
+
+    async with (
+        scripted_http(inflating) as server,
+        HttpConnection(parse_base_url(server.url), body_bytes_max=1000) as connection,
+    ):
+        with pytest.raises(Unavailable, match="longer than 1000 bytes"):
+            await connection.ask("GET", "/", timeout_s=5)
+
+
+async def test_proxies_of_the_environment_but_never_for_loopback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    async with scripted_http(_echo) as server, scripted_http(_echo) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        for base in (server.url, "http://llm.example.org"):
+            async with HttpConnection(parse_base_url(base)) as connection:
+                await connection.ask("GET", "/v1/x", timeout_s=5)
+    assert [one.path for one in server.asked] == ["/v1/x"]
+    assert [one.path for one in proxy.asked] == ["http://llm.example.org/v1/x"]
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "gopher://x", "http://x:y"])
+async def test_proxies_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    for name in ("NO_PROXY", "no_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(Conflict, match="NO_PROXY"):
+        HttpConnection(parse_base_url("http://llm.example.org"))
+    await HttpConnection(parse_base_url("http://127.0.0.1:1")).close()
+
+
+@pytest.mark.parametrize("key", ["secret\n", "secret\u00e9", "secret\udc80"])
+async def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(key: str) -> None:
+    async with (
+        scripted_http(_echo) as server,
+        HttpConnection(parse_base_url(server.url)) as connection,
+    ):
+        with pytest.raises(Conflict, match="one line of ASCII") as caught:
+            await connection.ask("GET", "/", headers={"authorization": key}, timeout_s=5)
+    assert "secret" not in str(caught.value)
+
+
+def _own_certificate(folder: Path) -> tuple[Path, Path]:
+    """Certificate of 127.0.0.1 that nobody vouches for, and its key."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    kind = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=lepton -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run(
+        ("openssl", *kind.split(), "-keyout", str(key), "-out", str(certificate)),
+        check=True,
+        capture_output=True,
     )
-    for size in (1, 7, len(chunked)):
-        reader = ReplyReader(body_bytes_max=100)
-        for start in range(0, len(chunked), size):
-            reader.feed(chunked[start : start + size])
-        assert reader.reply is not None
-        assert (reader.reply.status, reader.reply.body) == (200, b"abcde")
-        assert reader.reply.headers["x-a"] == "1"
-        assert reader.reply.keeps_open
-    reader = ReplyReader(body_bytes_max=100)
-    reader.feed(b"HTTP/1.0 200 OK\r\n\r\nto the end")
-    assert reader.reply is None
-    reader.end()
-    assert reader.reply is not None
-    assert (reader.reply.body, reader.reply.keeps_open) == (b"to the end", False)
+    return certificate, key
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+async def test_certificates_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate, key = _own_certificate(tmp_path)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate, key)
+    async with scripted_http(_echo, tls=tls) as server:
+        base = parse_base_url(server.url)
+        async with HttpConnection(base) as connection:
+            with pytest.raises(Unavailable, match="certificate"):
+                await connection.ask("GET", "/", timeout_s=5)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        trusted.cache_clear()
+        try:
+            async with HttpConnection(base) as connection:
+                assert (await connection.ask("GET", "/", timeout_s=5)).status == 200
+        finally:
+            trusted.cache_clear()
 
 
 async def test_nobody_and_too_late() -> None:
-    nobody = BaseUrl(host="127.0.0.1", port=1, is_tls=False)
-    async with HttpConnection(nobody) as connection:
-        with pytest.raises(Unavailable):
-            await connection.ask("GET", "/", timeout_s=5)
+    for nobody in ("http://127.0.0.1:1", f"http://{'a' * 300}"):
+        async with HttpConnection(parse_base_url(nobody)) as connection:
+            with pytest.raises(Unavailable):
+                await connection.ask("GET", "/", timeout_s=5)
     never = asyncio.Event()
 
     async def silent(asked: Asked) -> Told:

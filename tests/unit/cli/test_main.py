@@ -32,7 +32,7 @@ HEAVY = (
     "tokenizers",
     "google.protobuf",
     "textual",
-    "httptools",
+    "httpx2",
     "msgspec",
 )
 
