@@ -16,7 +16,7 @@ UP_FLAGS ?=
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo check format lint types layers protos protos-go protos-check protos-lint \
         protos-release test test-fast test-e2e conformance client-go wheel-test soak chaos bench bench-cluster \
-        bench-latency bench-router bench-peers sim tools docs docs-check lock clean client-java client-cpp browser \
+        bench-latency bench-router bench-doors bench-peers sim tools docs docs-check lock clean client-java client-cpp browser \
         page-figures toolchains
 
 help: ## This list
@@ -63,6 +63,9 @@ bench-latency: $(READY) ## What router and gRPC add, long prompts among streams,
 
 bench-router: $(READY) ## What a relayed token costs: directly, through nginx, through one and two router processes
 	@$(BIN)/python -m loadtest.router $(BENCH_FLAGS)
+
+bench-doors: $(READY) ## What gRPC, REST and WebSocket cost beside each other, at one router process
+	@$(BIN)/python -m loadtest.doors $(BENCH_FLAGS)
 
 sim: $(READY) ## The router's core in hundreds of simulated clusters with faults, by seed (SEEDS=50)
 	@$(BIN)/python -m loadtest.sim --seeds $(or $(SEEDS),50) $(BENCH_FLAGS)

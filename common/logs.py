@@ -57,6 +57,8 @@ _RESERVED: Final = frozenset(
     {"ts", "level", "event", "logger", "service", "instance", "trace_id", "span_id", "exception"}
 )
 
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
+
 
 @final
 class EventLogger:
@@ -86,8 +88,14 @@ class EventLogger:
     def _log(
         self, level: int, event: str, fields: dict[str, object], *, exc_info: bool = False
     ) -> None:
-        if self._logger.isEnabledFor(level):
-            self._logger.log(level, event, extra={_FIELDS: fields}, exc_info=exc_info)
+        logger = self._logger
+        if not logger.isEnabledFor(level):
+            return
+        # `Logger.log` would look for the line of code that wrote it: that takes long, and nobody shows it.
+        error = sys.exc_info() if exc_info else None
+        record = logging.LogRecord(logger.name, level, "", 0, event, (), error)
+        record.__dict__[_FIELDS] = fields
+        logger.handle(record)
 
 
 def get_logger(name: str) -> EventLogger:
@@ -153,7 +161,7 @@ class JsonFormatter(logging.Formatter):
             line[f"{key}_" if key in _RESERVED else key] = _plain(value, _DEPTH_MAX)
         if record.exc_info:
             line["exception"] = _stack_of(record)
-        return json.dumps(line, separators=(",", ":"))
+        return _encode(line)
 
 
 @final
@@ -212,14 +220,14 @@ def _stack_of(record: logging.LogRecord) -> str:
 
 def _plain(value: object, depth: int) -> Any:
     """`value` as bounded JSON data."""
+    if isinstance(value, str):
+        return _text(value, VALUE_CHARS_MAX)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int) and -_INT_MAX <= value <= _INT_MAX:
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
-    if isinstance(value, str):
-        return _text(value, VALUE_CHARS_MAX)
     if depth and isinstance(value, Mapping):
         items = list(value.items())[:_ITEMS_MAX]
         return {_text(_str(key), 256): _plain(item, depth - 1) for key, item in items}

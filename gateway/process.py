@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from common.clock import SystemClock
 from common.cluster import ClusterSettings
+from common.collector import settle_collector
 from common.errors import Conflict, Reason
 from common.limits import Limits
 from common.logs import get_logger, setup_logs
@@ -88,6 +89,7 @@ async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
         server = HttpServer(make_app(frame), settings, clock, frame.instruments.http_connections)
         port = await server.start()
         stack.push_async_callback(server.stop, 0)
+        settle_collector()
         log.info(
             "process.ready",
             http_address=f"{settings.host}:{port}",

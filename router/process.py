@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from common.clock import SystemClock
 from common.cluster import ClusterSettings
+from common.collector import settle_collector
 from common.discovery.open import open_watcher
 from common.discovery.settings import DiscoverySettings
 from common.limits import Limits
@@ -86,6 +87,7 @@ async def serve_one(
                 shares_port=shares_port,
             )
         )
+        settle_collector()
         on_ready(router.ports)
         await stop.requested.wait()
         await router.drain(stop.grace_s)

@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry
 
 from common.clock import Clock, SystemClock
 from common.cluster import ClusterSettings
+from common.collector import settle_collector
 from common.discovery.open import open_registrar
 from common.discovery.settings import DiscoverySettings
 from common.errors import Internal, Reason
@@ -104,6 +105,7 @@ async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
             )
         )
         ready.worker = running
+        settle_collector()
         log.info(
             "process.ready",
             address=running.address,

@@ -1,5 +1,5 @@
-"""May a stream that has begun go on with another worker? Pure; who sends is the router's
-dispatcher, or a client that streams from workers itself.
+"""May a stream that has begun go on with another worker? Pure; who sends is the router's dispatcher. A client that
+streams from workers itself decides alike (`lepton_client.moves`).
 
 The client has a part of the answer and was promised the rest, so everything that is not the request's own fault moves
 the stream, without asking the retry budget. What bounds the load is the number of moves per call.

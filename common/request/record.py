@@ -1,5 +1,6 @@
-"""What one stream has told its client, as far as another worker needs it to go on: for routers, and for clients that
-stream from workers themselves.
+"""What one stream has told its client, as far as another worker needs it to go on: for routers.
+
+Clients that stream from workers themselves keep theirs in `lepton_client.record`.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ spans end whatever becomes of the call: a cancelled one is recorded as CANCELLED
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from typing import Any, Final, final
 from urllib.parse import unquote
 
@@ -22,7 +21,7 @@ from common.rpc.interceptors import code_of_cancelled, code_set_by
 from common.rpc.metadata import REQUEST_ID_KEY, TRACE_ID_KEY
 from common.telemetry import names
 
-__all__ = ["TracingServerInterceptor", "tracing_client_interceptors"]
+__all__ = ["TracedChannel", "TracingServerInterceptor"]
 
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 _CARRIED: Final = ("traceparent", "tracestate")
@@ -113,20 +112,17 @@ class TracingServerInterceptor(grpc.aio.ServerInterceptor):
         )
 
 
-def tracing_client_interceptors(
-    tracer: Tracer, *, address: str = ""
-) -> list[grpc.aio.ClientInterceptor]:
-    """Interceptors for a channel: a CLIENT span per unary or server-streaming call.
-
-    `address` (host:port of the server, where known) becomes an attribute.
-    """
-    client = _ClientSpans(tracer, address)
-    return [_UnaryUnary(client), _UnaryStream(client)]
-
-
 @final
-class _ClientSpans:
-    def __init__(self, tracer: Tracer, address: str) -> None:
+class TracedChannel:
+    """A channel with a CLIENT span per unary or server-streaming call; `address` (host:port of the server, where known)
+    becomes an attribute. Everything else is the channel's own.
+
+    It is no interceptor: gRPC runs those in a task of their own, and each message of a stream then takes a generator's
+    step more on its way.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, tracer: Tracer, *, address: str = "") -> None:
+        self._channel = channel
         self._tracer = tracer
         host, _, port = address.rpartition(":")
         self._server: dict[str, str | int] = {}
@@ -135,69 +131,55 @@ class _ClientSpans:
         if port.isdigit():
             self._server[names.SERVER_PORT] = int(port)
 
-    async def call(
-        self, continuation: Any, details: grpc.aio.ClientCallDetails, request: Any
-    ) -> Any:
-        raw: Any = details.method  # grpc.aio hands over bytes, whatever its types say
-        method: str = raw.decode() if isinstance(raw, bytes) else raw
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._channel, name)
+
+    async def __aenter__(self) -> TracedChannel:
+        await self._channel.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._channel.__aexit__(*error)
+
+    def unary_unary(self, method: str, **how: Any) -> Any:
+        """See `grpc.aio.Channel.unary_unary`."""
+        return self._traced(method, self._channel.unary_unary(method, **how))
+
+    def unary_stream(self, method: str, **how: Any) -> Any:
+        """See `grpc.aio.Channel.unary_stream`."""
+        return self._traced(method, self._channel.unary_stream(method, **how))
+
+    def _traced(self, method: str, start: Any) -> Any:
         if not _is_traced(method):
-            return await continuation(details, request)
+            return start
         name = method.lstrip("/")
-        span = self._tracer.start_span(
-            name,
-            kind=SpanKind.CLIENT,
-            attributes={
-                names.RPC_SYSTEM_NAME: "grpc",
-                names.RPC_METHOD: name,
-                **self._server,
-            },
-        )
-        try:
-            call = await continuation(_with_context(details, span), request)
-        except asyncio.CancelledError:
-            _end(span, grpc.StatusCode.CANCELLED, failed=True)
-            raise
-        except BaseException as error:
-            code = error.code() if isinstance(error, grpc.aio.AioRpcError) else None
-            _end(span, code or grpc.StatusCode.UNKNOWN, failed=True)
-            raise
-        call.add_done_callback(lambda ended: _end_client(span, ended))
-        return call
+
+        def begin(request: Any, *, metadata: Any = (), **how: Any) -> Any:
+            span = self._tracer.start_span(
+                name,
+                kind=SpanKind.CLIENT,
+                attributes={
+                    names.RPC_SYSTEM_NAME: "grpc",
+                    names.RPC_METHOD: name,
+                    **self._server,
+                },
+            )
+            try:
+                call = start(request, metadata=_with_context(metadata, span), **how)
+            except BaseException:
+                _end(span, grpc.StatusCode.UNKNOWN, failed=True)
+                raise
+            call.add_done_callback(lambda ended: _end_client(span, ended))
+            return call
+
+        return begin
 
 
-@final
-class _UnaryUnary(grpc.aio.UnaryUnaryClientInterceptor):
-    def __init__(self, spans: _ClientSpans) -> None:
-        self._spans = spans
-
-    async def intercept_unary_unary(
-        self, continuation: Any, client_call_details: grpc.aio.ClientCallDetails, request: Any
-    ) -> Any:
-        return await self._spans.call(continuation, client_call_details, request)
-
-
-@final
-class _UnaryStream(grpc.aio.UnaryStreamClientInterceptor):
-    def __init__(self, spans: _ClientSpans) -> None:
-        self._spans = spans
-
-    async def intercept_unary_stream(
-        self, continuation: Any, client_call_details: grpc.aio.ClientCallDetails, request: Any
-    ) -> Any:
-        return await self._spans.call(continuation, client_call_details, request)
-
-
-def _with_context(details: grpc.aio.ClientCallDetails, span: Span) -> grpc.aio.ClientCallDetails:
+def _with_context(metadata: Any, span: Span) -> tuple[tuple[str, str | bytes], ...]:
     carrier: dict[str, str] = {}
     _PROPAGATOR.inject(carrier, context=set_span_in_context(span))
-    kept: Iterable[Any] = (item for item in details.metadata or () if item[0] not in _CARRIED)
-    return grpc.aio.ClientCallDetails(
-        details.method,
-        details.timeout,
-        grpc.aio.Metadata(*kept, *carrier.items()),
-        details.credentials,
-        details.wait_for_ready,
-    )
+    kept = (item for item in metadata or () if item[0] not in _CARRIED)
+    return (*kept, *carrier.items())
 
 
 def _end_client(span: Span, call: Any) -> None:

@@ -26,6 +26,7 @@ from common.logs import get_logger
 from common.release import release
 from common.telemetry.files import FileSpanExporter, prune_span_files
 from common.telemetry.settings import TelemetrySettings
+from common.telemetry.unrecorded import UnrecordedTracer
 
 __all__ = ["OTLP_ENDPOINT", "ReportingExporter", "Telemetry", "setup_telemetry"]
 
@@ -53,13 +54,19 @@ class Telemetry:
     """The tracer of a process and the way to end it."""
 
     def __init__(
-        self, provider: TracerProvider, exporter: SpanExporter | None, *, shutdown_s_max: float
+        self,
+        provider: TracerProvider,
+        exporter: SpanExporter | None,
+        *,
+        shutdown_s_max: float,
+        tracer: Tracer | None = None,
     ) -> None:
+        """`tracer`: another one than that of `provider`."""
         self._provider = provider
         self._exporter = exporter
         self._shutdown_s_max = shutdown_s_max
         self._ended = False
-        self.tracer: Tracer = provider.get_tracer("lepton", release())
+        self.tracer = tracer or provider.get_tracer("lepton", release())
 
     def shutdown(self) -> None:
         """Exports what is left and ends the export thread; blocks at most `shutdown_s_max` and half a second more.
@@ -103,8 +110,9 @@ def setup_telemetry(
             "service.version": release(),
         }
     )
+    by_ratio = TraceIdRatioBased(settings.sample_ratio)
     provider = TracerProvider(
-        sampler=ParentBased(TraceIdRatioBased(settings.sample_ratio)),
+        sampler=ParentBased(by_ratio),
         resource=resource,
         shutdown_on_exit=False,  # ours is bounded
         span_limits=SpanLimits(max_attribute_length=ATTRIBUTE_CHARS_MAX),
@@ -117,7 +125,12 @@ def setup_telemetry(
             max_export_batch_size=min(settings.batch_spans_max, settings.queue_spans_max),
         )
         provider.add_span_processor(processor)
-    return Telemetry(provider, exporter, shutdown_s_max=settings.shutdown_s_max)
+    return Telemetry(
+        provider,
+        exporter,
+        shutdown_s_max=settings.shutdown_s_max,
+        tracer=None if exporter else UnrecordedTracer(by_ratio),
+    )
 
 
 def _exporter(

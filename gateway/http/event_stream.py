@@ -37,7 +37,7 @@ _COMMENT: Final = b": still here\n\n"
 
 @final
 class EventStream(Response):
-    """Runs `produce(emit)` for as long as the client is there.
+    """Runs `produce(emit)` for as long as the client is there; it returns the last events, which leave with the end.
 
     An error before the first event is a plain response; later it is the last event, as `tell_error` writes it. A client
     that does not take the end in time is cut off.
@@ -46,7 +46,7 @@ class EventStream(Response):
     def __init__(
         self,
         frame: Frame,
-        produce: Callable[[Emit], Awaitable[None]],
+        produce: Callable[[Emit], Awaitable[bytes]],
         tell_error: Callable[[LeptonError], bytes],
     ) -> None:
         self._frame = frame
@@ -62,13 +62,13 @@ class EventStream(Response):
         heart = asyncio.get_running_loop().create_task(out.beat(), name="heartbeat")
         try:
             async with while_connected(receive):
-                await self._produce(out.emit)
+                last = await self._produce(out.emit)
         except LeptonError as error:
             await self._end_badly(error, out, scope, receive, send)
         except Exception as error:
             await self._end_badly(internal(error, scope), out, scope, receive, send)
         else:
-            await self._end(b"", scope, out)
+            await self._end(last, scope, out)
         finally:
             heart.cancel()
             streams.dec()
@@ -106,18 +106,11 @@ class _Out:
         self.has_begun = False
 
     async def emit(self, events: bytes) -> None:
-        if not events:
-            return
-        if not self.has_begun:
-            self.has_begun = True
-            start = {"type": "http.response.start", "status": 200, "headers": _HEADERS}
-            await self._begin(start)
-        await self._send({"type": "http.response.body", "body": events, "more_body": True})
-        self._sent_at = self._clock.now()
+        if events:
+            await self._write(events, more=True)
 
     async def end(self, last: bytes) -> None:
-        await self.emit(last)
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        await self._write(last, more=False)
 
     async def beat(self) -> None:
         """A comment whenever nothing was sent for a heartbeat's length, once the response has begun."""
@@ -126,3 +119,11 @@ class _Out:
             await self._clock.sleep(max(self._heartbeat_s - silent_s, self._heartbeat_s / 10))
             if self.has_begun and self._clock.now() - self._sent_at >= self._heartbeat_s:
                 await self.emit(_COMMENT)
+
+    async def _write(self, events: bytes, *, more: bool) -> None:
+        if not self.has_begun:
+            self.has_begun = True
+            start = {"type": "http.response.start", "status": 200, "headers": _HEADERS}
+            await self._begin(start)
+        await self._send({"type": "http.response.body", "body": events, "more_body": more})
+        self._sent_at = self._clock.now()

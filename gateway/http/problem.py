@@ -120,10 +120,21 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
             f"this path takes {taken}, not {request.method}", reason=Reason.METHOD_NOT_ALLOWED
         )
     elif error.status_code == 404:
+        meant = _meant(request)
         refused = NotFound(
-            "there is nothing at this path; /docs lists what there is",
+            f"there is nothing at this path; {meant}/docs lists what there is",
             reason=Reason.ROUTE_NOT_FOUND,
         )
     else:
         refused = InvalidRequest(str(error.detail), reason=Reason.MALFORMED_MESSAGE)
     return error_response(refused, headers=dict(error.headers or {}))
+
+
+def _meant(request: Request) -> str:
+    """A base URL that lacks its /v1, or has it twice, is the usual reason for a 404."""
+    path = request.url.path
+    known = {getattr(route, "path", None) for route in request.app.routes}
+    for likely in (f"/v1{path}", path.removeprefix("/v1")):
+        if likely != path and likely in known:
+            return f"{likely} is there, and "
+    return ""

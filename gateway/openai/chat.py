@@ -126,7 +126,7 @@ class ChatDoor:
         chunks: ChatChunks,
         envelope: Envelope,
     ) -> EventStream:
-        async def produce(emit: Emit) -> None:
+        async def produce(emit: Emit) -> bytes:
             async def write(part: bytes) -> None:
                 await emit(chunks.feed(part))
 
@@ -134,7 +134,7 @@ class ChatDoor:
                 await self._frame.upstream.generate(
                     message.SerializeToString(), asked_of(request, timeout_s_of(asked)), write
                 )
-            await emit(envelope.last([chunks.usage], chunks.beside))
+            return envelope.last([chunks.usage], chunks.beside)
 
         return EventStream(self._frame, produce, error_event)
 

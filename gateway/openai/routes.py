@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import request_response
 
 from gateway.frame import Frame
 from gateway.openai.chat import ChatDoor
@@ -19,6 +21,8 @@ __all__ = ["mount"]
 
 _JSON: Final = "application/json"
 _SSE: Final = "text/event-stream"
+_STRAIGHT: Final = frozenset({"/v1/chat/completions", "/v1/completions"})
+"""Asked all the time."""
 
 
 def mount(app: FastAPI, frame: Frame) -> None:
@@ -84,6 +88,11 @@ def mount(app: FastAPI, frame: Frame) -> None:
     )
     async def detokenize(request: Request) -> Response:
         return await tokens.detokenize(request)
+
+    for route in app.routes:
+        if isinstance(route, APIRoute) and route.path in _STRAIGHT:
+            # FastAPI describes it; what it does before an endpoint is for arguments, and here is none but the request.
+            route.app = request_response(route.endpoint)
 
 
 def _takes(name: str) -> dict[str, Any]:

@@ -114,7 +114,7 @@ class TextDoor:
         chunks: Sequence[TextChunks],
         envelope: Envelope,
     ) -> EventStream:
-        async def produce(emit: Emit) -> None:
+        async def produce(emit: Emit) -> bytes:
             def writing(own: TextChunks) -> Write:
                 async def write(part: bytes) -> None:
                     await emit(own.feed(part))
@@ -122,7 +122,7 @@ class TextDoor:
                 return write
 
             await self._ask(request, asked, messages, [writing(own) for own in chunks])
-            await emit(envelope.last(own.usage for own in chunks))
+            return envelope.last(own.usage for own in chunks)
 
         return EventStream(self._frame, produce, error_event)
 

@@ -14,7 +14,7 @@ from common.clock import Clock
 from common.errors import Cancelled, LeptonError, Reason, Unavailable
 from common.rpc.channel import open_channel
 from common.rpc.status import from_rpc_error
-from common.telemetry.interceptors import tracing_client_interceptors
+from common.telemetry.interceptors import TracedChannel
 from gateway.ports import Asked, Write
 from lepton.v1 import inference_pb2
 
@@ -45,10 +45,8 @@ class Routers:
         clock: Clock,
     ) -> None:
         self._channels: dict[str, Any] = {
-            address: open_channel(
-                address,
-                interceptors=tracing_client_interceptors(tracer, address=address),
-                message_bytes_max=message_bytes_max,
+            address: TracedChannel(
+                open_channel(address, message_bytes_max=message_bytes_max), tracer, address=address
             )
             for address in addresses
         }

@@ -63,6 +63,11 @@ class Connection:
         )
         self._tasks: dict[Generation, asyncio.Task[None]] = {}
         self._turn = asyncio.Lock()
+        self._loop = asyncio.get_running_loop()
+        self._sending_since: float | None = None
+        """When the message was begun that is on its way; on the loop's clock, seconds."""
+        self._look: asyncio.TimerHandle | None = None
+        """The next look at it. One timer for many messages: of its own, each would cost as much as its JSON."""
         self._is_over = False
         """Nothing more is said."""
 
@@ -73,6 +78,8 @@ class Connection:
                 await self._read(group)
             finally:
                 self._is_over = True
+                if self._look is not None:
+                    self._look.cancel()
                 for task in self._tasks.values():
                     task.cancel()
 
@@ -155,15 +162,28 @@ class Connection:
         async with self._turn:
             if self._is_over:
                 return
+            self._sending_since = self._loop.time()
+            if self._look is None:
+                self._look = self._loop.call_later(self._slow_reader_s, self._look_at_reader)
             try:
-                async with asyncio.timeout(self._slow_reader_s):
-                    await self._socket.send_text(text)
+                await self._socket.send_text(text)
             except WebSocketDisconnect:
                 self._is_over = True  # `_read` hears of it as well
-            except TimeoutError:
-                self._is_over = True
-                log.info("websocket.slow_reader", slow_reader_s=self._slow_reader_s)
-                self._abort()
+            finally:
+                self._sending_since = None
+
+    def _look_at_reader(self) -> None:
+        """Cuts a socket that has not taken its message in time, and looks again as long as one is on its way."""
+        self._look = None
+        if self._sending_since is None:
+            return
+        left_s = self._sending_since + self._slow_reader_s - self._loop.time()
+        if left_s > 0:
+            self._look = self._loop.call_later(left_s, self._look_at_reader)
+            return
+        self._is_over = True
+        log.info("websocket.slow_reader", slow_reader_s=self._slow_reader_s)
+        self._abort()
 
     async def _close(self, code: int, reason: str) -> None:
         cut = reason.encode("utf-8", "replace")[:_REASON_BYTES_MAX].decode("utf-8", "ignore")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -13,10 +14,8 @@ from typing import Any, Final
 from cli.bench.spread import percentile
 from loadtest.router.ways import ROOT, Way
 
-__all__ = ["Figures", "Load", "idle_bytes", "measure"]
+__all__ = ["Figures", "Idle", "Load", "hold", "measure"]
 
-IDLE_CONNECTIONS, IDLE_STREAMS = 4, 250
-"""1,000 streams, below what one connection may have anywhere."""
 CALL_TOKENS: Final = 1
 """Of the streams by which the cost of a call is measured."""
 
@@ -35,6 +34,28 @@ class Load:
     """Of each measurement."""
     first: int = 200
     """Streams, one after the other, whose first message is timed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idle:
+    """What is held open, and for how long."""
+
+    connections: int = 4
+    streams: int = 250
+    """On each connection; below what one may have anywhere. 0: connections on which nothing was asked."""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What became of it."""
+
+    opened: int
+    """Streams, or connections that ask nothing."""
+    bytes_each: float
+    """Resident memory for each of them."""
+    lost: int
+    """Connections that were closed although nobody on our side did."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,13 +77,22 @@ class Figures:
     first_p50_ms: list[float] = field(default_factory=list)
     first_p99_ms: list[float] = field(default_factory=list)
     idle_stream_bytes: float | None = None
-    """Resident memory per open stream on which nothing happens."""
+    """Resident memory per open stream, or connection, on which nothing happens."""
+    idle_lost: int | None = None
+    """How many such connections were lost."""
 
 
 def measure(
-    ways: Sequence[Way], load: Load, *, rounds: int, tell: Callable[[str], None]
+    ways: Sequence[Way],
+    load: Load,
+    *,
+    rounds: int,
+    tell: Callable[[str], None],
+    idle: Callable[[Way], Idle] = lambda _: Idle(),
 ) -> list[Figures]:
-    """One round more than `rounds` is run; the first warms up and does not count."""
+    """One round more than `rounds` is run; the first warms up and does not count. `idle` says what of a way is held
+    open afterwards.
+    """
     figures = [Figures(way=way.name, processes=way.processes) for way in ways]
     for number in range(rounds + 1):
         for way, into in zip(ways, figures, strict=True):
@@ -72,7 +102,8 @@ def measure(
     for way, into in zip(ways, figures, strict=True):
         if way.pid is not None:
             tell(f"open streams: {way.name}")
-            into.idle_stream_bytes = idle_bytes(way)
+            held = hold(way, idle(way))
+            into.idle_stream_bytes, into.idle_lost = held.bytes_each, held.lost
     return figures
 
 
@@ -93,36 +124,45 @@ def _one_round(way: Way, load: Load, into: Figures) -> None:
 def _load(way: Way, how: str, load: Load, tokens: int) -> tuple[dict[str, float], float]:
     """What the client counted, and the CPU seconds of the way meanwhile."""
     before = way.cpu_s()
+    # An answer of REST has a connection to itself.
+    takes_turns = way.door in {"completions", "chat"}
+    connections, streams = load.connections, load.streams
+    if takes_turns:
+        connections, streams = connections * streams, 1
     counted = _client(
         way,
-        *(how, "--connections", str(load.connections), "--streams", str(load.streams)),
+        *(how, "--connections", str(connections), "--streams", str(streams)),
         *("--tokens", str(tokens), "--seconds", str(load.seconds)),
     )
     return counted, way.cpu_s() - before
 
 
+def _command(way: Way, how: str, *flags: str) -> list[str]:
+    program = [sys.executable, "-m", "loadtest.clients"]
+    return [*program, how, way.address, "--door", way.door, *flags]
+
+
 def _client(way: Way, how: str, *flags: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "loadtest.router.client", how, way.address, *flags]
+    command = _command(way, how, *flags)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{way.name}: the client said: {done.stderr.decode()[-500:]}")
     return dict(json.loads(done.stdout))
 
 
-def idle_bytes(way: Way) -> float:
-    """What one more open stream costs in resident memory: 1,000 of them, over none."""
+def hold(way: Way, idle: Idle) -> Held:
+    """What open streams or connections cost, over none, and how many of the connections are lost."""
     before = way.rss_bytes()
-    command = [
-        *(sys.executable, "-m", "loadtest.router.client", "idle", way.address),
-        *("--connections", str(IDLE_CONNECTIONS), "--streams", str(IDLE_STREAMS)),
-    ]
+    flags = ("--connections", str(idle.connections), "--streams", str(idle.streams))
     with subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        _command(way, "idle", *flags), cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as client:
         assert client.stdout is not None  # noqa: S101
-        opened = json.loads(client.stdout.readline() or b'{"streams": 0}')["streams"]
-        if opened != IDLE_CONNECTIONS * IDLE_STREAMS:
-            raise RuntimeError(f"{way.name}: only {opened} streams could be opened")
+        opened = json.loads(client.stdout.readline() or b'{"opened": 0}')["opened"]
+        if not opened:
+            raise RuntimeError(f"{way.name}: its client could not open {idle}")
+        time.sleep(idle.seconds)  # noqa: TID251 - whether they last is what is asked
         used = way.rss_bytes() - before
-        client.communicate(b"")
-    return used / opened
+        told, _ = client.communicate(b"\n")
+    lost = json.loads(told)["lost"]
+    return Held(opened=opened, bytes_each=used / opened, lost=lost)

@@ -9,7 +9,7 @@ from loadtest.latency.row import Row
 from loadtest.router.measure import Figures
 from loadtest.table import Table
 
-__all__ = ["aims", "comparison"]
+__all__ = ["aims", "between", "comparison"]
 
 _HEAD = (
     "way",
@@ -19,7 +19,7 @@ _HEAD = (
     "tokens per CPU second",
     "CPU µs per token, in steps",
     "CPU µs per call",
-    "first message p50 / p99 ms",
+    "first token p50 / p99 ms",
     "KiB per open stream",
 )
 
@@ -53,7 +53,7 @@ def aims(figures: Sequence[Figures]) -> list[Row]:
     single, double = routers[1], routers[2]
     others = [one for one in figures if one.way.startswith("nginx")]
     return [
-        _between(
+        between(
             "CPU per token, two router processes over one, flooded",
             double.flood_cpu_us,
             single.flood_cpu_us,
@@ -61,22 +61,22 @@ def aims(figures: Sequence[Figures]) -> list[Row]:
             unit="×",
             at_most=1.1,
         ),
-        _between(
+        between(
             "the same, in steps",
             double.steps_cpu_us,
             single.steps_cpu_us,
             lambda two, one: two / one,
             unit="×",
         ),
-        _between(
-            "first message p50 through one router process, beyond asking directly",
+        between(
+            "first token p50 through one router process, beyond asking directly",
             single.first_p50_ms,
             straight.first_p50_ms,
             lambda through, without: through - without,
             unit="ms",
             at_most=1.0,
         ),
-        _between(
+        between(
             "the same, p99",
             single.first_p99_ms,
             straight.first_p99_ms,
@@ -84,7 +84,7 @@ def aims(figures: Sequence[Figures]) -> list[Row]:
             unit="ms",
         ),
         *(
-            _between(
+            between(
                 "CPU per token in steps, one router process over nginx",
                 single.steps_cpu_us,
                 other.steps_cpu_us,
@@ -96,7 +96,7 @@ def aims(figures: Sequence[Figures]) -> list[Row]:
     ]
 
 
-def _between(
+def between(
     what: str,
     ours: Sequence[float],
     theirs: Sequence[float],
@@ -105,6 +105,7 @@ def _between(
     unit: str,
     at_most: float | None = None,
 ) -> Row:
+    """Two ways compared within each round; the median counts."""
     each = [compare(a, b) for a, b in zip(ours, theirs, strict=True)]
     return Row(
         what=what,

@@ -1,7 +1,7 @@
 """`python -m loadtest.router.upstream DIR`: a worker that has every token ready and sends as fast as it is let.
 
-Registered in the directory DIR. It answers Generate with `stop.max_tokens` messages of one token each, one frame each,
-by prompt:
+Registered in the directory DIR. It answers Generate with `Started` and `stop.max_tokens` messages of one token each,
+one frame each, by prompt (of a chat, by its first message):
 
     FLOOD   as fast as windows and sockets let it
     STEPS   one token to each stream every `STEP_S`, as an engine does
@@ -28,48 +28,45 @@ from common.discovery.api import Instance
 from common.discovery.directory import DirectoryRegistrar
 from common.rpc.metadata import FINISHED_KEY
 from lepton.v1 import inference_pb2, types_pb2, worker_pb2
-from loadtest.router import http2
+from loadtest.clients import http2
+from loadtest.clients.words import HOLD, MARK, MODEL, STEPS, WORD
 
-__all__ = [
-    "FLOOD",
-    "HOLD",
-    "MODEL",
-    "STEPS",
-    "STEP_S",
-    "TOKEN",
-    "TOKENS_MAX",
-    "main",
-    "serve",
-    "token",
-]
+__all__ = ["STARTED", "STEP_S", "TOKEN", "TOKENS_MAX", "main", "serve", "token"]
 
-MODEL: Final = "bench"
-FLOOD: Final = "lepton-bench: flood"
-STEPS: Final = "lepton-bench: steps"
-HOLD: Final = "lepton-bench: hold"
 STEP_S: Final = 0.01
-_MARK: Final = b"lepton-bench: "
+_MARK: Final = MARK.encode()
 """Tells a Generate from other calls without reading headers, which would take a decoder."""
 TOKENS_MAX: Final = 0x4000
-"""Of one stream: as many as have a `seq` of two bytes."""
+"""Messages of one stream: as many as have a `seq` of two bytes."""
 
 
 def token(seq: int) -> bytes:
-    """One token as a worker sends it, but that every `seq` takes two bytes (protobuf reads 80 00 as 0), so that tokens
-    can be counted by bytes.
+    """One token as a worker sends it, but that every `seq` takes two bytes (protobuf reads 80 00 as 0), so that all
+    messages have one length, and windows hold so many of them.
     """
-    delta = inference_pb2.Event(delta=inference_pb2.Delta(text=" measure", token_ids=[20_000]))
-    event = bytes((0x08, seq & 0x7F | 0x80, seq >> 7)) + delta.SerializeToString()
+    delta = inference_pb2.Delta(text=WORD.decode(), token_ids=[20_000])
+    return _message(seq, inference_pb2.Event(delta=delta))
+
+
+def _message(seq: int, what: inference_pb2.Event) -> bytes:
+    event = bytes((0x08, seq & 0x7F | 0x80, seq >> 7)) + what.SerializeToString()
     return bytes((0x0A, len(event))) + event
 
 
-TOKEN: Final = token(0)
+TOKEN: Final = token(1)
+STARTED: Final = _message(
+    0, inference_pb2.Event(started=inference_pb2.Started(model=MODEL, worker_id="bench:"))
+)
+"""What comes before the tokens; as long as one of them."""
+assert len(STARTED) == len(TOKEN)  # noqa: S101
 
 _BURST: Final = 64
 """Messages of one stream before the next stream has its turn."""
 _STEPS_PER_REPORT: Final = 5
 _MESSAGE: Final = http2.message(TOKEN)
-_MESSAGES: Final = [http2.message(token(seq)) for seq in range(TOKENS_MAX)]
+_MESSAGES: Final = [
+    http2.message(one) for one in (STARTED, *(token(seq) for seq in range(1, TOKENS_MAX)))
+]
 _INITIAL_WINDOW_SIZE: Final = 4
 _ANSWER: Final = b"\x88" + http2.header_block([(b"content-type", b"application/grpc")])
 _REFUSAL: Final = _ANSWER + http2.header_block([(b"grpc-status", b"12")])
@@ -180,6 +177,7 @@ class _Connection(http2.Http2):
         load = worker_pb2.WatchLoadResponse(
             state=worker_pb2.WORKER_STATE_SERVING,
             step=1,
+            running=1,  # streams that hold would be given up by a router who hears that nothing runs
             rows_max=100_000,
             incarnation=INCARNATION,
         ).SerializeToString()
@@ -203,15 +201,19 @@ class _Connection(http2.Http2):
         head = http2.frame(http2.HEADERS, 4, number, _ANSWER)
         if _MARK in payload:
             request = inference_pb2.GenerateRequest.FromString(payload)
-            hold = request.text == HOLD
-            stream.left = 1 if hold else min(request.stop.max_tokens, TOKENS_MAX)
+            prompt = request.text or request.chat.messages[0].content
+            hold = prompt == HOLD
+            tokens = 1 if hold else min(request.stop.max_tokens, TOKENS_MAX - 1)
+            stream.left = 1 + tokens
             stream.head = http2.frame(http2.DATA, 0, number, _MESSAGE)[: -len(_MESSAGE)]
             if not hold:
-                trailers = _trailers(stream.left)
+                trailers = _trailers(tokens)
                 stream.end = http2.frame(http2.HEADERS, 5, number, trailers)
             self.transport.write(head)
-            if request.text == STEPS:
+            if prompt == STEPS:
+                stream.allowed = 1
                 self._stepping.add(number)
+                self._ready.append(number)
             else:
                 stream.allowed = stream.left
                 self._ready.append(number)

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 from common.clock import SystemClock
 from loadtest.latency.cpu import cpu_s, rss_bytes
 
-__all__ = ["NO_NGINX", "Upstream", "Way", "direct", "nginx", "router", "upstream"]
+__all__ = ["NO_NGINX", "Upstream", "Way", "direct", "doors", "nginx", "router", "upstream"]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 START_S_MAX: Final = 60.0
@@ -46,6 +46,8 @@ class Way:
 
     name: str
     address: str
+    door: str = "grpc"
+    """How it is asked: one of `loadtest.clients`."""
     pid: int | None = None
     """Of the process that was started; None for the upstream itself, which relays nothing."""
     processes: int = 0
@@ -119,7 +121,37 @@ def _nginx(program: str, worker: Upstream, folder: Path) -> Iterator[Way]:
 
 @contextmanager
 def router(worker: Upstream, processes: int) -> Iterator[Way]:
-    """`lepton-router` as it is shipped; telemetry as without a collector, logs on."""
+    """`lepton-router` as it is shipped, asked over gRPC; telemetry as without a collector, logs on."""
+    with _router(worker, processes, {"gateway.in-router": "false"}) as (process, ready):
+        yield Way(
+            name=f"lepton-router × {processes}",
+            address=ready["address"],
+            pid=process.pid,
+            processes=processes,
+        )
+
+
+@contextmanager
+def doors(worker: Upstream) -> Iterator[list[Way]]:
+    """One `lepton-router` of one process, through each of its doors; gRPC first."""
+    with _router(worker, 1, {"gateway.port": "0"}) as (process, ready):
+        http = ready["http_address"]
+        yield [
+            Way(name=name, address=address, door=door, pid=process.pid, processes=1)
+            for name, door, address in (
+                ("gRPC", "grpc", ready["address"]),
+                ("REST, completions", "completions", http),
+                ("REST, chat", "chat", http),
+                ("WebSocket", "websocket", http),
+            )
+        ]
+
+
+@contextmanager
+def _router(
+    worker: Upstream, processes: int, more: Mapping[str, str]
+) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, Any]]]:
+    """The process, and what it said when it was ready."""
     flags = {
         "port": "0",
         "metrics-port": "0",
@@ -127,7 +159,7 @@ def router(worker: Upstream, processes: int) -> Iterator[Way]:
         "discovery.registry-dir": str(worker.registry),
         "telemetry.log-format": "json",
         "drain-delay-s": "0",
-        "gateway.in-router": "false",
+        **more,
     }
     command = [
         sys.executable,
@@ -137,17 +169,8 @@ def router(worker: Upstream, processes: int) -> Iterator[Way]:
     ]
     env = {key: value for key, value in os.environ.items() if not key.startswith("LEPTON_")}
     log = worker.registry.parent / f"router-{processes}.log"
-    with (
-        log.open("w+b") as file,
-        _process(command, stderr=file, env=env) as process,
-    ):
-        address = _ready(log, process, processes)
-        yield Way(
-            name=f"lepton-router × {processes}",
-            address=address,
-            pid=process.pid,
-            processes=processes,
-        )
+    with log.open("w+b") as file, _process(command, stderr=file, env=env) as process:
+        yield process, _ready(log, process, processes)
 
 
 @contextmanager
@@ -172,13 +195,13 @@ def _process(
             process.stdout.close()
 
 
-def _ready(log: Path, process: subprocess.Popen[bytes], processes: int) -> str:
-    """The address, when every process of it has found the upstream."""
+def _ready(log: Path, process: subprocess.Popen[bytes], processes: int) -> dict[str, Any]:
+    """Its log line, when every process of it has found the upstream."""
     for _ in _until_started(process, "the router"):
         lines = log.read_text("utf-8").splitlines()
         ready = [line for line in lines if '"process.ready"' in line]
         if ready and sum('"endpoint.joined"' in line for line in lines) >= processes:
-            return str(json.loads(ready[0])["address"])
+            return dict(json.loads(ready[0]))
     raise AssertionError("not reached")
 
 

@@ -6,11 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import final
 
-import grpc
 from opentelemetry.trace import Tracer
 
 from common.rpc.channel import open_channel
-from common.telemetry.interceptors import tracing_client_interceptors
+from common.telemetry.interceptors import TracedChannel
 
 __all__ = ["Channels", "worker_channels"]
 
@@ -19,15 +18,15 @@ __all__ = ["Channels", "worker_channels"]
 class Channels:
     """Used on the event loop. Resources: `close` must be awaited."""
 
-    def __init__(self, open_channel: Callable[[str], grpc.aio.Channel]) -> None:
+    def __init__(self, open_channel: Callable[[str], TracedChannel]) -> None:
         self._open_channel = open_channel
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._channels: dict[str, TracedChannel] = {}
         self._users: Counter[str] = Counter()
 
     def __repr__(self) -> str:
         return f"Channels({', '.join(f'{a} used {self._users[a]}x' for a in self._channels)})"
 
-    def acquire(self, address: str) -> grpc.aio.Channel:
+    def acquire(self, address: str) -> TracedChannel:
         """The channel to `address`, which stays open until as many `release` as `acquire`."""
         channel = self._channels.get(address)
         if channel is None:
@@ -55,11 +54,8 @@ class Channels:
 def worker_channels(tracer: Tracer, *, message_bytes_max: int) -> Channels:
     """Channels to workers, traced; `message_bytes_max` is the largest message that one may answer with."""
 
-    def open_to(address: str) -> grpc.aio.Channel:
-        return open_channel(
-            address,
-            interceptors=tracing_client_interceptors(tracer, address=address),
-            message_bytes_max=message_bytes_max,
-        )
+    def open_to(address: str) -> TracedChannel:
+        channel = open_channel(address, message_bytes_max=message_bytes_max)
+        return TracedChannel(channel, tracer, address=address)
 
     return Channels(open_to)

@@ -9,10 +9,22 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["CASES", "Call", "Case", "Command", "Expect", "Fault", "Refusal", "Report", "Seen"]
+__all__ = [
+    "CASES",
+    "Call",
+    "Case",
+    "Command",
+    "Expect",
+    "Fault",
+    "Lane",
+    "Refusal",
+    "Report",
+    "Seen",
+]
 
 CASES: Final = Path(__file__).parent / "cases"
 
+Lane = Literal["demo", "oracle", "broken"]
 Op = Literal[
     "generate", "complete", "chat", "tokenize", "detokenize", "count_tokens", "list_models"
 ]
@@ -51,6 +63,8 @@ class Fault(_Part):
     """SIGKILL to the worker of the stream."""
     kill_router_after_events: int | None = None
     """SIGKILL to the router of the stream, and its door stays shut until the case ends."""
+    drains_after_events: int | None = None
+    """The router ends the stream as one that drains does (UNAVAILABLE, DRAINING), once."""
     first_router_down: bool = False
     """Nothing listens at the first address."""
     refusals: tuple[Refusal, ...] = ()
@@ -117,6 +131,8 @@ class Expect(_Part):
     cancelled: bool = False
     idle_within_s: float | None = None
     """No worker computes anything any more, so soon after the report."""
+    routers: tuple[str, ...] | None = None
+    """Whom the calls of Generate reached, in order: "router1", "router2"."""
     calls: dict[str, tuple[int, int]] = {}
     """By method: fewest and most that the gates saw."""
     metadata: dict[str, str] = {}
@@ -138,10 +154,17 @@ class Case(_Part):
     about: str
     cluster: Literal["demo", "oracle"]
     command: Command
+    tls: Literal["trusted", "unknown"] | None = None
+    """Routers are reached over TLS, and the client is told the authority that vouches for them, or another one."""
     repeat: int = 1
     """Times that the command is given; each report is judged."""
     fault: Fault = Fault()
     expect: Expect
+
+    @property
+    def lane(self) -> Lane:
+        """Where it runs: cases that kill processes have a cluster of their own, so that others need not wait."""
+        return "broken" if self.fault.kills else self.cluster
 
     @classmethod
     def load(cls, path: Path) -> Case:

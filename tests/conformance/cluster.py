@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Final, Literal, final
+from typing import Any, Final, final
 
 import grpc
 
@@ -15,15 +15,19 @@ from chaos.unit import Unit
 from common.clock import Clock
 from common.rpc.metadata import CLUSTER_TOKEN_KEY
 from lepton.v1 import worker_pb2, worker_pb2_grpc
-from tests.conformance.case import Case, Seen
+from tests.conformance.case import Case, Fault, Lane, Seen
 from tests.conformance.gate import Gate, Script
+from tests.support.certificate import make_certificate
 
 __all__ = ["Stage", "open_stage"]
 
-_WISHES: Final = {
+_ORACLE: Final = ClusterWish(workers=2, routers=2, settings={"oracle.step_ms": "2"})
+"""Fast enough for 2,000 tokens in a few seconds, slow enough to be hit in the middle."""
+
+_WISHES: Final[dict[Lane, ClusterWish]] = {
     "demo": ClusterWish(workers=2, engine="demo"),
-    # Fast enough for 2,000 tokens in a few seconds, slow enough to be hit in the middle.
-    "oracle": ClusterWish(workers=2, routers=2, settings={"oracle.step_ms": "2"}),
+    "oracle": _ORACLE,
+    "broken": _ORACLE,
 }
 _HEAL_S_MAX: Final = 30.0
 
@@ -40,6 +44,7 @@ class Stage:
         self._workers: dict[str, Gate] = {}
         """By the address that the worker has registered."""
         self._script = Script(clock=clock)
+        self._own, self._other = make_certificate(), make_certificate()
         self._case: Case | None = None
         self._num_faults = 0
 
@@ -49,11 +54,12 @@ class Stage:
             zip(self._cluster.routers, self._cluster.addresses, strict=True)
         ):
             name = f"router{number + 1}"
-            gate = await self._stack.enter_async_context(Gate(name, address, self._clock))
+            made = Gate(name, address, self._clock, certificate=self._own)
+            gate = await self._stack.enter_async_context(made)
             self._routers[name] = (gate, unit)
 
-    def begin(self, case: Case) -> list[str]:
-        """The addresses for the client; from now on everything counts for this case."""
+    def begin(self, case: Case) -> dict[str, Any]:
+        """What the driver is told; from now on everything counts for this case."""
         self._case = case
         self._num_faults = 0
         self._script = Script(
@@ -61,17 +67,28 @@ class Stage:
             refusals=list(case.fault.refusals),
             adds_unknown=case.fault.adds_unknown,
             unknown_finish=case.fault.unknown_finish,
+            drains_after_events=case.fault.drains_after_events,
             on_events=self._on_events,
             worker_gate=self._worker_gate,
         )
         gates = [gate for gate, _ in self._routers.values()]
         for gate in (*gates, *self._workers.values()):
             gate.script = self._script
+        options = dict(case.command.options)
         addresses = [gate.address for gate in gates]
+        if case.tls is not None:
+            addresses = [gate.tls_address for gate in gates]
+            authority = self._own if case.tls == "trusted" else self._other
+            options["tls_ca"] = authority.chain.decode()
         if case.fault.first_router_down:
             self._num_faults += 1
             addresses.insert(0, f"127.0.0.1:{free_port()}")
-        return addresses
+        return {
+            "op": case.command.op,
+            "addresses": addresses,
+            "request": case.command.request,
+            "options": options,
+        }
 
     async def end(self, case: Case) -> Seen:
         """What was seen; the cluster is whole again afterwards."""
@@ -80,12 +97,17 @@ class Stage:
             idle_after_s = await self._idle_after(case.expect.idle_within_s)
         seen = Seen(
             calls=self._script.calls,
-            num_faults=self._num_faults + len(case.fault.refusals) - len(self._script.refusals),
+            num_faults=self._num_faults + self._num_refused(case.fault),
             idle_after_s=idle_after_s,
         )
         if case.fault.kills and self._num_faults:
             await self._heal()
         return seen
+
+    def _num_refused(self, fault: Fault) -> int:
+        has_drained = fault.drains_after_events is not None
+        has_drained &= self._script.drains_after_events is None
+        return len(fault.refusals) - len(self._script.refusals) + has_drained
 
     async def _heal(self) -> None:
         for gate, _ in self._routers.values():
@@ -146,12 +168,10 @@ class Stage:
 
 
 @asynccontextmanager
-async def open_stage(
-    kind: Literal["demo", "oracle"], folder: Path, clock: Clock
-) -> AsyncIterator[Stage]:
+async def open_stage(lane: Lane, folder: Path, clock: Clock) -> AsyncIterator[Stage]:
     """A cluster that serves. Raises `LeptonError` when it cannot start."""
     async with (
-        chaos_cluster(_WISHES[kind], folder, clock) as cluster,
+        chaos_cluster(_WISHES[lane], folder, clock) as cluster,
         AsyncExitStack() as stack,
     ):
         stage = Stage(cluster, clock, stack)

@@ -23,6 +23,7 @@ from common.rpc.channel import channel_options
 from common.rpc.status import DETAILS_KEY, DOMAIN
 from lepton.v1 import inference_pb2
 from tests.conformance.case import Call, Refusal
+from tests.support.certificate import Certificate
 
 __all__ = ["Gate", "Script"]
 
@@ -34,6 +35,8 @@ _UNKNOWN_REASON: Final[Any] = 99
 
 _STREAMS: Final = "/lepton.v1.InferenceService/Generate"
 _PICK: Final = "/lepton.v1.InferenceService/Pick"
+
+_DRAINING: Final = Refusal(code="UNAVAILABLE", reason="DRAINING")
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -50,6 +53,8 @@ class Script:
     """Every message of a stream gets a field that no client knows."""
     unknown_finish: bool = False
     """Choices end for a reason that no client knows."""
+    drains_after_events: int | None = None
+    """The stream that gets so far ends with DRAINING, once."""
     num_events: int = 0
     """That were passed on, over all calls of the case."""
     worker_id: str = ""
@@ -59,13 +64,26 @@ class Script:
     worker_gate: Callable[[str], Awaitable[str]] | None = None
     """What a picked worker's address is replaced with."""
 
+    def drains(self) -> bool:
+        """Whether it is time to; yes only once."""
+        if self.drains_after_events is None or self.num_events < self.drains_after_events:
+            return False
+        self.drains_after_events = None
+        return True
+
 
 @final
 class Gate:
-    """In front of `target` (host:port), for as long as the block lasts; `address` is where clients go."""
+    """In front of `target` (host:port), for as long as the block lasts; `address` is where clients go, with a
+    `certificate` also `tls_address`.
+    """
 
-    def __init__(self, name: str, target: str, clock: Clock) -> None:
+    def __init__(
+        self, name: str, target: str, clock: Clock, *, certificate: Certificate | None = None
+    ) -> None:
         self.name = name
+        self.tls_address = ""
+        self._certificate = certificate
         self.target = target
         self.script = Script(clock=clock)
         self._clock = clock
@@ -80,6 +98,10 @@ class Gate:
         server = grpc.aio.server(options=[("grpc.max_receive_message_length", _MESSAGE_BYTES_MAX)])
         server.add_generic_rpc_handlers((_Handler(self),))
         port = server.add_insecure_port("127.0.0.1:0")
+        if (own := self._certificate) is not None:
+            credentials = grpc.ssl_server_credentials([(own.key, own.chain)])
+            secure = server.add_secure_port("127.0.0.1:0", credentials)
+            self.tls_address = f"127.0.0.1:{secure}"
         await server.start()
         self._stack.push_async_callback(server.stop, None)
         self._proxy = await self._stack.enter_async_context(
@@ -151,6 +173,8 @@ class Gate:
                 await context.write(self._changed(message))
                 self._count(message)
                 await self._told()
+                if self.script.drains():
+                    await _refuse(context, _DRAINING)
             context.set_trailing_metadata(tuple(await call.trailing_metadata() or ()))
         except grpc.aio.AioRpcError as error:
             await _fail_alike(context, error)

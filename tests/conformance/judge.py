@@ -176,6 +176,9 @@ def _of_seen(case: Case, seen: Seen) -> Iterator[str]:
     for method, (low, high) in expect.calls.items():
         if not low <= counts[method] <= high:
             yield f"{counts[method]} calls of {method}, not {low} to {high}"
+    reached = tuple(call.gate for call in seen.calls if call.method == "Generate")
+    if expect.routers is not None and reached != expect.routers:
+        yield f"Generate reached {list(reached)}, not {list(expect.routers)}"
     for call in seen.calls:
         for key, value in expect.metadata.items():
             if call.metadata.get(key) != value:

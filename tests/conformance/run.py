@@ -15,7 +15,7 @@ from rich.table import Table
 from common.clock import SystemClock
 from tests.conformance.case import Case
 from tests.conformance.clients import Client, load_clients
-from tests.conformance.suite import Verdict, load_cases, open_suite
+from tests.conformance.suite import Verdict, load_cases, run_suite
 
 __all__ = ["main"]
 
@@ -47,22 +47,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 async def _run(clients: list[Client], cases: list[Case], *, as_json: bool) -> list[Verdict]:
     verdicts = []
-    async with open_suite(SystemClock()) as suite:
-        for client in clients:
-            async for verdict in suite.run(client, cases):
-                verdicts.append(verdict)
-                if as_json:
-                    told = {
-                        "client": verdict.client,
-                        "case": verdict.case,
-                        "faults": verdict.faults,
-                        "took_s": round(verdict.took_s, 3),
-                    }
-                    sys.stdout.write(json.dumps(told) + "\n")
-                    sys.stdout.flush()
-                elif not verdict.passed:
-                    sys.stderr.write(f"{verdict.client} {verdict.case}:\n")
-                    sys.stderr.writelines(f"  {fault}\n" for fault in verdict.faults)
+
+    def on_verdict(verdict: Verdict) -> None:
+        verdicts.append(verdict)
+        if as_json:
+            told = {
+                "client": verdict.client,
+                "case": verdict.case,
+                "faults": verdict.faults,
+                "took_s": round(verdict.took_s, 3),
+            }
+            sys.stdout.write(json.dumps(told) + "\n")
+            sys.stdout.flush()
+        elif not verdict.passed:
+            sys.stderr.write(f"{verdict.client} {verdict.case}:\n")
+            sys.stderr.writelines(f"  {fault}\n" for fault in verdict.faults)
+
+    await run_suite(clients, cases, SystemClock(), on_verdict=on_verdict)
     return verdicts
 
 
@@ -71,7 +72,7 @@ def _print(clients: list[Client], verdicts: list[Verdict]) -> None:
     by_case: dict[str, dict[str, Verdict]] = {}
     for verdict in verdicts:
         by_case.setdefault(verdict.case, {})[verdict.client] = verdict
-    for case, row in by_case.items():
+    for case, row in sorted(by_case.items()):
         table.add_row(case, *("ok" if row[c.name].passed else "[red]FAILS" for c in clients))
     passed = [sum(v.passed for v in verdicts if v.client == c.name) for c in clients]
     table.add_section()

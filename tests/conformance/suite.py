@@ -1,21 +1,21 @@
-"""Clients × cases on clusters that start when the first case needs them."""
+"""Clients × cases: three lanes side by side, each a cluster of its own, while clients are built."""
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, final
+from typing import Final, final, get_args
 
 from common.clock import Clock
-from tests.conformance.case import CASES, Case, Report
+from tests.conformance.case import CASES, Case, Lane, Report
 from tests.conformance.clients import Client, Driver, SilentError
 from tests.conformance.cluster import Stage, open_stage
 from tests.conformance.judge import faults_of
 
-__all__ = ["Suite", "Verdict", "load_cases", "open_suite"]
+__all__ = ["Verdict", "load_cases", "run_suite"]
 
 _GRACE_S: Final = 20.0
 """Beyond what a case allows, before a driver counts as hung."""
@@ -37,45 +37,84 @@ class Verdict:
         return not self.faults
 
 
-@final
-class Suite:
-    """Made by `open_suite`."""
+async def run_suite(
+    clients: Sequence[Client],
+    cases: Sequence[Case],
+    clock: Clock,
+    *,
+    on_verdict: Callable[[Verdict], None],
+) -> None:
+    """Every client in every case; one that cannot be built fails them all. Raises `LeptonError` when a cluster cannot
+    start.
+    """
+    with tempfile.TemporaryDirectory(prefix="lepton-conformance-") as folder:
+        async with asyncio.TaskGroup() as group:
+            built = {one.name: asyncio.get_running_loop().create_future() for one in clients}
+            group.create_task(_build(clients, built))
+            for lane in get_args(Lane):
+                own = [case for case in cases if case.lane == lane]
+                if own:
+                    run = _LaneRun(lane, own, Path(folder, lane), clock, on_verdict)
+                    group.create_task(run.run(clients, built))
 
-    def __init__(self, folder: Path, clock: Clock, stack: AsyncExitStack) -> None:
+
+def load_cases() -> list[Case]:
+    """All of them."""
+    return [Case.load(path) for path in sorted(CASES.glob("*.json"))]
+
+
+async def _build(clients: Sequence[Client], built: dict[str, asyncio.Future[str]]) -> None:
+    """One after another, since each build takes all cores; the result is what went wrong, or ""."""
+    for client in clients:
+        try:
+            await client.make()
+        except RuntimeError as error:
+            built[client.name].set_result(str(error))
+        else:
+            built[client.name].set_result("")
+
+
+@final
+class _LaneRun:
+    """The cases of one lane: clients one after another."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        cases: Sequence[Case],
+        folder: Path,
+        clock: Clock,
+        on_verdict: Callable[[Verdict], None],
+    ) -> None:
+        self._lane = lane
+        self._cases = cases
         self._folder = folder
         self._clock = clock
-        self._stack = stack
-        self._stages: dict[str, Stage] = {}
+        self._on_verdict = on_verdict
 
-    async def run(self, client: Client, cases: Sequence[Case]) -> AsyncIterator[Verdict]:
-        """Builds the client and gives it the cases, in order. RuntimeError when it cannot be built."""
-        await client.make()
-        async with client.drive() as driver:
-            for case in cases:
-                await self._stage(case)
-                begin = self._clock.now()
-                faults = await self._faults(driver, case)
-                yield Verdict(
-                    client=client.name,
-                    case=case.name,
-                    faults=tuple(faults),
-                    took_s=self._clock.now() - begin,
-                )
+    async def run(self, clients: Sequence[Client], built: dict[str, asyncio.Future[str]]) -> None:
+        async with open_stage(self._lane, self._folder, self._clock) as stage:
+            for client in clients:
+                broken = await built[client.name]
+                async with client.drive() as driver:
+                    for case in self._cases:
+                        begin = self._clock.now()
+                        faults = [broken] if broken else await self._faults(stage, driver, case)
+                        verdict = Verdict(
+                            client=client.name,
+                            case=case.name,
+                            faults=tuple(faults),
+                            took_s=self._clock.now() - begin,
+                        )
+                        self._on_verdict(verdict)
 
-    async def _faults(self, driver: Driver, case: Case) -> list[str]:
-        stage = await self._stage(case)
-        addresses = stage.begin(case)
+    async def _faults(self, stage: Stage, driver: Driver, case: Case) -> list[str]:
+        told = stage.begin(case)
         reports: list[Report] = []
         took_s: list[float] = []
         silent: list[str] = []
         for number in range(case.repeat):
-            command = {
-                "id": f"{case.name}-{number}",
-                "op": case.command.op,
-                "addresses": addresses,
-                "request": case.command.request,
-                "options": case.command.options,
-            }
+            command = {"id": f"{case.name}-{number}", **told}
             begin = self._clock.now()
             try:
                 reports.append(await driver.ask(command, within_s=case.expect.within_s + _GRACE_S))
@@ -86,24 +125,3 @@ class Suite:
         seen = await stage.end(case)
         seen.report_s = tuple(took_s)
         return silent or faults_of(case, reports, seen)
-
-    async def _stage(self, case: Case) -> Stage:
-        if case.cluster not in self._stages:
-            folder = self._folder / case.cluster
-            stage = open_stage(case.cluster, folder, self._clock)
-            self._stages[case.cluster] = await self._stack.enter_async_context(stage)
-        return self._stages[case.cluster]
-
-
-@asynccontextmanager
-async def open_suite(clock: Clock) -> AsyncIterator[Suite]:
-    """Resources: clusters and their folders end with the block."""
-    with tempfile.TemporaryDirectory(prefix="lepton-conformance-") as folder:
-        async with AsyncExitStack() as stack:
-            yield Suite(Path(folder), clock, stack)
-
-
-def load_cases() -> list[Case]:
-    """All of them, those that break nothing first."""
-    cases = [Case.load(path) for path in sorted(CASES.glob("*.json"))]
-    return sorted(cases, key=lambda case: (case.cluster, case.fault.kills))

@@ -128,6 +128,12 @@ WRONG: dict[str, tuple[Case, Report, Seen, str]] = {
         Seen(calls=[call(), call()]),
         "2 calls of Generate",
     ),
+    "asked elsewhere": (
+        case(routers=["router1", "router2"]),
+        report(),
+        Seen(calls=[call(), call()]),
+        "reached ['router1', 'router1']",
+    ),
     "asked too soon": (
         case(apart_s=0.3),
         report(),

@@ -314,3 +314,20 @@ async def test_a_plain_get_of_the_websocket_is_told_what_it_is(cluster: SmallClu
     answer = await ask_http(cluster.http, head.encode())
     assert (answer.status, answer.code) == (404, "route_not_found")
     assert b"WebSocket" in answer.body
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/chat/completions", b"/v1/chat/completions is there"),
+        ("/v1/v1/chat/completions", b"/v1/chat/completions is there"),
+        ("/v1/embeddings", b""),
+    ],
+)
+async def test_a_base_url_that_is_nearly_right_is_told_what_is_there(
+    cluster: SmallCluster, path: str, meant: bytes
+) -> None:
+    answer = await post_json(cluster.http, path, VALID)
+    assert (answer.status, answer.code) == (404, "route_not_found")
+    assert meant in answer.body
+    assert (b" is there" in answer.body) == bool(meant)

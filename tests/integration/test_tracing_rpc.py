@@ -19,7 +19,7 @@ from common.rpc.channel import open_channel
 from common.rpc.interceptors import CallLogInterceptor, ErrorInterceptor
 from common.rpc.metadata import REQUEST_ID_KEY, TRACE_ID_KEY
 from common.rpc.server import RpcServer, raw_unary_stream, raw_unary_unary
-from common.telemetry.interceptors import TracingServerInterceptor, tracing_client_interceptors
+from common.telemetry.interceptors import TracedChannel, TracingServerInterceptor
 from common.telemetry.settings import TelemetrySettings
 from common.telemetry.setup import OTLP_ENDPOINT, Telemetry, setup_telemetry
 from lepton.v1 import inference_pb2
@@ -128,11 +128,8 @@ async def _port(spans: Spans, handlers: Handlers) -> AsyncIterator[int]:
 async def _channel(port: int, spans: Spans) -> AsyncIterator[grpc.aio.Channel]:
     """Traced on both sides."""
     address = f"127.0.0.1:{port}"
-    async with open_channel(
-        address,
-        interceptors=tracing_client_interceptors(spans.tracer, address=address),
-        message_bytes_max=BYTES_MAX,
-    ) as channel:
+    plain = open_channel(address, message_bytes_max=BYTES_MAX)
+    async with TracedChannel(plain, spans.tracer, address=address) as channel:
         yield channel
 
 
@@ -374,11 +371,8 @@ async def test_a_call_that_is_left_is_recorded_as_cancelled_on_both_sides(
 
 
 async def test_a_call_that_is_cancelled_before_it_began_ends_its_span(spans: Spans) -> None:
-    async with open_channel(
-        "127.0.0.1:9",
-        interceptors=tracing_client_interceptors(spans.tracer),
-        message_bytes_max=1024,
-    ) as channel:
+    plain = open_channel("127.0.0.1:9", message_bytes_max=1024)
+    async with TracedChannel(plain, spans.tracer) as channel:
         for method in (channel.unary_stream(STREAM), channel.unary_unary(UNARY)):
             at_once = method(b"", wait_for_ready=True)
             at_once.cancel()
@@ -393,11 +387,8 @@ async def test_a_call_that_is_cancelled_before_it_began_ends_its_span(spans: Spa
 
 
 async def test_a_server_that_is_not_there_is_recorded_as_unavailable(spans: Spans) -> None:
-    async with open_channel(
-        "127.0.0.1:9",
-        interceptors=tracing_client_interceptors(spans.tracer),
-        message_bytes_max=1024,
-    ) as channel:
+    plain = open_channel("127.0.0.1:9", message_bytes_max=1024)
+    async with TracedChannel(plain, spans.tracer) as channel:
         with pytest.raises(grpc.aio.AioRpcError):
             await channel.unary_unary(UNARY)(b"")
         with pytest.raises(grpc.aio.AioRpcError):
@@ -442,11 +433,8 @@ async def test_a_caller_that_does_not_sample_is_followed(
         b"", metadata=(("traceparent", f"00-{TRACE_ID}-{PARENT_ID}-00"),)
     )
     silent = TracerProvider(sampler=ParentBased(ALWAYS_OFF), shutdown_on_exit=False)
-    async with open_channel(
-        f"127.0.0.1:{port}",
-        interceptors=tracing_client_interceptors(silent.get_tracer("silent")),
-        message_bytes_max=BYTES_MAX,
-    ) as channel:
+    unsampled = open_channel(f"127.0.0.1:{port}", message_bytes_max=BYTES_MAX)
+    async with TracedChannel(unsampled, silent.get_tracer("silent")) as channel:
         await _drain(channel)
     assert spans.ended == []
 
@@ -476,10 +464,9 @@ async def test_three_hops_are_one_trace_in_a_real_sink(spans: Spans) -> None:
         )
         worker.add_service(SERVICE, {"Generate": raw_unary_stream(Handlers(spans).stream)})
         worker_port = await worker.start()
-        upstream = open_channel(
-            f"127.0.0.1:{worker_port}",
-            interceptors=tracing_client_interceptors(router_side.tracer),
-            message_bytes_max=BYTES_MAX,
+        upstream = TracedChannel(
+            open_channel(f"127.0.0.1:{worker_port}", message_bytes_max=BYTES_MAX),
+            router_side.tracer,
         )
 
         async def relay(payload: bytes, context: Any) -> AsyncGenerator[bytes, None]:

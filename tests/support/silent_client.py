@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import final
 
-from loadtest.router import http2
+from loadtest.clients import http2
 
 __all__ = ["SilentClient"]
 

@@ -1,6 +1,7 @@
 #include "command.h"
 
 #include <google/protobuf/util/json_util.h>
+#include <grpcpp/security/credentials.h>
 
 #include <chrono>
 #include <stdexcept>
@@ -34,6 +35,11 @@ lepton::ClientOptions OptionsOf(const json& line, const json& told) {
   }
   if (told.contains("traceparent")) {
     options.traceparent = [traceparent = told["traceparent"].get<std::string>()] { return traceparent; };
+  }
+  if (told.contains("tls_ca")) {
+    grpc::SslCredentialsOptions tls;
+    tls.pem_root_certs = told["tls_ca"].get<std::string>();
+    options.credentials = grpc::SslCredentials(tls);
   }
   if (told.contains("timeout_s")) {
     const std::chrono::duration<double> timeout(told["timeout_s"].get<double>());

@@ -34,7 +34,8 @@ Call::Call(std::shared_ptr<Core> core, const CallOptions& options)
     : core_(std::move(core)),
       ends_at_(core_->clock->Now() +
                std::min<std::chrono::milliseconds>(options.timeout.value_or(core_->options.timeout), kTimeoutMax)),
-      metadata_(core_->metadata) {
+      metadata_(core_->metadata),
+      route_(core_->routers) {
   if (core_->options.traceparent) AddTraceparent(core_->options.traceparent(), metadata_);
   core_->budget.Earn();
 }
@@ -76,7 +77,7 @@ void Call::Abort(const std::string& token) {
   // The call's own is spent.
   Cancellation uncancelled;
   const Attempt attempt{.timeout = kAbortMax, .metadata = metadata_, .cancellation = uncancelled};
-  core_->routers.AskOne([&](Peer& router) { return router.Abort(request, attempt); });
+  Route(core_->routers).AskOne([&](Peer& router) { return router.Abort(request, attempt); });
 }
 
 }  // namespace lepton::internal

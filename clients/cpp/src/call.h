@@ -38,6 +38,7 @@ class Call {
 
   Core& core() { return *core_; }
   Cancellation& cancellation() { return cancellation_; }
+  Route& route() { return route_; }
 
   /// As the peer named it that answered last.
   CallIds ids = {};
@@ -66,6 +67,7 @@ class Call {
   const TimePoint ends_at_;
   Metadata metadata_;
   Cancellation cancellation_;
+  Route route_;
   std::atomic<bool> has_ended_ = false;
   mutable std::mutex token_mutex_;
   std::string resume_token_;

@@ -38,7 +38,7 @@ template <class Request, class Response>
 Response Ask(const std::shared_ptr<Call>& call, Response (Peer::*method)(const Request&, const internal::Attempt&),
              const Request& request) {
   return internal::WithRetries(*call, [&] {
-    return call->core().routers.AskOne([&](Peer& router) { return (router.*method)(request, call->NextAttempt()); });
+    return call->route().AskOne([&](Peer& router) { return (router.*method)(request, call->NextAttempt()); });
   });
 }
 

@@ -60,7 +60,7 @@ void DirectEvents::Start() {
 
 void DirectEvents::Pick() {
   const auto ask = [this] {
-    return call_.core().routers.AskOne([this](Peer& router) { return router.Pick(asked_, call_.NextAttempt()); });
+    return call_.route().AskOne([this](Peer& router) { return router.Pick(asked_, call_.NextAttempt()); });
   };
   // Nothing is made twice after the first event, since the next router's answer would be the same.
   picked_ = record_.has_begun() ? ask() : WithRetries(call_, ask);

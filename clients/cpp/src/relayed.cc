@@ -42,7 +42,7 @@ bool RelayedEvents::Next(v1::Event& event) {
 // Whoever accepts a call answers with `Started` at once; until then it can be made again.
 void RelayedEvents::Open() {
   const auto open = [this] {
-    return call_.core().routers.AskOne([this](Peer& router) { return OpenAt(router); });
+    return call_.route().AskOne([this](Peer& router) { return OpenAt(router); });
   };
   stream_ = has_begun_ ? open() : WithRetries(call_, open);
 }
@@ -82,7 +82,7 @@ void RelayedEvents::PauseBeforeResuming(const Error& error) {
   const std::string token = call_.resume_token();
   if (!call_.core().options.resume || !has_begun_ || token.empty() || !IsBroken(error) || barren_ == kBarrenMax) throw error;
   PauseOrThrow(call_, ++barren_, error);
-  call_.core().routers.PassOver();
+  call_.route().Lost();
   request_.mutable_resume()->set_resume_token(token);
   request_.mutable_resume()->set_after_seq(next_seq_ - 1);
 }

@@ -35,7 +35,6 @@ auto WithRetries(Call& call, Try attempt) {
       call.cancellation().Check();
       if (!core.options.retry || failures == kAttemptsMax || !IsTransient(error) || !core.budget.Spend()) throw;
       PauseOrThrow(call, failures, error);
-      if (error.Is(ErrorKind::kUnavailable)) core.routers.PassOver();
     }
   }
 }

@@ -99,11 +99,11 @@ TEST(Resume, ByHandBeginsWhereTheRequestSays) {
   request.mutable_resume()->set_resume_token("t1");
   request.mutable_resume()->set_after_seq(4);
   cluster.at("a:1").scripts = {{.error = MakeError(StatusCode::kResourceExhausted, "QUEUE_FULL")},
-                               {.events = {DeltaEvent(5, "a")}, .error = kCut}};
-  cluster.at("b:1").scripts = {{.events = {FinishedEvent(6)}}};
+                               {.events = {FinishedEvent(6)}}};
+  cluster.at("b:1").scripts = {{.events = {DeltaEvent(5, "a")}, .error = kCut}};
   EXPECT_EQ(Relayed(cluster, request).ReadAll(), Numbers({5, 6}));
-  EXPECT_EQ(cluster.at("a:1").asked.at(1).resume().after_seq(), 4U);
-  EXPECT_EQ(cluster.at("b:1").asked.at(0).resume().after_seq(), 5U);
+  EXPECT_EQ(cluster.at("b:1").asked.at(0).resume().after_seq(), 4U);
+  EXPECT_EQ(cluster.at("a:1").asked.at(1).resume().after_seq(), 5U);
 }
 
 TEST(Resume, NeedsAToken) {

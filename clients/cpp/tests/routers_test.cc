@@ -9,11 +9,16 @@ namespace {
 
 class RoutersTest : public testing::Test {
  protected:
-  // Asks once; which routers were asked, in this order.
+  // Asks once for a new call; which routers were asked, in this order.
   std::string Ask() {
+    Route route(routers_);
+    return Ask(route);
+  }
+
+  std::string Ask(Route& route) {
     std::string asked;
     try {
-      routers_.AskOne([&](Peer& peer) {
+      route.AskOne([&](Peer& peer) {
         const size_t index = &peer == peers_[0].get() ? 0 : &peer == peers_[1].get() ? 1 : 2;
         asked += "abc"[index];
         if (down_[index]) throw Unreachable();
@@ -54,9 +59,16 @@ TEST_F(RoutersTest, TakesARefusalForAnAnswer) {
   EXPECT_EQ(Ask(), "b!PROMPT_EMPTY");
 }
 
-TEST_F(RoutersTest, PassesOver) {
-  routers_.PassOver();
-  EXPECT_EQ(Ask(), "b");
+TEST_F(RoutersTest, BeginsBehindTheOneThatFailed) {
+  Route route(routers_);
+  refuses_[0] = true;
+  EXPECT_EQ(Ask(route), "a!PROMPT_EMPTY");
+  routers_.Answered(2);  // so did another call, meanwhile
+  down_[1] = true;
+  EXPECT_EQ(Ask(route), "bc");
+  EXPECT_EQ(Ask(route), "c");
+  route.Lost();
+  EXPECT_EQ(Ask(route), "a!PROMPT_EMPTY");
 }
 
 }  // namespace

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from google.protobuf import json_format
 
 from lepton.v1 import inference_pb2
-from lepton_client import Answer, AsyncClient, Client, ClientOptions, LeptonError
+from lepton_client import Answer, AsyncClient, Client, ClientOptions, LeptonError, tls
 
 Report = dict[str, Any]
 
@@ -94,6 +94,8 @@ def _options(command: dict[str, Any]) -> ClientOptions:
         for key in ("timeout_s", "direct", "resume", "retry", "api_key", "caller", "metadata")
         if key in told
     }
+    if "tls_ca" in told:
+        options["credentials"] = tls(ca=told["tls_ca"].encode())
     if "traceparent" in told:
         options["traceparent"] = lambda: told["traceparent"]
     return ClientOptions(**options)  # type: ignore[typeddict-item]

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import grpc
 import pytest
@@ -23,6 +20,7 @@ from lepton_client import (
     Unavailable,
     tls,
 )
+from tests.support.certificate import make_certificate, require_openssl
 
 REQUEST = inference_pb2.GenerateRequest(text="x")
 WAIT_S = 10.0
@@ -164,29 +162,10 @@ async def test_a_silent_worker_is_given_up_asynchronously(server: Server) -> Non
     assert server.num_streams == 2
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> tuple[bytes, bytes]:
-    """A certificate for 127.0.0.1 that trusts itself, and its key."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("no openssl to make a certificate with")
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    command += [
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=lepton",
-        "-addext",
-        "subjectAltName=IP:127.0.0.1",
-    ]
-    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    return certificate.read_bytes(), key.read_bytes()
-
-
-async def test_tls_with_a_certificate_on_both_sides(certificate: tuple[bytes, bytes]) -> None:
-    chain, key = certificate
+async def test_tls_with_a_certificate_on_both_sides() -> None:
+    require_openssl()
+    own = make_certificate()
+    chain, key = own.chain, own.key
     demanding = grpc.ssl_server_credentials(
         [(key, chain)], root_certificates=chain, require_client_auth=True
     )

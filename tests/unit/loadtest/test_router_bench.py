@@ -7,11 +7,15 @@ from pathlib import Path
 
 from common.request.event_order import seq_after
 from lepton.v1 import inference_pb2
-from loadtest.router import http2
-from loadtest.router.client import ask_first, ask_rate, count_tokens
+from loadtest.clients import grpc, http2
+from loadtest.clients.ask import ask_first, ask_rate
+from loadtest.clients.grpc import count_tokens
+from loadtest.clients.words import FLOOD, STEPS
+from loadtest.doors.report import aims as door_aims
+from loadtest.doors.report import comparison as door_comparison
 from loadtest.router.measure import Figures
 from loadtest.router.report import aims, comparison
-from loadtest.router.upstream import FLOOD, STEPS, TOKEN, TOKENS_MAX, serve, token
+from loadtest.router.upstream import STARTED, TOKEN, TOKENS_MAX, serve, token
 
 
 async def test_ends_agree_on_every_token(tmp_path: Path) -> None:
@@ -19,18 +23,23 @@ async def test_ends_agree_on_every_token(tmp_path: Path) -> None:
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(serve(tmp_path, addresses.put_nowait))
         address = await addresses.get()
-        flooded = await ask_rate(address, FLOOD, connections=2, streams=2, tokens=1000, seconds=0.2)
+        flooded = await ask_rate(
+            grpc.connect, address, FLOOD, connections=2, streams=2, tokens=1000, seconds=0.2
+        )
         assert flooded["tokens"] == flooded["messages"] > 4000
-        stepped = await ask_rate(address, STEPS, connections=1, streams=2, tokens=5, seconds=0.2)
+        stepped = await ask_rate(
+            grpc.connect, address, STEPS, connections=1, streams=2, tokens=5, seconds=0.2
+        )
         assert 0 < stepped["tokens"] <= 2 * 0.5 / 0.01
-        times = (await ask_first(address, requests=3, gap_s=0.0))["first_s"]
+        times = (await ask_first(grpc.connect, address, requests=3, gap_s=0.0))["first_s"]
         assert len(times) == 3
         serving.cancel()
 
 
 def test_tokens_are_the_same_length_and_in_order() -> None:
     tokens = [token(seq) for seq in (0, 1, 127, 128, 1000, TOKENS_MAX - 1)]
-    assert {len(one) for one in tokens} == {len(TOKEN)}
+    assert {len(one) for one in (STARTED, *tokens)} == {len(TOKEN)}
+    assert seq_after(STARTED, 0) == 1
     assert [seq_after(token(seq), seq) for seq in range(300)] == list(range(1, 301))
     parsed = [inference_pb2.GenerateResponse.FromString(one).events[0] for one in tokens]
     assert [event.seq for event in parsed] == [0, 1, 127, 128, 1000, TOKENS_MAX - 1]
@@ -77,3 +86,24 @@ def test_aims_are_judged_within_a_round() -> None:
     assert rows[0][3] == "–"
     assert rows[1][3] == "60.0"
     assert rows[1][-1] == "10"
+
+
+def test_doors_are_judged_beside_grpc_within_a_round() -> None:
+    doors = [
+        figures("gRPC", 1, cpu=40.0, first=1.0),
+        figures("REST, completions", 1, cpu=48.0, first=1.5),
+        figures("WebSocket", 1, cpu=60.0, first=4.0),
+    ]
+    for one in doors[1:]:
+        one.idle_lost = 0
+    flooded, stepped, call, first, lost, *others = door_aims(doors)
+    assert [round(row.value, 3) for row in (flooded, stepped, call, first)] == [1.2, 1.2, 1.0, 0.5]
+    assert [row.is_met for row in (flooded, stepped, call, first, lost)] == [
+        True,
+        True,
+        None,
+        True,
+        True,
+    ]
+    assert [row.is_met for row in others] == [False, False, None, False, True]
+    assert len(door_comparison(doors).rows) == 3

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -33,6 +35,7 @@ type options struct {
 	Metadata          map[string]string `json:"metadata"`
 	Traceparent       string            `json:"traceparent"`
 	CancelAfterEvents int               `json:"cancel_after_events"`
+	TLSCA             string            `json:"tls_ca"`
 }
 
 func (o options) client() []lepton.Option {
@@ -48,6 +51,11 @@ func (o options) client() []lepton.Option {
 	}
 	if o.Retry != nil && !*o.Retry {
 		found = append(found, lepton.WithoutRetries())
+	}
+	if o.TLSCA != "" {
+		trusted := x509.NewCertPool()
+		trusted.AppendCertsFromPEM([]byte(o.TLSCA))
+		found = append(found, lepton.WithTLS(&tls.Config{RootCAs: trusted}))
 	}
 	if o.Traceparent != "" {
 		found = append(found, lepton.WithTraceparent(func(context.Context) string { return o.Traceparent }))

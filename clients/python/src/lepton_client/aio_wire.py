@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, Awaitable, Generator
-from typing import Any, Final, final
+from typing import Any, final
 
 import grpc
 
 from lepton.v1 import inference_pb2, inference_pb2_grpc
 from lepton_client.channels import ChannelPool
 from lepton_client.errors import LeptonError
+from lepton_client.silence import Silence
 from lepton_client.status import CallIds, error_of, ids_of
 from lepton_client.steps import (
     Answered,
@@ -38,7 +40,8 @@ class AsyncWire:
     def __init__(self, channels: ChannelPool[grpc.aio.Channel]) -> None:
         self._channels = channels
         self._call: Any = None
-        self._silence: _Silence | None = None
+        self._silence: Silence | None = None
+        self._watch: _Watch | None = None
         self._cancelled = asyncio.Event()
         self._has_ids = False
         self.ids = CallIds()
@@ -110,7 +113,9 @@ class AsyncWire:
 
     async def _read(self, silence_s: float | None) -> Reply:
         if silence_s is not None:
-            self._silence = self._silence or _Silence(self._call, silence_s)
+            if self._silence is None:
+                self._silence = Silence(silence_s, time.monotonic)
+                self._watch = _Watch(self._call, self._silence)
             self._silence.begins()
         reply = await self._reply(self._call.read())
         if self._silence is not None:
@@ -134,9 +139,9 @@ class AsyncWire:
         return Ended() if message is grpc.aio.EOF else Answered(message)
 
     def _end(self) -> None:
-        if self._silence is not None:
-            self._silence.close()
-            self._silence = None
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = self._silence = None
         call, self._call = self._call, None
         if call is not None:
             call.cancel()
@@ -146,41 +151,26 @@ class AsyncWire:
 
 
 @final
-class _Silence:
-    """Cancels a stream that says nothing for too long; one timer, however many messages come."""
+class _Watch:
+    """Cancels a stream whose silence lasts too long."""
 
-    def __init__(self, call: Any, silence_s: float) -> None:
+    def __init__(self, call: Any, silence: Silence) -> None:
         self._call = call
-        self._silence_s: Final = silence_s
-        self._loop = asyncio.get_running_loop()
-        self._since: float | None = None
-        self._timer = self._loop.call_later(silence_s, self._look)
-        self.is_over = False
-        """It has cancelled the stream."""
-
-    @property
-    def error(self) -> LeptonError:
-        """As that of a lost connection."""
-        return error_of("UNAVAILABLE", f"silent for {self._silence_s:g} s", ())
-
-    def begins(self) -> None:
-        self._since = self._loop.time()
-
-    def ends(self) -> None:
-        """Who reads is busy with what came: that is no silence of the other side."""
-        self._since = None
+        self._silence = silence
+        self._timer = self._start(silence.silence_s)
 
     def close(self) -> None:
         self._timer.cancel()
 
+    def _start(self, seconds: float) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(seconds, self._look)
+
     def _look(self) -> None:
-        now = self._loop.time()
-        ends_at = self._silence_s + (now if self._since is None else self._since)
-        if now < ends_at:
-            self._timer = self._loop.call_at(ends_at, self._look)
-            return
-        self.is_over = True
-        self._call.cancel()
+        left_s = self._silence.left_s()
+        if left_s <= 0:
+            self._call.cancel()
+        else:
+            self._timer = self._start(left_s)
 
 
 def _meant(error: grpc.aio.AioRpcError) -> LeptonError:

@@ -97,14 +97,15 @@ def _attempt(
             metadata=asking.metadata,
             timeout_s=asking.deadline.left_s(),
         )
-        assert isinstance(reply, Answered | Failed)  # noqa: S101 - no other reply comes
-        if isinstance(reply, Answered):
-            asking.route.answered(address)
-            return reply
-        if not is_lost_connection(reply.error):
+        if isinstance(reply, Failed):
+            if is_lost_connection(reply.error):
+                asking.route.failed(address)
+                failures.append(reply.error)
+                continue
             asking.route.answered(address)
             asking.route.failed(address)
             return reply
-        asking.route.failed(address)
-        failures.append(reply.error)
+        if isinstance(reply, Answered):
+            asking.route.answered(address)
+            return reply
     return Failed(unreachable(asking.route.addresses, failures[-1]))

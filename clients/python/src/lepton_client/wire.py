@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator, Iterator
-from typing import Any, Final, final
+from typing import Any, final
 
 import grpc
 
 from lepton.v1 import inference_pb2, inference_pb2_grpc
 from lepton_client.channels import ChannelPool
 from lepton_client.errors import Cancelled, LeptonError
+from lepton_client.silence import Silence
 from lepton_client.status import CallIds, error_of, ids_of
 from lepton_client.steps import (
     Answered,
@@ -37,7 +38,8 @@ class Wire:
     def __init__(self, channels: ChannelPool[grpc.Channel]) -> None:
         self._channels = channels
         self._call: Any = None
-        self._silence: _Silence | None = None
+        self._silence: Silence | None = None
+        self._watch: _Watch | None = None
         self._cancelled = threading.Event()
         self._has_ids = False
         self.ids = CallIds()
@@ -117,7 +119,9 @@ class Wire:
 
     def _read(self, silence_s: float | None) -> Reply:
         if silence_s is not None:
-            self._silence = self._silence or _Silence(self._call, silence_s)
+            if self._silence is None:
+                self._silence = Silence(silence_s, time.monotonic)
+                self._watch = _Watch(self._call, self._silence)
             self._silence.begins()
         try:
             message = next(self._call)
@@ -134,9 +138,9 @@ class Wire:
             return Failed(_meant(error))
 
     def _end(self) -> None:
-        if self._silence is not None:
-            self._silence.close()
-            self._silence = None
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = self._silence = None
         call, self._call = self._call, None
         if call is not None:
             call.cancel()
@@ -146,28 +150,13 @@ class Wire:
 
 
 @final
-class _Silence:
-    """Cancels a stream that says nothing for too long; one timer, however many messages come."""
+class _Watch:
+    """Cancels a stream whose silence lasts too long."""
 
-    def __init__(self, call: Any, silence_s: float) -> None:
+    def __init__(self, call: Any, silence: Silence) -> None:
         self._call = call
-        self._silence_s: Final = silence_s
-        self._since: float | None = None
-        self._timer = self._start(silence_s)
-        self.is_over = False
-        """It has cancelled the stream."""
-
-    @property
-    def error(self) -> LeptonError:
-        """As that of a lost connection."""
-        return error_of("UNAVAILABLE", f"silent for {self._silence_s:g} s", ())
-
-    def begins(self) -> None:
-        self._since = time.monotonic()
-
-    def ends(self) -> None:
-        """Who reads is busy with what came: that is no silence of the other side."""
-        self._since = None
+        self._silence = silence
+        self._timer = self._start(silence.silence_s)
 
     def close(self) -> None:
         self._timer.cancel()
@@ -179,11 +168,8 @@ class _Silence:
         return timer
 
     def _look(self) -> None:
-        now = time.monotonic()
-        since = self._since  # the reader's thread changes it
-        left_s = self._silence_s + (now if since is None else since) - now
+        left_s = self._silence.left_s()
         if left_s <= 0:
-            self.is_over = True
             self._call.cancel()
         else:
             self._timer = self._start(left_s)

@@ -9,6 +9,12 @@ import ai.lepton.v1.ChatMessage;
 import com.google.gson.JsonArray;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
+import io.grpc.ChannelCredentials;
+import io.grpc.TlsChannelCredentials;
+import java.io.ByteArrayInputStream;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -35,11 +41,22 @@ final class Arguments {
                 case "metadata" -> value.getAsJsonObject()
                         .entrySet()
                         .forEach(pair -> builder.metadata(pair.getKey(), pair.getValue().getAsString()));
+                case "tls_ca" -> builder.credentials(trusting(value.getAsString()));
                 case "cancel_after_events" -> {}
                 default -> throw new IllegalArgumentException("no option " + option.getKey());
             }
         }
         return builder.build();
+    }
+
+    private static ChannelCredentials trusting(String authority) {
+        try {
+            return TlsChannelCredentials.newBuilder()
+                    .trustManager(new ByteArrayInputStream(authority.getBytes(StandardCharsets.US_ASCII)))
+                    .build();
+        } catch (IOException error) {
+            throw new UncheckedIOException(error);
+        }
     }
 
     /** The fields beside the text or messages. */

@@ -1,0 +1,1 @@
+"""What the doors of one router cost beside each other: gRPC, REST and WebSocket."""
