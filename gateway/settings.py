@@ -48,6 +48,8 @@ class GatewaySettings(Section):
     """Longest that a body may take to arrive, seconds."""
     json_depth_max: int = Field(default=100, ge=1, le=500)
     """Deepest nesting of a JSON body."""
+    json_values_max: int = Field(default=262_144, ge=1024)
+    """Most values in a JSON body, each element of a list counted: to read them takes time, whatever they are for."""
     prompts_max: int = Field(default=16, ge=1)
     """Most prompts in one completion request; with `n` at most `limits.choices_max` times as many answers."""
     heartbeat_s: float = Field(default=15.0, gt=0, le=600)

@@ -13,18 +13,15 @@ from urllib.parse import unquote
 import grpc
 from opentelemetry import context as otel_context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from common.rpc.context import InitialMetadataContext
 from common.rpc.handlers import Behaviour, Continuation, wrap
 from common.rpc.interceptors import code_of_cancelled, code_set_by
 from common.rpc.metadata import REQUEST_ID_KEY, TRACE_ID_KEY
 from common.telemetry import names
+from common.telemetry.trace_context import KEYS, context_from, metadata_of
 
 __all__ = ["TracedChannel", "TracingServerInterceptor"]
-
-_PROPAGATOR: Final = TraceContextTextMapPropagator()
-_CARRIED: Final = ("traceparent", "tracestate")
 
 _SERVER_ERRORS: Final = frozenset(
     {
@@ -91,11 +88,9 @@ class TracingServerInterceptor(grpc.aio.ServerInterceptor):
             names.RPC_SYSTEM_NAME: "grpc",
             names.RPC_METHOD: name,
         }
-        carrier: dict[str, str] = {}
-        for key, value in context.invocation_metadata() or ():
-            if key in _CARRIED and isinstance(value, str):
-                carrier[key] = value
-            elif key == REQUEST_ID_KEY:
+        metadata = context.invocation_metadata() or ()
+        for key, value in metadata:
+            if key == REQUEST_ID_KEY:
                 attributes[names.LEPTON_REQUEST_ID] = value
         host, port = _split_peer(context.peer())
         if host:
@@ -104,7 +99,7 @@ class TracingServerInterceptor(grpc.aio.ServerInterceptor):
             attributes[names.CLIENT_PORT] = port
         return self._tracer.start_span(
             name,
-            context=_PROPAGATOR.extract(carrier),
+            context=context_from(metadata),
             kind=SpanKind.SERVER,
             attributes=attributes,
             record_exception=False,
@@ -176,10 +171,8 @@ class TracedChannel:
 
 
 def _with_context(metadata: Any, span: Span) -> tuple[tuple[str, str | bytes], ...]:
-    carrier: dict[str, str] = {}
-    _PROPAGATOR.inject(carrier, context=set_span_in_context(span))
-    kept = (item for item in metadata or () if item[0] not in _CARRIED)
-    return (*kept, *carrier.items())
+    kept = (item for item in metadata or () if item[0] not in KEYS)
+    return (*kept, *metadata_of(span).items())
 
 
 def _end_client(span: Span, call: Any) -> None:

@@ -16,7 +16,6 @@ from opentelemetry.trace import (
     StatusCode,
     set_span_in_context,
 )
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,6 +23,7 @@ from common.logs import get_logger
 from common.request.request_id import is_request_id
 from common.rpc.interceptors import annotating
 from common.telemetry import names
+from common.telemetry.trace_context import context_from
 from gateway.frame import Frame
 
 __all__ = ["CallMiddleware", "HttpCall", "call_of"]
@@ -43,8 +43,6 @@ UNMATCHED: Final = "none"
 _METHODS: Final = frozenset(
     {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "WEBSOCKET"}
 )
-_CARRIED: Final = ("traceparent", "tracestate")
-_PROPAGATOR: Final = TraceContextTextMapPropagator()
 
 log = get_logger(__name__)
 
@@ -110,10 +108,9 @@ class CallMiddleware:
     def _start(self, scope: Scope, headers: Headers) -> Span:
         if scope["path"] in _PROBES:
             return INVALID_SPAN
-        carrier = {key: headers[key] for key in _CARRIED if key in headers}
         return self._frame.tracer.start_span(
             scope.get("method", "WEBSOCKET"),
-            context=_PROPAGATOR.extract(carrier),
+            context=context_from(headers.items()),
             kind=SpanKind.SERVER,
             attributes={
                 names.HTTP_REQUEST_METHOD: scope.get("method", "GET"),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ipaddress
 import socket
 from typing import Final, final
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -84,7 +83,7 @@ class Guard:
         if not origins:
             return None
         origin = origins[0].lower()
-        if len(origins) == 1 and urlsplit(origin).netloc == host.lower():
+        if len(origins) == 1 and origin.partition("://")[2] == host.lower():
             return None
         if len(origins) == 1 and (origin in self._origins or _EVERY in self._origins):
             return origins[0]

@@ -18,10 +18,19 @@ INT_DIGITS_MAX: Final = 40
 """Longest integer. No field takes more than 64 bits; reading longer ones takes time that grows with their square."""
 
 
-def parse_json(body: bytes, *, depth_max: int) -> Any:
-    """The value. Raises `InvalidRequest(MALFORMED_MESSAGE)`, which says where, or `FIELD_NOT_FINITE`."""
+def parse_json(body: bytes, *, depth_max: int, values_max: int) -> Any:
+    """The value.
+
+    Raises `InvalidRequest` with MALFORMED_MESSAGE, which says where, FIELD_NOT_FINITE, or BODY_TOO_LARGE before it
+    makes more than `values_max` values.
+    """
     if not body:
         raise _malformed("the body is empty")
+    if _num_marks(body) > values_max and not _has_at_most(body, values_max):
+        raise InvalidRequest(
+            f"the body has more than {values_max} values (setting gateway.json_values_max)",
+            reason=Reason.BODY_TOO_LARGE,
+        )
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -45,6 +54,19 @@ def parse_json(body: bytes, *, depth_max: int) -> Any:
     if may_be_deep or may_be_lone:
         _check(value, depth_max, looks_at_texts=may_be_lone)
     return value
+
+
+def _num_marks(text: bytes) -> int:
+    """No less than the values in it but one: each but the first comes after one of these."""
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
+
+
+def _has_at_most(body: bytes, values_max: int) -> bool:
+    """Looks again, at what stands outside of texts: a text may have as many commas as it likes."""
+    bare = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if bare.count(b'"') > 4 * values_max:  # two for a name, two for its value
+        return False
+    return _num_marks(b"".join(bare.split(b'"')[::2])) <= values_max
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

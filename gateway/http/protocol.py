@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection: uvicorn's, with bounds on what a peer can make it hold before a request even begins.
+"""One HTTP/1.1 connection with bounds on what a peer can make it hold before a request even begins.
 
 The parser below it (llhttp) has no bounds of its own on headers. What is refused here gets a bare status: there is no
 call yet that could have an id.
@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any, Final, final
-
-from uvicorn.protocols.http.httptools_impl import (
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from typing import Any, Final
 
 from common.logs import get_logger
+from gateway.http.patience import PatientProtocol
 from gateway.settings import GatewaySettings
 
-__all__ = ["abort", "bounded_protocol"]
+__all__ = ["ABORT", "abort", "bounded_protocol"]
 
 ABORT: Final = "lepton.abort"
 """Key of a scope: a function that cuts the connection at once, whatever still waits to be sent."""
@@ -26,100 +22,69 @@ ABORT: Final = "lepton.abort"
 log = get_logger(__name__)
 
 
-def bounded_protocol(settings: GatewaySettings) -> type[HttpToolsProtocol]:
+class BoundedProtocol(PatientProtocol):
+    """See the module."""
+
+    _header_bytes = 0
+    _body_parts = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self.settings.connections_max:
+            log.warning("http.connections_full", connections_max=self.settings.connections_max)
+            transport.abort()
+            return
+        _give_up_on_silence(transport, self.settings.peer_silence_s_max)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.transport.is_closing():
+            super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._header_bytes = self._body_parts = 0
+        self.scope[ABORT] = self.transport.abort  # type: ignore[typeddict-unknown-key]
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._take(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self._take(len(name) + len(value))
+
+    def on_headers_complete(self) -> None:
+        # Trailers come later, through `on_header` as well, when headers have been judged: they are none.
+        self.scope["headers"] = list(self.headers)
+        if not self.transport.is_closing():
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._body_parts += 1
+        if self._body_parts > self.settings.body_chunks_max:
+            self.refuse(b"413 Content Too Large", b"the body has too many chunks\n")
+        elif not self.transport.is_closing():
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self.transport.is_closing():
+            super().on_message_complete()
+
+    def _take(self, num_bytes: int) -> None:
+        self._header_bytes += num_bytes
+        if (
+            self._header_bytes > self.settings.header_bytes_max
+            or len(self.headers) > self.settings.headers_max
+        ):
+            self.refuse(
+                b"431 Request Header Fields Too Large",
+                b"the headers are too many or too large\n",
+            )
+
+
+def bounded_protocol(settings: GatewaySettings) -> type[BoundedProtocol]:
     """The class of connections that uvicorn makes, with the bounds of `settings`."""
-
-    @final
-    class BoundedProtocol(HttpToolsProtocol):
-        """See the module."""
-
-        _header_bytes = 0
-        _body_parts = 0
-        _late: asyncio.TimerHandle | None = None
-        """Runs while a request has begun and its headers are not complete."""
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            if len(self.connections) > settings.connections_max:
-                log.warning("http.connections_full", connections_max=settings.connections_max)
-                transport.abort()
-                return
-            _give_up_on_silence(transport, settings.peer_silence_s_max)
-            self._await_headers()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._headers_are_there()
-            super().connection_lost(exc)
-
-        def data_received(self, data: bytes) -> None:
-            if not self.transport.is_closing():
-                super().data_received(data)
-
-        def on_message_begin(self) -> None:
-            super().on_message_begin()
-            self._header_bytes = self._body_parts = 0
-            self.scope[ABORT] = self.transport.abort  # type: ignore[typeddict-unknown-key]
-            self._await_headers()
-
-        def on_url(self, url: bytes) -> None:
-            super().on_url(url)
-            self._take(len(url))
-
-        def on_header(self, name: bytes, value: bytes) -> None:
-            super().on_header(name, value)
-            self._take(len(name) + len(value))
-
-        def on_headers_complete(self) -> None:
-            self._headers_are_there()
-            if not self.transport.is_closing():
-                super().on_headers_complete()
-
-        def on_body(self, body: bytes) -> None:
-            self._body_parts += 1
-            if self._body_parts > settings.body_chunks_max:
-                self._refuse(b"413 Content Too Large", b"the body has too many chunks\n")
-            elif not self.transport.is_closing():
-                super().on_body(body)
-
-        def on_message_complete(self) -> None:
-            if not self.transport.is_closing():
-                super().on_message_complete()
-
-        def _take(self, num_bytes: int) -> None:
-            self._header_bytes += num_bytes
-            if (
-                self._header_bytes > settings.header_bytes_max
-                or len(self.headers) > settings.headers_max
-            ):
-                self._refuse(
-                    b"431 Request Header Fields Too Large",
-                    b"the headers are too many or too large\n",
-                )
-
-        def _await_headers(self) -> None:
-            if self._late is None:
-                self._late = self.loop.call_later(settings.header_s_max, self._is_late)
-
-        def _headers_are_there(self) -> None:
-            if self._late is not None:
-                self._late.cancel()
-                self._late = None
-
-        def _is_late(self) -> None:
-            self._late = None
-            self._refuse(b"408 Request Timeout", b"the headers took too long\n")
-
-        def _refuse(self, status: bytes, words: bytes) -> None:
-            """Answers once, unless an answer has begun, and closes."""
-            if self.transport.is_closing():
-                return
-            cycle: RequestResponseCycle | None = self.cycle  # None before the first request
-            if cycle is None or cycle.response_complete or not cycle.response_started:
-                head = b"HTTP/1.1 %s\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
-                self.transport.write(head % (status, len(words)) + words)
-            self.transport.close()
-
-    return BoundedProtocol
+    return type("BoundedProtocol", (BoundedProtocol,), {"settings": settings})
 
 
 def _give_up_on_silence(transport: asyncio.Transport, seconds: int) -> None:

@@ -171,7 +171,7 @@ def _in_range(field: FieldDescriptor, number: int, where: str) -> int:
 
 def _number(item: object, where: str) -> float:
     if isinstance(item, str) and item in _NOT_FINITE:
-        _fail(f"must be a finite number, not {item}", where, Reason.FIELD_NOT_FINITE)
+        return float(item)  # the cluster says what it thinks of it, as it does to gRPC
     if isinstance(item, bool) or not isinstance(item, int | float):
         _fail("must be a number", where)
     return float(item)

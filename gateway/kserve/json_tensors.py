@@ -16,6 +16,7 @@ _REQUEST: Final = frozenset({"id", "parameters", "inputs", "outputs"})
 _INPUT: Final = frozenset({"name", "shape", "datatype", "parameters", "data"})
 _OUTPUT: Final = frozenset({"name", "parameters"})
 _INT64_MAX: Final = (1 << 63) - 1
+_UINT64_MAX: Final = (1 << 64) - 1
 _NAME_CHARS_MAX: Final = 64
 
 
@@ -132,6 +133,8 @@ def _parameter(value: object, path: str) -> dict[str, Any]:
     if isinstance(value, bool):
         return {"bool_param": value}
     if isinstance(value, int):
+        if not -_INT64_MAX <= value <= _UINT64_MAX:
+            _fail("must have 64 bits", path, Reason.FIELD_OUT_OF_RANGE)
         return {"uint64_param" if value > _INT64_MAX else "int64_param": value}
     if isinstance(value, float):
         return {"double_param": value}

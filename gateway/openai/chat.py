@@ -154,7 +154,7 @@ def _words(asked: ChatRequest) -> dict[str, str]:
     longest = "max_tokens" if asked.max_completion_tokens is None else "max_completion_tokens"
     return {
         "input": "messages",
-        "constraint": constraint_name(asked),
+        "constraint": constraint_name(asked, otherwise="tools"),
         "stop.max_tokens": longest,
         "output.logprobs": "top_logprobs",
     }

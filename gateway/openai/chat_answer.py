@@ -42,17 +42,21 @@ class ChatChunks(Chunks):
     ) -> None:
         super().__init__(envelope, request_id=request_id, place=place)
         self._tells_logprobs = tells_logprobs
-        self._parsers = [new_parser(index) for index in range(num_choices)]
+        self._num_choices = num_choices  # as asked: how many may be asked for, the cluster says
+        self._new_parser = new_parser
+        self._parsers: dict[int, OutputParser] = {}
 
     def _opening(self) -> list[bytes]:
         return [
             _choice(index, b'{"role":"assistant","content":""}')
-            for index in range(len(self._parsers))
+            for index in range(self._num_choices)
         ]
 
     def _delta(self, delta: inference_pb2.Delta) -> list[bytes]:
         index = delta.index
-        parser = self._parsers[index]
+        parser = self._parsers.get(index)
+        if parser is None:
+            parser = self._parsers[index] = self._new_parser(index)
         ends = delta.HasField("end")
         pieces = parser.feed(delta.text) if delta.text else []
         if ends:

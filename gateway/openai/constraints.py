@@ -15,6 +15,7 @@ _FORMATS: Final = ("text", "json_object", "json_schema")
 
 
 _NAMES: Final = (
+    "response_format",
     "structured_outputs",
     "guided_json",
     "guided_regex",
@@ -23,10 +24,9 @@ _NAMES: Final = (
 )
 
 
-def constraint_name(request: Sampling) -> str:
-    """What the request calls its constraint."""
-    said = (name for name in _NAMES if getattr(request, name) is not None)
-    return next(said, "response_format")
+def constraint_name(request: Sampling, *, otherwise: str = "response_format") -> str:
+    """What the request calls its constraint; `otherwise` when it says none, and one was made of something else."""
+    return next((name for name in _NAMES if getattr(request, name) is not None), otherwise)
 
 
 def constraint_of(request: Sampling) -> types_pb2.Constraint | None:

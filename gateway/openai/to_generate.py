@@ -4,6 +4,7 @@ refused here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -41,6 +42,7 @@ _SAME_NAME: Final = (
     "presence_penalty",
     "n",
 )
+_DIGITS: Final = re.compile(r"-?[0-9]{1,20}")
 _IDS_BELOW: Final = 2**32
 _SEEDS: Final = range(-(2**63), 2**64)
 
@@ -253,10 +255,11 @@ def _is_int(value: Any) -> bool:
 
 
 def _token_id(key: str) -> int:
-    if not (key.isascii() and key.isdigit() and len(key) <= 10 and int(key) < _IDS_BELOW):
+    is_number = _DIGITS.fullmatch(key) is not None
+    if not is_number or int(key) not in range(_IDS_BELOW):
         raise InvalidRequest(
             f"logit_bias: {key[:32]!r} is no token id",
-            reason=Reason.FIELD_MALFORMED,
+            reason=Reason.FIELD_OUT_OF_RANGE if is_number else Reason.FIELD_MALFORMED,
             field="logit_bias",
         )
     return int(key)

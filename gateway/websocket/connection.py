@@ -59,6 +59,7 @@ class Connection:
         self._session = Session(
             generations_max=settings.socket_generations_max,
             depth_max=settings.json_depth_max,
+            values_max=settings.json_values_max,
             new_request_id=lambda: uuid.uuid4().hex,
         )
         self._tasks: dict[Generation, asyncio.Task[None]] = {}

@@ -60,13 +60,13 @@ class Envelope:
     body: dict[str, Any]
 
 
-def read_envelope(text: str, *, depth_max: int) -> Envelope:
+def read_envelope(text: str, *, depth_max: int, values_max: int) -> Envelope:
     """What a client's text is about.
 
     Raises `InvalidRequest` where no generation can be told that it is wrong: the text is not JSON, or has no known type
     or no id.
     """
-    body = parse_json(text.encode("utf-8"), depth_max=depth_max)
+    body = parse_json(text.encode("utf-8"), depth_max=depth_max, values_max=values_max)
     if not isinstance(body, dict):
         _fail("a message must be an object", "")
     kind = body.get("type")

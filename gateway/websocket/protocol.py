@@ -6,7 +6,7 @@ anything.
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame
@@ -17,6 +17,8 @@ from gateway.settings import GatewaySettings
 
 __all__ = ["bounded_socket"]
 
+_NO_HANDSHAKE: Final = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
 
 def bounded_socket(settings: GatewaySettings) -> type[WebSocketsSansIOProtocol]:
     """The class of sockets that uvicorn makes, with the bounds of `settings`."""
@@ -24,6 +26,13 @@ def bounded_socket(settings: GatewaySettings) -> type[WebSocketsSansIOProtocol]:
     @final
     class BoundedSocket(WebSocketsSansIOProtocol):
         """See the module."""
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.conn.handshake_exc is not None and not self.handshake_initiated:
+                # The request was none of a handshake, which uvicorn does not look at.
+                self.transport.write(b"".join(self.conn.data_to_send()) or _NO_HANDSHAKE)
+                self.transport.close()
 
         def handle_connect(self, event: Request) -> None:
             super().handle_connect(event)

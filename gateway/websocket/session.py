@@ -85,6 +85,8 @@ class Session:
     """Most at once."""
     depth_max: int
     """Deepest nesting of a message."""
+    values_max: int
+    """Most values in a message."""
     new_request_id: Callable[[], str]
     running: dict[str, Generation] = field(default_factory=dict)
     """By the client's id."""
@@ -94,7 +96,7 @@ class Session:
 
         Raises `InvalidRequest` when the conversation cannot go on, since nothing of it could be told what is wrong.
         """
-        said = read_envelope(text, depth_max=self.depth_max)
+        said = read_envelope(text, depth_max=self.depth_max, values_max=self.values_max)
         if said.type == "ping":
             return Say(PONG)
         known = self.running.get(said.id)

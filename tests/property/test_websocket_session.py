@@ -37,6 +37,7 @@ class Conversation(RuleBasedStateMachine):
         self.session = Session(
             generations_max=GENERATIONS_MAX,
             depth_max=100,
+            values_max=1000,
             new_request_id=lambda: f"request-{next(numbers)}",
         )
         self.running: dict[str, Generation] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ CHAT = {"messages": [{"role": "ROLE_USER", "content": "hello"}]}
         ({"resumableMs": 1, "resumable_ms": 1}, "resumable_ms", MALFORMED),
         ({"sampling": {"temperature": "0.5"}}, "sampling.temperature", MALFORMED),
         ({"sampling": {"temperature": True}}, "sampling.temperature", MALFORMED),
-        ({"sampling": {"topP": "Infinity"}}, "sampling.top_p", Reason.FIELD_NOT_FINITE),
+        ({"sampling": {"topP": "infinity"}}, "sampling.top_p", MALFORMED),
         ({"sampling": {"n": 1.5}}, "sampling.n", MALFORMED),
         ({"sampling": {"n": True}}, "sampling.n", MALFORMED),
         ({"sampling": {"n": "2"}}, "sampling.n", MALFORMED),
@@ -51,6 +52,11 @@ def test_a_fault_has_a_path(value: Any, field: str | None, reason: Reason) -> No
     with pytest.raises(InvalidRequest) as refused:
         from_json(inference_pb2.GenerateRequest, value)
     assert (refused.value.field, refused.value.reason) == (field, reason)
+
+
+def test_numbers_that_are_none_pass_as_they_do_in_the_other_form() -> None:
+    message = from_json(inference_pb2.GenerateRequest, {"sampling": {"topP": "-Infinity"}})
+    assert message.sampling.top_p == -math.inf
 
 
 def test_long_names_are_not_repeated_in_full() -> None:
