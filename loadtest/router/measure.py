@@ -14,7 +14,7 @@ from typing import Any, Final
 from cli.bench.spread import percentile
 from loadtest.router.ways import ROOT, Way
 
-__all__ = ["Figures", "Idle", "Load", "hold", "measure"]
+__all__ = ["Figures", "Held", "Idle", "Load", "hold", "measure"]
 
 CALL_TOKENS: Final = 1
 """Of the streams by which the cost of a call is measured."""
@@ -88,10 +88,10 @@ def measure(
     *,
     rounds: int,
     tell: Callable[[str], None],
-    idle: Callable[[Way], Idle] = lambda _: Idle(),
+    held_open: Callable[[Way], Held] = lambda way: hold(way, Idle()),
 ) -> list[Figures]:
-    """One round more than `rounds` is run; the first warms up and does not count. `idle` says what of a way is held
-    open afterwards.
+    """One round more than `rounds` is run; the first warms up and does not count. `held_open` holds streams or
+    connections of a way open afterwards.
     """
     figures = [Figures(way=way.name, processes=way.processes) for way in ways]
     for number in range(rounds + 1):
@@ -102,7 +102,7 @@ def measure(
     for way, into in zip(ways, figures, strict=True):
         if way.pid is not None:
             tell(f"open streams: {way.name}")
-            held = hold(way, idle(way))
+            held = held_open(way)
             into.idle_stream_bytes, into.idle_lost = held.bytes_each, held.lost
     return figures
 

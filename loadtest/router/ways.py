@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import IO, Any, Final
 
 from common.clock import SystemClock
@@ -168,9 +169,11 @@ def _router(
         *(f"--{key}={value}" for key, value in flags.items()),
     ]
     env = {key: value for key, value in os.environ.items() if not key.startswith("LEPTON_")}
-    log = worker.registry.parent / f"router-{processes}.log"
-    with log.open("w+b") as file, _process(command, stderr=file, env=env) as process:
-        yield process, _ready(log, process, processes)
+    with (
+        NamedTemporaryFile(prefix="router-", suffix=".log", dir=worker.registry.parent) as log,
+        _process(command, stderr=log.file, env=env) as process,
+    ):
+        yield process, _ready(Path(log.name), process, processes)
 
 
 @contextmanager
