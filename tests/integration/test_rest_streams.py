@@ -181,7 +181,7 @@ async def test_a_stream_that_breaks_says_why_and_ends() -> None:
 async def test_a_reader_that_takes_nothing_is_cut_off_and_bounded() -> None:
     """The prompt comes back as log-probabilities of twenty tokens: enough to fill every buffer on the way."""
     gateway = GATEWAY.model_copy(update={"goodbye_s_max": 0.2})
-    num_tokens = 15_000
+    num_tokens = 60_000
     async with resuming_cluster(
         num_routers=1, gateway=gateway, router={"slow_reader_s": 0.5}
     ) as cluster:

@@ -277,7 +277,7 @@ async def resuming_cluster(
         workers = {
             worker_id: await stack.enter_async_context(
                 worker_of(
-                    FakeRunner(num_slots=num_slots, capacity=20_000, tokens=pace.token),
+                    FakeRunner(num_slots=num_slots, capacity=200_000, tokens=pace.token),
                     worker_id=worker_id,
                     found_in=registry,
                     token=token,
