@@ -49,7 +49,7 @@ from worker.settings import WorkerSettings
 from worker.tasks.api import ModelFacts
 from worker.tasks.ports import GrammarCompiler, Tokenizer
 
-__all__ = ["PROCESS", "serve", "until_stopped"]
+__all__ = ["PROCESS", "facts_of", "serve", "until_stopped"]
 
 SERVICE: Final = "lepton-worker"
 
@@ -195,7 +195,7 @@ def _open_model(sections: Mapping[str, Any], clock: Clock) -> _Served:
         )
     loaded = _load(settings)
     return _Served(
-        model=_facts(loaded, settings),
+        model=facts_of(loaded, settings.tool_format),
         tokenizer=loaded.tokenizer,
         grammars=_grammars(loaded, settings, clock),
         runner=loaded.runner,
@@ -220,7 +220,8 @@ def _load(settings: WorkerSettings) -> LoadedModel:
     )
 
 
-def _facts(loaded: LoadedModel, settings: WorkerSettings) -> ModelFacts:
+def facts_of(loaded: LoadedModel, tool_format: str = "auto") -> ModelFacts:
+    """What requests to a model are checked against; `tool_format` as in the settings of a worker."""
     info = loaded.info
     return ModelFacts(
         name=info.name,
@@ -229,7 +230,7 @@ def _facts(loaded: LoadedModel, settings: WorkerSettings) -> ModelFacts:
         vocab_size=info.vocab_size,
         eos_ids=frozenset(info.eos_ids),
         fingerprint=info.fingerprint,
-        tool_format=tool_format_of(loaded.chat_template, settings.tool_format),
+        tool_format=tool_format_of(loaded.chat_template, tool_format),
     )
 
 

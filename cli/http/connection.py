@@ -58,10 +58,11 @@ class HttpConnection:
                 headers={"accept-encoding": "identity"},
                 cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             )
-        except (ImportError, ValueError, httpx2.InvalidURL) as error:  # SOCKS, and what is none
+        except (ImportError, ValueError, httpx2.InvalidURL) as error:
+            why = "SOCKS is not spoken" if isinstance(error, ImportError) else error
             raise Conflict(
-                f"the proxy that the environment names for {base} cannot be used ({error}); name an HTTP proxy, or "
-                "the host in NO_PROXY",
+                f"the proxy that the environment names for {base} cannot be used: {why}; name an HTTP proxy, or the "
+                "host in NO_PROXY",
                 reason=Reason.SETTING_INVALID,
             ) from None
 

@@ -31,7 +31,8 @@ from tests.support.continuation import continued, whole
 from tests.support.processes import DEMO_MODEL, until
 from tests.support.resuming import ResumingCluster, request, resuming_cluster, text_of
 from tests.support.tiny_models import load_tiny
-from tests.support.worker import LocalWorker, facts_of, worker_of
+from tests.support.worker import LocalWorker, worker_of
+from worker.app import facts_of
 from worker.engine.ports import Batch, ModelRunner, Sampled
 
 ASKED = request(resumable_ms=0)

@@ -29,10 +29,10 @@ from lepton.v1 import inference_pb2, types_pb2
 from tests.support.grammars import grammar_compiler
 from tests.support.processes import DEMO_MODEL
 from tests.support.tool_models import with_tools
-from tests.support.worker import LocalWorker, facts_of, table_of, worker_of
+from tests.support.worker import LocalWorker, table_of, worker_of
+from worker.app import facts_of
 from worker.runtime.grammar.limits import GrammarLimits
 from worker.runtime.model import load_model
-from worker.runtime.tool_format import tool_format_of
 
 ADD = ToolSpec(
     name="add",
@@ -67,7 +67,7 @@ async def _worker(tmp_path: Path) -> AsyncIterator[LocalWorker]:
     loaded = load_model(folder, name="demo", threads=1, rows_max=4, context_max=1024)
     async with worker_of(
         loaded.runner,
-        model=replace(facts_of(loaded), tool_format=tool_format_of(loaded.chat_template)),
+        model=facts_of(loaded),
         tokenizer=loaded.tokenizer,
         grammars=grammar_compiler(table_of(loaded), GrammarLimits()),
     ) as worker:

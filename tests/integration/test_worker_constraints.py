@@ -17,7 +17,8 @@ from lepton.v1 import inference_pb2, types_pb2
 from tests.support.grammars import bomb, grammar_compiler
 from tests.support.processes import DEMO_MODEL
 from tests.support.tiny_models import load_tiny
-from tests.support.worker import Answer, LocalWorker, facts_of, table_of, worker_of
+from tests.support.worker import Answer, LocalWorker, table_of, worker_of
+from worker.app import facts_of
 from worker.runtime.grammar.limits import GrammarLimits
 
 STOP, LENGTH = types_pb2.FINISH_REASON_STOP, types_pb2.FINISH_REASON_LENGTH

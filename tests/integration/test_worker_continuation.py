@@ -29,7 +29,8 @@ from tests.support.tiny_models import (
     TINY_LLAMA_INT4_BLOCK64,
     load_tiny,
 )
-from tests.support.worker import Answer, LocalWorker, facts_of, table_of, worker_of
+from tests.support.worker import Answer, LocalWorker, table_of, worker_of
+from worker.app import facts_of
 from worker.runtime.session import Kernels
 
 Request = inference_pb2.GenerateRequest

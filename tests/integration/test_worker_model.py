@@ -19,7 +19,8 @@ from tests.support.tiny_models import (
     golden_cases,
     load_tiny,
 )
-from tests.support.worker import Answer, LocalWorker, facts_of, worker_of
+from tests.support.worker import Answer, LocalWorker, worker_of
+from worker.app import facts_of
 
 Request = inference_pb2.GenerateRequest
 

@@ -218,19 +218,6 @@ def take(answer: Answer, event: inference_pb2.Event) -> None:
         answer.finished = event.finished
 
 
-def facts_of(loaded: LoadedModel) -> ModelFacts:
-    """Of a model that calls no tools."""
-    info = loaded.info
-    return ModelFacts(
-        name=info.name,
-        revision=info.revision,
-        context_length=info.context_length,
-        vocab_size=info.vocab_size,
-        eos_ids=info.eos_ids,
-        fingerprint=info.fingerprint,
-    )
-
-
 def table_of(loaded: LoadedModel) -> TokenTable | None:
     """What its grammars are compiled with."""
     info = loaded.info
