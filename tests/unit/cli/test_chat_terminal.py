@@ -138,4 +138,5 @@ def test_ctrl_c_stops_the_answer_not_the_chat(
     chat.until("> ")
     chat.type("/history\r")
     chat.until("assistant:")
+    chat.until("> ")
     assert chat.end() == 0
