@@ -183,7 +183,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off_and_bounded() -> None:
     gateway = GATEWAY.model_copy(update={"goodbye_s_max": 0.2})
     num_tokens = 60_000
     async with resuming_cluster(
-        num_routers=1, gateway=gateway, router={"slow_reader_s": 0.5}
+        num_routers=1, gateway=gateway, router={"slow_reader_s": 0.5}, capacity=200_000
     ) as cluster:
         cluster.pace.free()
         host, port = cluster.http().removeprefix("http://").split(":")
