@@ -263,7 +263,6 @@ async def resuming_cluster(
     num_routers: int = 2,
     token: str = "sesame",  # noqa: S107 - of a test
     limits: Limits | None = None,
-    capacity: int = 20_000,
     num_slots: int = 8,
     gateway: GatewaySettings | None = None,
     router: Mapping[str, Any] | None = None,
@@ -278,7 +277,7 @@ async def resuming_cluster(
         workers = {
             worker_id: await stack.enter_async_context(
                 worker_of(
-                    FakeRunner(num_slots=num_slots, capacity=capacity, tokens=pace.token),
+                    FakeRunner(num_slots=num_slots, capacity=20_000, tokens=pace.token),
                     worker_id=worker_id,
                     found_in=registry,
                     token=token,
