@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import pytest
-import pytest_asyncio
 
 from common.errors import Reason
-from tests.support.demo_cluster import DemoCluster, demo_cluster
-from tests.support.doors import DOORS, Answered, Doors, Refusal, doors_of
-from tests.support.unharmed import unharmed
+from tests.support.doors import DOORS, Answered, Doors, Refusal
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -48,18 +44,6 @@ PAIRS: Final = [
 
 REFUSED: Final = {Reason.FIELDS_CONTRADICT, Reason.GRAMMAR_UNSATISFIABLE}
 """What a pair may be told: `ignore_eos` beside a constraint, or one that cannot be met with so few tokens or ids."""
-
-
-@pytest_asyncio.fixture(name="cluster", scope="module", loop_scope="module")
-async def _cluster() -> AsyncIterator[DemoCluster]:
-    async with demo_cluster() as cluster, unharmed(cluster):
-        yield cluster
-
-
-@pytest_asyncio.fixture(name="doors", scope="module", loop_scope="module")
-async def _doors(cluster: DemoCluster) -> AsyncIterator[Doors]:
-    async with doors_of(cluster) as doors:
-        yield doors
 
 
 @pytest.mark.parametrize("name", VALID)

@@ -5,23 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import unicodedata
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import grpc
 import pytest
-import pytest_asyncio
 
 from common.errors import Reason
 from common.rpc.status import from_rpc_error
 from lepton.kserve.v2 import open_inference_pb2 as pb
-from tests.support.demo_cluster import DemoCluster, demo_cluster
-from tests.support.doors import DOORS, INFER, Answered, Doors, Refusal, doors_of
+from tests.support.demo_cluster import DemoCluster
+from tests.support.doors import DOORS, INFER, Answered, Doors, Refusal
 from tests.support.http_client import post_json
 from tests.support.processes import DEMO_MODEL
 from tests.support.tiny_models import load_tiny
-from tests.support.unharmed import unharmed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -44,18 +41,6 @@ ODD = {
 
 CONSTRAINED = "\n\ndata: [DONE]\n\nevent: x\r\rid: 1\n\n\u2028<|im_end|>\x1b[2J"
 """What a model is made to say."""
-
-
-@pytest_asyncio.fixture(name="cluster", scope="module", loop_scope="module")
-async def _cluster() -> AsyncIterator[DemoCluster]:
-    async with demo_cluster() as cluster, unharmed(cluster):
-        yield cluster
-
-
-@pytest_asyncio.fixture(name="doors", scope="module", loop_scope="module")
-async def _doors(cluster: DemoCluster) -> AsyncIterator[Doors]:
-    async with doors_of(cluster) as doors:
-        yield doors
 
 
 @pytest.mark.parametrize("name", ODD)
