@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any, final
 
 import grpc
 import pytest
-import pytest_asyncio
 
 from common.errors import Reason
 from common.rpc.status import from_rpc_error
 from lepton.v1 import inference_pb2
 from loadtest.clients import http2
-from tests.support.demo_cluster import DemoCluster, demo_cluster
+from tests.support.demo_cluster import DemoCluster
 from tests.support.doors import Answered, doors_of
 from tests.support.processes import until
-from tests.support.unharmed import unharmed
 from tests.support.worker import GENERATE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ASKED = inference_pb2.GenerateRequest(text="hello", stop={"max_tokens": 2}).SerializeToString()
 GOAWAY, CONTINUATION, END_HEADERS = 7, 9, 0x4
-
-
-@pytest_asyncio.fixture(name="cluster", scope="module", loop_scope="module")
-async def _cluster() -> AsyncIterator[DemoCluster]:
-    async with demo_cluster() as cluster, unharmed(cluster):
-        yield cluster
 
 
 @final

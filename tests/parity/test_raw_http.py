@@ -6,15 +6,12 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 
-from tests.support.demo_cluster import SECRET, DemoCluster, demo_cluster
+from tests.support.demo_cluster import SECRET, DemoCluster
 from tests.support.http_client import HttpAnswer, ask_http, connect, read_answer
 from tests.support.raw_http import RAW, RawRequest, post
-from tests.support.unharmed import unharmed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -23,12 +20,6 @@ REPEATS = int(os.environ.get("LEPTON_PARITY_REPEATS", "5"))
 """Of each; a thousand take minutes."""
 
 _INSIDE = re.compile(rb"Traceback|site-packages|File \"|\.py\b")
-
-
-@pytest_asyncio.fixture(name="cluster", scope="module", loop_scope="module")
-async def _cluster() -> AsyncIterator[DemoCluster]:
-    async with demo_cluster() as cluster, unharmed(cluster):
-        yield cluster
 
 
 async def _answer(cluster: DemoCluster, sent: bytes, *, closes: bool = False) -> HttpAnswer:
