@@ -28,6 +28,7 @@ from lepton_client.steps import (
     Step,
     Unary,
 )
+from lepton_client.watch import Watch
 from lepton_client.wire import cancelled
 
 __all__ = ["AsyncWire"]
@@ -41,7 +42,7 @@ class AsyncWire:
         self._channels = channels
         self._call: Any = None
         self._silence: Silence | None = None
-        self._watch: _Watch | None = None
+        self._watch: Watch | None = None
         self._cancelled = asyncio.Event()
         self._has_ids = False
         self.ids = CallIds()
@@ -115,7 +116,9 @@ class AsyncWire:
         if silence_s is not None:
             if self._silence is None:
                 self._silence = Silence(silence_s, time.monotonic)
-                self._watch = _Watch(self._call, self._silence)
+                self._watch = Watch(
+                    self._call, self._silence, asyncio.get_running_loop().call_later
+                )
             self._silence.begins()
         reply = await self._reply(self._call.read())
         if self._silence is not None:
@@ -148,29 +151,6 @@ class AsyncWire:
 
     def _stub(self, address: str) -> Any:
         return inference_pb2_grpc.InferenceServiceStub(self._channels.get(address))  # type: ignore[no-untyped-call]
-
-
-@final
-class _Watch:
-    """Cancels a stream whose silence lasts too long."""
-
-    def __init__(self, call: Any, silence: Silence) -> None:
-        self._call = call
-        self._silence = silence
-        self._timer = self._start(silence.silence_s)
-
-    def close(self) -> None:
-        self._timer.cancel()
-
-    def _start(self, seconds: float) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(seconds, self._look)
-
-    def _look(self) -> None:
-        left_s = self._silence.left_s()
-        if left_s <= 0:
-            self._call.cancel()
-        else:
-            self._timer = self._start(left_s)
 
 
 def _meant(error: grpc.aio.AioRpcError) -> LeptonError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, final
 
 import grpc
@@ -27,6 +27,7 @@ from lepton_client.steps import (
     Step,
     Unary,
 )
+from lepton_client.watch import Watch
 
 __all__ = ["Wire", "cancelled"]
 
@@ -39,7 +40,7 @@ class Wire:
         self._channels = channels
         self._call: Any = None
         self._silence: Silence | None = None
-        self._watch: _Watch | None = None
+        self._watch: Watch | None = None
         self._cancelled = threading.Event()
         self._has_ids = False
         self.ids = CallIds()
@@ -121,7 +122,7 @@ class Wire:
         if silence_s is not None:
             if self._silence is None:
                 self._silence = Silence(silence_s, time.monotonic)
-                self._watch = _Watch(self._call, self._silence)
+                self._watch = Watch(self._call, self._silence, _start_timer)
             self._silence.begins()
         try:
             message = next(self._call)
@@ -149,30 +150,11 @@ class Wire:
         return inference_pb2_grpc.InferenceServiceStub(self._channels.get(address))  # type: ignore[no-untyped-call]
 
 
-@final
-class _Watch:
-    """Cancels a stream whose silence lasts too long."""
-
-    def __init__(self, call: Any, silence: Silence) -> None:
-        self._call = call
-        self._silence = silence
-        self._timer = self._start(silence.silence_s)
-
-    def close(self) -> None:
-        self._timer.cancel()
-
-    def _start(self, seconds: float) -> threading.Timer:
-        timer = threading.Timer(seconds, self._look)
-        timer.daemon = True
-        timer.start()
-        return timer
-
-    def _look(self) -> None:
-        left_s = self._silence.left_s()
-        if left_s <= 0:
-            self._call.cancel()
-        else:
-            self._timer = self._start(left_s)
+def _start_timer(seconds: float, then: Callable[[], None]) -> threading.Timer:
+    timer = threading.Timer(seconds, then)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def cancelled() -> Cancelled:
