@@ -13,6 +13,7 @@ from agent.models import ModelChoice
 from agent.ports import check_port, free_port, is_free
 from agent.settings import AgentSettings
 from agent.state import StateDir
+from common.address import join_address
 from common.cluster import ClusterSettings
 from common.errors import Conflict, Reason
 from common.rpc.bind import check_bind
@@ -23,7 +24,6 @@ __all__ = [
     "ClusterPlan",
     "EtcdPlan",
     "WorkerPlan",
-    "join",
     "make_plan",
 ]
 
@@ -96,7 +96,7 @@ class ClusterPlan:
     @property
     def metrics_address(self) -> str:
         """host:port of the router's `/metrics` for people on this machine."""
-        return join(_LOOPBACK, self.metrics_port)
+        return join_address(_LOOPBACK, self.metrics_port)
 
 
 def make_plan(
@@ -145,8 +145,8 @@ def make_plan(
         port=port,
         http_port=http_port,
         metrics_port=metrics_port or free_port(_LOOPBACK),
-        address=join(near, port),
-        advertise=_with_port(advertise, port) if advertise else join(near, port),
+        address=join_address(near, port),
+        advertise=_with_port(advertise, port) if advertise else join_address(near, port),
         etcd=EtcdPlan(program=program, ports=_etcd_ports()) if program else None,
         workers=tuple(
             WorkerPlan(name=f"w{index + 1}", model=model, threads=threads[index])
@@ -158,12 +158,6 @@ def make_plan(
     )
 
 
-def join(host: str, port: int) -> str:
-    """host:port, with brackets around an IPv6 address."""
-    bare = host.strip("[]")
-    return f"[{bare}]:{port}" if ":" in bare else f"{bare}:{port}"
-
-
 def _is_every_address(host: str) -> bool:
     return host.strip("[]") in {"0.0.0.0", "::"}
 
@@ -171,7 +165,7 @@ def _is_every_address(host: str) -> bool:
 def _with_port(address: str, port: int) -> str:
     name, colon, number = address.rpartition(":")
     given = colon and number.isdigit() and ("]" in name or ":" not in name)
-    return address if given else join(address, port)
+    return address if given else join_address(address, port)
 
 
 def _preferred(port: int, host: str, *, taken: Set[int]) -> int:

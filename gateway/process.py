@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
+from common.address import join_address
 from common.clock import SystemClock
 from common.cluster import ClusterSettings
 from common.collector import settle_collector
@@ -92,8 +93,8 @@ async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
         settle_collector()
         log.info(
             "process.ready",
-            http_address=f"{settings.host}:{port}",
-            metrics_address=f"{settings.metrics_host}:{metrics_port}",
+            http_address=join_address(settings.host, port),
+            metrics_address=join_address(settings.metrics_host, metrics_port),
             routers=settings.routers,
         )
         await stop.requested.wait()

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from random import Random
 from typing import Any, Final
 
+from common.address import join_address
 from common.clock import SystemClock
 from common.cluster import ClusterSettings
 from common.collector import settle_collector
@@ -42,9 +43,9 @@ async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
         http = config.http
         log.info(
             "process.ready",
-            address=_address(config.router.host, ports.grpc),
-            metrics_address=_address(config.router.metrics_host, ports.metrics),
-            http_address=_address(http.host, ports.http) if http else "",
+            address=join_address(config.router.host, ports.grpc),
+            metrics_address=join_address(config.router.metrics_host, ports.metrics),
+            http_address=join_address(http.host, ports.http) if http else "",
             router_id=config.router.id,
         )
 
@@ -107,7 +108,3 @@ PROCESS: Final = ProcessSpec(
     },
     serve=serve,
 )
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

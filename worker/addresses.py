@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from common.address import join_address
 from common.errors import Conflict, Reason
 from worker.settings import WorkerSettings
 
-__all__ = ["advertised", "bracketed"]
+__all__ = ["advertised"]
 
 _ANY_ADDRESS: Final = frozenset({"", "0.0.0.0", "::", "[::]"})
 _PORT_MAX: Final = 65_535
@@ -26,7 +27,7 @@ def advertised(settings: WorkerSettings, port: int) -> str:
             f"worker.advertise is {settings.advertise!r}; use host or host:port, with a port from 1 to {_PORT_MAX}",
             reason=Reason.SETTING_INVALID,
         )
-    return f"{bracketed(host)}:{port if own_port is None else int(own_port)}"
+    return join_address(host, port if own_port is None else int(own_port))
 
 
 def _split(address: str) -> tuple[str, str | None]:
@@ -36,8 +37,3 @@ def _split(address: str) -> tuple[str, str | None]:
         if colon and not port.endswith("]"):
             return host, port
     return address, None
-
-
-def bracketed(host: str) -> str:
-    """A host as it stands before a port."""
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host

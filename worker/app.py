@@ -19,6 +19,7 @@ from typing import Any, Final, final
 import grpc
 from prometheus_client import CollectorRegistry
 
+from common.address import join_address
 from common.clock import Clock, SystemClock
 from common.cluster import ClusterSettings
 from common.collector import settle_collector
@@ -34,7 +35,7 @@ from common.telemetry.instruments import WorkerInstruments
 from common.telemetry.metrics import MetricsServer
 from common.telemetry.settings import TelemetrySettings
 from common.telemetry.setup import setup_telemetry
-from worker.addresses import advertised, bracketed
+from worker.addresses import advertised
 from worker.engine.golden import ANY_ANSWER, GoldenQuestion
 from worker.engine.ports import ModelRunner
 from worker.oracle.open import open_oracle
@@ -81,7 +82,7 @@ async def serve(sections: Mapping[str, Any], stop: StopRequest) -> None:
         served = await asyncio.to_thread(_open_model, sections, clock)
         if stop.requested.is_set():
             return
-        metrics_address = f"{bracketed(settings.metrics_host)}:{metrics_port}"
+        metrics_address = join_address(settings.metrics_host, metrics_port)
         running = await stack.enter_async_context(
             open_worker(
                 WorkerParts(

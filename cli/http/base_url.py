@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from common.address import join_address
 from common.errors import Conflict, Reason
 
 __all__ = ["BaseUrl", "parse_base_url"]
@@ -24,8 +25,7 @@ class BaseUrl:
 
     def __str__(self) -> str:
         scheme = "https" if self.is_tls else "http"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{scheme}://{host}:{self.port}{self.prefix}"
+        return f"{scheme}://{join_address(self.host, self.port)}{self.prefix}"
 
 
 def parse_base_url(text: str) -> BaseUrl:

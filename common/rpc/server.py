@@ -10,6 +10,7 @@ from typing import Any, Final, final
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 
+from common.address import join_address
 from common.errors import Conflict, Reason
 from common.rpc.channel import KEEPALIVE_MS
 from common.rpc.handlers import raw_unary_stream, raw_unary_unary
@@ -137,7 +138,7 @@ class RpcServer:
         self._health.set_serving(serving=self._serving)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         add_reflection(server, (*self._services, HEALTH_SERVICE))
-        address = f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
+        address = join_address(host, self._port)
         try:
             port = server.add_insecure_port(address)
         except RuntimeError as error:

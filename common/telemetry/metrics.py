@@ -18,6 +18,7 @@ from typing import Any, Final, final
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from common.address import join_address
 from common.errors import Conflict, Reason
 from common.logs import get_logger
 
@@ -58,7 +59,7 @@ class MetricsServer:
         try:
             http = _Http(self._host, self._port, self._registry, self._health)
         except OSError as error:
-            where = f"{self._host}:{self._port}"
+            where = join_address(self._host, self._port)
             if error.errno == errno.EADDRINUSE:
                 raise Conflict(
                     f"{where} is already in use; stop what listens there or choose another metrics port (0: any)",
