@@ -70,6 +70,9 @@ class WorkerSettings(Section):
     proportion, up to `step_ms_max`. It also grows when many prompts wait so."""
     step_ms_max: float = Field(default=100.0, gt=0, le=60_000)
     """Aim for the length of one step, milliseconds; cancellation, deadlines and liveness rest on it."""
+    linger_ms: float = Field(default=10.0, ge=0, le=1000)
+    """How long the next step may wait for an arrival after a stream of another worker has gone on, milliseconds. The
+    router tries such streams one after another on each worker, and the next one would just miss the step."""
     rest_after_s: float = Field(default=10.0, gt=0, le=86_400)
     """After so many seconds without work the memory of rows goes back to the system."""
     waiting_sequences_max: int = Field(default=256, ge=1)
@@ -139,4 +142,5 @@ class WorkerSettings(Section):
             chunk_patience_s=self.chunk_patience_s,
             step_ms_max=self.step_ms_max,
             rest_after_s=self.rest_after_s,
+            linger_ms=self.linger_ms,
         )

@@ -38,6 +38,9 @@ class EngineConfig:
     """Longest retry hint in a refusal, seconds."""
     rest_after_s: float = 10.0
     """After so many seconds without work the memory of rows goes back to the system."""
+    linger_ms: float = 10.0
+    """How long the next step may wait for an arrival after a stream of another worker has gone on, milliseconds. The
+    router tries such streams one after another on each worker, and the next one would just miss the step."""
     failed_steps_max: int = 3
     """Failed steps in a row after which the engine no longer calls itself healthy."""
     step_late_s_max: float = 60.0
@@ -54,6 +57,8 @@ class EngineConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; at least 1")
+        if not self.linger_ms >= 0:
+            raise ValueError(f"linger_ms is {self.linger_ms}; at least 0")
         if not self.chunk_stretch > 1:
             raise ValueError(f"chunk_stretch is {self.chunk_stretch}; more than 1")
         for name in (

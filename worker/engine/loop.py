@@ -22,7 +22,7 @@ from common.clock import Clock
 from common.errors import Internal, LeptonError, Reason, Unavailable
 from common.logs import get_logger
 from worker.engine.config import EngineConfig
-from worker.engine.events import Event, is_terminal
+from worker.engine.events import Event, TokenEvent, is_terminal
 from worker.engine.intake import check_fits, sequences_of
 from worker.engine.load import EngineLoad
 from worker.engine.mailbox import Abort, Arrival, Mailbox, Report
@@ -194,6 +194,8 @@ class EngineLoop:
         if batch is not None:
             events += self._run(batch)
         self._publish(events)
+        if any(_has_gone_on(sequence, event) for sequence, event in events):
+            self._mailbox.linger(self._config.linger_ms / 1000)
 
     def _main(self) -> None:
         try:
@@ -348,6 +350,15 @@ class EngineLoop:
     def _is_stuck(self) -> bool:
         ends_at = self._mailbox.report.step_ends_at
         return ends_at is not None and self._clock.now() > ends_at + self._config.step_late_s_max
+
+
+def _has_gone_on(sequence: Sequence, event: Event) -> bool:
+    """Whether this is the first thing that is new in a stream of another worker."""
+    return (
+        sequence.is_continued
+        and isinstance(event, TokenEvent)
+        and len(sequence.generated_ids) == len(sequence.known_ids) + 1
+    )
 
 
 def _starting() -> LeptonError:
