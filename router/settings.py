@@ -97,7 +97,10 @@ class RouterSettings(Section):
     transcript_bytes_max: int = Field(default=64 << 10, ge=0)
     """Memory for an answer as it came, per stream, bytes; when it is full the answer is reduced to token ids."""
     quarantine_s: float = Field(default=600.0, ge=0)
-    """A request that has ended two workers is refused for that long, seconds; 0: nothing is suspected or refused."""
+    """A request that has ended workers (two, see `quarantine_calm_s`) is refused for that long, seconds; 0: nothing is
+    suspected or refused."""
+    quarantine_calm_s: float = Field(default=60.0, ge=0, le=86_400)
+    """So long after a worker has died by nobody's doing, a request must have ended three to be refused, seconds."""
     quarantine_entries_max: int = Field(default=1024, ge=1)
     """Most refused requests remembered; the oldest is forgotten first."""
     death_verdict_s: float = Field(default=1.0, ge=0, le=60)
