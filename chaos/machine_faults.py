@@ -12,9 +12,7 @@ from chaos.stage import Stage
 
 __all__ = ["starve"]
 
-_LOOP: Final = (
-    "import os, sys\nparent = int(sys.argv[1])\nwhile os.getppid() == parent:\n    sum(range(10**6))"
-)
+_LOOP: Final = "import os, sys\nparent = int(sys.argv[1])\nwhile os.getppid() == parent:\n    sum(range(10**6))"
 """Ends by itself when this process is killed."""
 
 
