@@ -7,7 +7,7 @@ one by bad luck, and a death proves less.
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final, TypeAlias, final
+from typing import TypeAlias, final
 
 from common.clock import Clock
 
@@ -16,19 +16,18 @@ __all__ = ["Deaths", "Key"]
 Key: TypeAlias = tuple[str, str]
 """(id, incarnation) of an endpoint."""
 
-_OPEN: Final = -1
-"""Somebody was convicted of it, or left before anything was known."""
-
 
 @final
 class Deaths:
-    """Remembers the last `entries_max`. Each suspect of a death is named once, and cleared at most once."""
+    """Remembers the last `entries_max`. Suspects go by fingerprint: what clears one clears its like, which may be the
+    same call once more.
+    """
 
     def __init__(self, clock: Clock, *, calm_s: float, entries_max: int) -> None:
         self._clock = clock
         self._calm_s = calm_s
         self._entries_max = entries_max
-        self._num_suspects: OrderedDict[Key, int] = OrderedDict()
+        self._suspected: OrderedDict[Key, set[bytes]] = OrderedDict()
         self._last: float | None = None
 
     @property
@@ -36,23 +35,16 @@ class Deaths:
         """Whether no worker has died by nobody's doing for `calm_s`."""
         return self._last is None or self._clock.now() >= self._last + self._calm_s
 
-    def suspect(self, key: Key) -> None:
+    def suspect(self, key: Key, fingerprint: bytes) -> None:
         """One more may have caused it."""
-        num = self._num_suspects.get(key, 0)
-        if num != _OPEN:
-            self._num_suspects[key] = num + 1
-        while len(self._num_suspects) > self._entries_max:
-            self._num_suspects.popitem(last=False)
+        self._suspected.setdefault(key, set()).add(fingerprint)
+        while len(self._suspected) > self._entries_max:
+            self._suspected.popitem(last=False)
 
-    def clear(self, key: Key) -> None:
-        """One of them has not."""
-        num = self._num_suspects.get(key, _OPEN)
-        if num == _OPEN:
-            return
-        self._num_suspects[key] = num - 1
-        if num == 1:
-            self._last = self._clock.now()
-
-    def leave_open(self, key: Key) -> None:
-        """It will never be called nobody's."""
-        self._num_suspects[key] = _OPEN
+    def clear(self, key: Key, fingerprint: bytes) -> None:
+        """One of them has not. Who is never cleared, or was convicted, keeps the death from being nobody's."""
+        suspected = self._suspected.get(key)
+        if suspected and fingerprint in suspected:
+            suspected.remove(fingerprint)
+            if not suspected:
+                self._last = self._clock.now()

@@ -112,7 +112,7 @@ class Quarantine:
             return self._add(Suspect(fingerprint, [witness]))
         suspect.witnesses.append(witness)
         suspect.refused.clear()
-        self._deaths.suspect(witness.key)
+        self._deaths.suspect(witness.key, suspect.fingerprint)
         return suspect
 
     def stands(self, suspect: Suspect) -> bool:
@@ -127,7 +127,7 @@ class Quarantine:
         """It has produced something new, or nothing stands against it: a suspect no more."""
         if suspect in self._suspects:
             for witness in filter(self._accuses, suspect.witnesses):
-                self._deaths.clear(witness.key)
+                self._deaths.clear(witness.key, suspect.fingerprint)
         self._drop(suspect)
 
     def _drop(self, suspect: Suspect) -> None:
@@ -140,8 +140,6 @@ class Quarantine:
         if suspect not in self._suspects:
             return
         self._drop(suspect)
-        for witness in suspect.witnesses:
-            self._deaths.leave_open(witness.key)
         if self.stands(suspect):
             until = self._clock.now() + self._limits.quarantine_s
             self._open[suspect.fingerprint] = (suspect, until)
@@ -159,9 +157,6 @@ class Quarantine:
         return False
 
     def _convict(self, suspect: Suspect, witness: Witness) -> None:
-        for one in suspect.witnesses:
-            self._deaths.leave_open(one.key)
-        self._deaths.leave_open(witness.key)
         self._explained[witness.key] = None
         _shorten(self._explained, self._limits.entries_max)
         self._convicted[suspect.fingerprint] = self._clock.now() + self._limits.quarantine_s
@@ -239,7 +234,7 @@ class Quarantine:
     def _add(self, suspect: Suspect) -> Suspect:
         self._suspects[suspect] = None
         for witness in suspect.witnesses:
-            self._deaths.suspect(witness.key)
+            self._deaths.suspect(witness.key, suspect.fingerprint)
         return suspect
 
     def check_integrity(self) -> None:

@@ -153,6 +153,18 @@ def test_while_workers_die_by_nobodys_doing_one_death_on_probation_convicts_nobo
         ward.quarantine.check(b"c")
 
 
+def test_who_leaves_and_comes_again_may_prove_that_the_death_was_nobodys() -> None:
+    """As every call does in direct mode that has lost its worker."""
+    ward = Ward("a")
+    ward.quarantine.leave(ward.suspects[0])
+    again = ward.quarantine.admit(b"a")
+    assert again is not None
+    ward.quarantine.clear(again)
+    c = ward.quarantine.accuse(None, b"c", Worker(W2))
+    ward.quarantine.begin(c, W3)
+    assert not ward.quarantine.judge(c, Worker(W3))
+
+
 def test_who_leaves_and_comes_again_has_no_further_try() -> None:
     ward = Ward("a")
     ward.quarantine.clear(ward.suspects[0])
