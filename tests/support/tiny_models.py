@@ -48,7 +48,17 @@ TINY_QWEN2: Final = GOLDENS / "tiny-qwen2" / "fp32"
 """Context of 256 tokens and 300 tokens in the vocabulary, all of them."""
 TINY_FAMILIES: Final = tuple(
     GOLDENS / f"tiny-{name}" / "fp32"
-    for name in ("llama", "qwen2", "qwen3", "mistral", "phi3", "gemma2", "granite")
+    for name in (
+        "llama",
+        "qwen2",
+        "qwen3",
+        "mistral",
+        "phi3",
+        "gemma2",
+        "gemma3",
+        "smollm3",
+        "granite",
+    )
 )
 """One of each family that is served."""
 

@@ -23,7 +23,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from training.goldens.tiny_models import TINY_MODELS, make_tiny_model
 
-GOLDENS: Final = Path(__file__).resolve().parents[2] / "tests" / "goldens"
+ROOT: Final = Path(__file__).resolve().parents[2]
+GOLDENS: Final = ROOT / "tests" / "goldens"
+EXPORTER: Final = ROOT / "convert" / "exporter.py"
 EXPORTS: Final = {
     "fp32": ("fp32", ["windowed_kv_cache=false"]),
     "int4": ("int4", ["windowed_kv_cache=false", "block_size=32", "accuracy_level=4"]),
@@ -63,7 +65,7 @@ def export(source: Path, target: Path, precision: str, options: list[str], cache
     """Runs the builder and keeps the files that we serve."""
     out = cache / f"{source.name}-{precision}"
     command = [
-        sys.executable, "-m", "onnxruntime_genai.models.builder", "-i", str(source), "-o", str(out),
+        sys.executable, str(EXPORTER), "-i", str(source), "-o", str(out),
         "-p", precision, "-e", "cpu", "-c", str(cache / "cache"),
     ]  # fmt: skip
     if options:
