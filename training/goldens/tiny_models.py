@@ -16,6 +16,8 @@ from transformers import (
     Gemma2ForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
     GraniteConfig,
     GraniteForCausalLM,
     LlamaConfig,
@@ -153,6 +155,22 @@ def _phi3() -> torch.nn.Module:
     return Phi3ForCausalLM(Phi3Config(**(SMALL | {"max_position_embeddings": 4096})))
 
 
+def _gpt2() -> torch.nn.Module:
+    """Learned positions, biases everywhere, every head with keys of its own: what no builder's export has."""
+    sizes = {
+        "n_positions": SHARED["max_position_embeddings"],
+        "n_embd": 64,
+        "n_layer": 2,
+        "n_head": 4,
+    }
+    shared = {
+        key: value
+        for key, value in SHARED.items()
+        if key not in ("hidden_size", "max_position_embeddings")
+    }
+    return GPT2LMHeadModel(GPT2Config(**shared, **sizes))
+
+
 def _granite() -> torch.nn.Module:
     """Scaled embeddings, residuals, scores and logits."""
     config = GraniteConfig(
@@ -171,6 +189,8 @@ TINY_MODELS: Final = {
     "tiny-smollm3": _smollm3,
     "tiny-phi3": _phi3,
     "tiny-granite": _granite,
+    "tiny-optimum-llama": _llama,
+    "tiny-optimum-gpt2": _gpt2,
 }
 
 

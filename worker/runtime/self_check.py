@@ -185,7 +185,7 @@ def _agree(expected: npt.NDArray[np.float32], actual: npt.NDArray[np.float32], w
     if difference > DIFFERENCE_MAX * max(float(expected.std()), 1e-6):
         raise _unsupported(
             f"{what} gives other logits than the prompt in one piece (difference {difference:.3g}); "
-            "the graph does not keep its past as GroupQueryAttention with a shared buffer does"
+            "the graph does not keep its past as its cache rule says (worker.runtime.models.family)"
         )
 
 

@@ -11,6 +11,7 @@ from worker.runtime.models.gemma3 import GEMMA3
 from worker.runtime.models.granite import GRANITE
 from worker.runtime.models.llama import LLAMA
 from worker.runtime.models.mistral import MISTRAL
+from worker.runtime.models.optimum import OPTIMUM
 from worker.runtime.models.phi3 import PHI3
 from worker.runtime.models.qwen2 import QWEN2
 from worker.runtime.models.qwen3 import QWEN3
@@ -28,6 +29,7 @@ FAMILIES: Final[tuple[ModelFamily, ...]] = (
     GEMMA3,
     SMOLLM3,
     GRANITE,
+    OPTIMUM,
 )
 
 
