@@ -62,8 +62,9 @@ class GrowingForward:
         self._binding = graph.many.io_binding()
         self._ids = np.zeros((1, TILE), np.int64)
         self._positions = np.zeros((1, TILE), np.int64)
-        self._mask = np.ones((1, layout.capacity), np.int64)
+        self._mask = np.zeros((1, layout.capacity), np.int64)
         self._draw_at = np.zeros((1, 2), np.int64)
+        self._drawn = np.zeros(graph.vocab_size, np.float32)
         self._logits = np.zeros((layout.num_slots, graph.vocab_size), np.float32)
         self._past, self._present = self._row_buffers(), self._row_buffers()
 
@@ -92,6 +93,12 @@ class GrowingForward:
         self._slab.clear()
         self._past, self._present = self._row_buffers(), self._row_buffers()
 
+    def probe(self, position: int) -> None:
+        """Raises what the graph raises at a position. Without a past, which may be more than there is memory for."""
+        self._positions[0, 0] = position
+        self._bind_run(past=0, size=1, drawn=0)
+        self._graph.many.run_with_iobinding(self._binding)
+
     def _row_buffers(self) -> list[npt.NDArray[np.float32]]:
         """One row without gaps, for each layer's keys, then values; what is not written takes no memory."""
         size = self._graph.num_kv_heads * self.layout.capacity * self._graph.head_size
@@ -108,28 +115,33 @@ class GrowingForward:
 
     def _run(self, slot: int, ids: tuple[int, ...], start: int, *, draws_to: int | None) -> None:
         """Tokens at positions from `start` on; the logits after the last of them to row `draws_to`."""
-        size, end = len(ids), start + len(ids)
-        names, binding = self._graph.names, self._binding
+        size, end, rows = len(ids), start + len(ids), self._slab.row(slot)
         self._ids[0, :size] = ids
         self._positions[0, :size] = range(start, end)
         self._draw_at[0, 1] = size - 1
-        drawn = int(draws_to is not None)
+        for row, past in zip(rows, self._past, strict=True):
+            self._view(past, start)[:] = row[:, :start]
+        self._bind_run(past=start, size=size, drawn=int(draws_to is not None))
+        self._graph.many.run_with_iobinding(self._binding)
+        for row, present in zip(rows, self._present, strict=True):
+            row[:, start:end] = self._view(present, end)[:, start:]
+        if draws_to is not None:
+            self._logits[draws_to] = self._drawn
+
+    def _bind_run(self, *, past: int, size: int, drawn: int) -> None:
+        """A run of `size` tokens after `past` others; `drawn` is 1 to get logits, else 0."""
+        names, binding, end = self._graph.names, self._binding, past + size
+        self._mask[0, :end] = 1
         bind_input(binding, names.input_ids, self._ids, [1, size])
         bind_input(binding, names.attention_mask, self._mask, [1, end])
         if names.position_ids:
             bind_input(binding, names.position_ids, self._positions, [1, size])
         bind_input(binding, LOGITS_AT, self._draw_at, [drawn, 2])
-        logits = self._logits[draws_to or 0 :]
-        bind_output(binding, names.logits, logits, [drawn, self._graph.vocab_size])
-        rows = self._slab.row(slot)
-        for name, row, past in zip(self._past_names, rows, self._past, strict=True):
-            bind_input(binding, name, past, self._shape(start))
-            self._view(past, start)[:] = row[:, :start]
-        for name, present in zip(self._present_names, self._present, strict=True):
-            bind_output(binding, name, present, self._shape(end))
-        self._graph.many.run_with_iobinding(binding)
-        for row, present in zip(rows, self._present, strict=True):
-            row[:, start:end] = self._view(present, end)[:, start:]
+        bind_output(binding, names.logits, self._drawn, [drawn, self._graph.vocab_size])
+        for name, before in zip(self._past_names, self._past, strict=True):
+            bind_input(binding, name, before, self._shape(past))
+        for name, after in zip(self._present_names, self._present, strict=True):
+            bind_output(binding, name, after, self._shape(end))
 
     def _shape(self, num_tokens: int) -> list[int]:
         return [1, self._graph.num_kv_heads, num_tokens, self._graph.head_size]

@@ -19,6 +19,7 @@ from worker.engine.ports import Batch, PrefillChunk
 from worker.engine.sampling_params import SamplingParams
 from worker.engine.sequence import Sequence, StopRule
 from worker.runtime.artifacts import Golden
+from worker.runtime.growing import GrowingForward
 from worker.runtime.runner import OnnxRunner
 from worker.runtime.tokenizer import Tokenizer
 
@@ -172,6 +173,9 @@ def _decode_all(runner: OnnxRunner, probe: list[int]) -> list[npt.NDArray[np.flo
 def _step_at_the_end(runner: OnnxRunner) -> None:
     """The last position of a row: the graph's table of rotary positions may be shorter than the context it claims."""
     capacity = runner.layout.capacity
+    if isinstance(runner.forward, GrowingForward):
+        runner.forward.probe(capacity - 1)
+        return
     sequence = _sequence([0] * capacity)
     sequence.num_computed_tokens = capacity - 1
     for _ in runner.compute(Batch(decode=(sequence,))):

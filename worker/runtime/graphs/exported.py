@@ -197,8 +197,7 @@ def _check_growth(exported: ExportedGraph) -> None:
             (names.past_value % layer, names.present_value % layer),
         ):
             node = maker.get(present)
-            is_joint = node is not None and node.op_type == "Concat" and len(node.input) == 2
-            if node is None or not is_joint or node.input[0] != past:
+            if node is None or node.op_type != "Concat" or list(node.input)[:-1] != [past]:
                 raise _unsupported(
                     f"{file}: {present!r} must be {past!r} and the new positions (Concat); how this graph keeps its "
                     "past we do not know. Convert the model (lepton convert), or let Optimum export it as "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from common.errors import BadModel, Reason
+from loadtest.latency.cpu import rss_bytes
 from tests.support.tiny_models import TINY_LLAMA, TINY_OPTIMUM, copy_model, edit_json, load_tiny
 from tests.unit.worker.runtime.test_runtime_runner import generate_alone
 from worker.conversion.served import read_served
@@ -185,6 +187,23 @@ def test_runs_follow_from_positions_alone(monkeypatch: pytest.MonkeyPatch) -> No
         runs.clear()
         generate_alone(load_tiny(LLAMA), [7] * 90, 1, *borders)
         assert runs == [(0, TILE, None), (TILE, 2 * TILE, None), (2 * TILE, 90, 0)]
+
+
+def test_a_context_that_is_longer_than_the_table_of_positions(tmp_path: Path) -> None:
+    folder = copy_model(GPT2, tmp_path / "model")
+    edit_json(folder / "config.json", {"n_positions": 300})
+    error = refusal(folder)
+    assert error.reason is GRAPH
+    assert "does not run" in error.message
+
+
+def test_a_long_context_takes_no_memory_before_it_is_used(folder: Path) -> None:
+    """Turned positions have no table: one row of this length would take 800 MB."""
+    edit_json(folder / "config.json", {"max_position_embeddings": 1 << 20})
+    before = rss_bytes(os.getpid())
+    model = load_model(folder, name="m", threads=1, rows_max=4)
+    assert rss_bytes(os.getpid()) - before < 100 << 20
+    assert model.info.context_length == 1 << 20
 
 
 def test_an_idle_model_forgets_and_goes_on() -> None:
