@@ -262,6 +262,8 @@ class _Loader:
         except Exception as error:  # onnxruntime's exceptions share no base class
             raise _load_error(self.file, error) from error
         session.disable_fallback()
+        # Kept for a fallback, and with the weights inside the graph as large as the model.
+        session._model_bytes = None  # noqa: SLF001
         if session.get_providers()[0] != provider.ort_names[0]:
             raise _no_provider(
                 f"provider {provider.name!r} could not start; onnxruntime offered {', '.join(session.get_providers())}"

@@ -206,6 +206,13 @@ def test_a_long_context_takes_no_memory_before_it_is_used(folder: Path) -> None:
     assert model.info.context_length == 1 << 20
 
 
+def test_weights_inside_the_graph_are_not_kept_twice() -> None:
+    forward = load_tiny(LLAMA).runner.forward
+    assert isinstance(forward, GrowingForward)
+    kept = [value for value in vars(forward._graph.many).values() if isinstance(value, bytes)]
+    assert kept == []
+
+
 def test_an_idle_model_forgets_and_goes_on() -> None:
     model = load_tiny(LLAMA)
     before = generate_alone(model, [5, 6, 7], 9)[0]
