@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from worker.engine.ports import Batch, CacheLayout, Sampled
 from worker.engine.sequence import Sequence
 from worker.runtime.forward import Computed, Forward, check_batch
+from worker.runtime.growing import GrowingForward
+from worker.runtime.models.family import CacheRule
 from worker.runtime.packed import PackedForward
 from worker.runtime.phased import PhasedForward
 from worker.runtime.sampler import Sampler
@@ -19,9 +21,7 @@ class OnnxRunner:
     """Implements `worker.engine.ports.ModelRunner`. One thread at a time."""
 
     def __init__(self, graph: Graph, layout: CacheLayout) -> None:
-        self.forward: Forward = (
-            PackedForward(graph, layout) if graph.is_native else PhasedForward(graph, layout)
-        )
+        self.forward = _forward(graph, layout)
         self._sampler = Sampler()
 
     def __repr__(self) -> str:
@@ -50,3 +50,9 @@ class OnnxRunner:
     def release(self, sequence: Sequence) -> None:
         """Forgets the penalty counts and the grammar state of a sequence."""
         self._sampler.release(sequence)
+
+
+def _forward(graph: Graph, layout: CacheLayout) -> Forward:
+    if graph.cache is CacheRule.GROWING:
+        return GrowingForward(graph, layout)
+    return PackedForward(graph, layout) if graph.is_native else PhasedForward(graph, layout)
