@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from agent.ports import free_port
 from common.clock import SystemClock
 from common.discovery.api import Instance, InstanceState, Snapshot
 from common.discovery.codec import encode
@@ -30,7 +31,7 @@ from common.discovery.settings import DiscoverySettings
 from common.discovery.snapshot_file import SnapshotFile
 from common.errors import Conflict
 from lepton.etcd.v1 import etcd_pb2 as pb
-from tests.support.etcd import EtcdServer, etcd, free_port  # noqa: F401 - a fixture
+from tests.support.etcd import EtcdServer, etcd  # noqa: F401 - a fixture
 from tests.support.instances import make_instance
 from tests.support.watching import Seen, until_announced, watching
 

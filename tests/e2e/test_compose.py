@@ -15,7 +15,8 @@ import grpc
 import pytest
 import yaml
 
-from tests.support.etcd import EtcdServer, free_port
+from agent.ports import free_port
+from tests.support.etcd import EtcdServer
 from tests.support.otlp import OtlpSink
 from tests.support.processes import DEMO_MODEL, LOCAL, ROOT, LeptonProcess, ask, until, user
 

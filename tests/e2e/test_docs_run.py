@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.etcd import free_port
+from agent.ports import free_port
 from tests.support.needs import lacking
 from tests.support.processes import ROOT
 from tests.support.snippets import shell_commands

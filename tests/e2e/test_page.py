@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from agent.ports import free_port
 from agent.state import ClusterState, StateDir
 from tests.support.browser import Watched, browser, require_chromium
-from tests.support.etcd import free_port
 from tests.support.processes import DEMO_MODEL, ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.etcd]

@@ -9,10 +9,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from agent.ports import free_port
 from common.errors import LeptonError, Reason
 from gateway.ports import Asked
 from lepton.v1 import inference_pb2
-from tests.support.etcd import free_port
 from tests.support.fake_worker import FakeWorker, Script
 from tests.support.gateway import door_before, routers_at
 from tests.support.http_client import ask_http, post_json

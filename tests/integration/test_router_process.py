@@ -12,6 +12,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from agent.ports import free_port
 from common.errors import Reason
 from lepton.v1 import inference_pb2
 from tests.support.fake_worker import FakeWorker, Script
@@ -57,10 +58,8 @@ async def test_second_signal_cuts_the_drain_short(tmp_path: Path) -> None:
 
 
 async def test_router_that_is_killed_serves_again_after_its_restart(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
     worker = FakeWorker("w1")
-    async with cluster(tmp_path, worker, port=port) as (router, channel):
+    async with cluster(tmp_path, worker, port=free_port()) as (router, channel):
         assert (await ask(channel, REQUEST)).error is None
         router.kill()
         assert await router.wait() == -signal.SIGKILL
