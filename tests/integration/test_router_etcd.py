@@ -72,7 +72,7 @@ class Traffic:
     async def more(self, num: int) -> None:
         """Returns when so many further calls have ended."""
         target = self.num_done + num
-        await until(lambda: self.num_done >= target, within_s=20, what="calls go on")
+        await until(lambda: self.num_done >= target, what="calls go on")
 
 
 @asynccontextmanager
@@ -103,14 +103,14 @@ async def test_killed_etcd_changes_nothing_and_its_return_is_noticed(etcd: EtcdS
         traffic,
     ):
         await in_thread(etcd.kill)
-        await until(lambda: cluster.router.pool.snapshot().stale, within_s=10)
+        await until(lambda: cluster.router.pool.snapshot().stale)
         await traffic.more(50)
         traffic.may_break = True
         await cluster.workers["w1"].kill()  # seen without etcd
         await cluster.until_state("w1", EndpointState.LOST)
         await traffic.more(50)
         await in_thread(etcd.start)
-        await until(lambda: not cluster.router.pool.snapshot().stale, within_s=10)
+        await until(lambda: not cluster.router.pool.snapshot().stale)
         await until(lambda: cluster.endpoints()["w2"].state is EndpointState.READY)
 
 
@@ -122,7 +122,7 @@ async def test_wiped_etcd_takes_nobody_away(etcd: EtcdServer) -> None:
         traffic,
     ):
         await in_thread(lambda: etcd.restart(wipe=True))
-        await until(lambda: not cluster.router.pool.snapshot().stale, within_s=10)
+        await until(lambda: not cluster.router.pool.snapshot().stale)
         await traffic.more(50)
         assert {e.state for e in cluster.endpoints().values()} == {EndpointState.READY}
         assert len(cluster.endpoints()) == 2

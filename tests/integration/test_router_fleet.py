@@ -87,19 +87,16 @@ async def test_processes_share_the_port_and_the_loss_of_one(tmp_path: Path) -> N
             os.kill(pids[0], signal.SIGKILL)
             await until(
                 lambda: sum(call.done() for call in calls) in in_flight.values(),
-                within_s=10,
                 what="the streams of one process end",
             )
             lost = [call for call in calls if call.done()]
             assert {await call.code() for call in lost} == {grpc.StatusCode.UNAVAILABLE}
-            await until(
-                lambda: len(children_of(router.pid)) == 2, within_s=10, what="it is started again"
-            )
+            await until(lambda: len(children_of(router.pid)) == 2, what="it is started again")
 
             async def both_serve() -> bool:
                 return len(await samples(router, "lepton_requests_in_flight")) == 2
 
-            await until(both_serve, within_s=20, what="both serve")
+            await until(both_serve, what="both serve")
             restarts = await samples(router, "lepton_router_process_restarts_total")
             assert sorted(restarts.values()) == [0, 1]
             assert len([call for call in calls if call.done()]) == len(lost)
@@ -128,13 +125,12 @@ async def test_sigterm_drains_every_process(tmp_path: Path) -> None:
     async with cluster(tmp_path, worker, processes=2) as (router, _):
         async with connections(router.address) as channels, asyncio.TaskGroup() as group:
             asking = [group.create_task(ask(channel, REQUEST)) for channel in channels]
-            await until(lambda: len(worker.calls) == CONNECTIONS, within_s=10, what="all run")
+            await until(lambda: len(worker.calls) == CONNECTIONS, what="all run")
             for pid in children_of(router.pid):
                 os.kill(pid, signal.SIGTERM)
             router.terminate()
             await until(
                 lambda: sum("router.draining" in line for line in router.lines) == 2,
-                within_s=10,
                 what="both drain",
             )
             gate.set()
@@ -151,7 +147,7 @@ async def test_children_do_not_outlive_their_parent(tmp_path: Path) -> None:
         def gone() -> bool:
             return not any(Path(f"/proc/{pid}/exe").exists() for pid in pids)
 
-        await until(gone, within_s=10, what="the children end")
+        await until(gone, what="the children end")
 
 
 async def test_children_that_refuse_to_start_end_the_parent(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from common.discovery.etcd.client import EtcdClient
 from common.discovery.etcd.keys import range_end
 from lepton.etcd.v1 import etcd_pb2 as pb
 from tests.support.needs import lacking
+from tests.support.patience import PATIENCE_S
 
 __all__ = ["EtcdServer", "etcd", "find_etcd", "require_etcd"]
 
@@ -248,7 +249,7 @@ class EtcdServer:
         if self._process is None:
             return
         self._process.send_signal(how)
-        self._process.wait(timeout=20)
+        self._process.wait(timeout=PATIENCE_S)
 
 
 @pytest.fixture

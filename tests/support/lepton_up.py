@@ -57,7 +57,6 @@ class LeptonUp:
         """Until it has given its first answer."""
         await until(
             lambda: bool(self.named("cluster.first_answer")) or self.process.returncode is not None,
-            within_s=60,
             what="lepton up has answered",
         )
         assert self.named("cluster.first_answer"), f"{self.events}\n{self.other}"
@@ -83,7 +82,7 @@ class LeptonUp:
 
     async def until_gone(self) -> None:
         """Nothing that it started is left."""
-        await until(lambda: not marked(self.mark), within_s=10, what=f"gone: {marked(self.mark)}")
+        await until(lambda: not marked(self.mark), what=f"gone: {marked(self.mark)}")
 
 
 def marked(mark: str) -> list[str]:
