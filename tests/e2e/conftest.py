@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from agent.ports import free_port
 from tests.support.etcd import EtcdServer
 from tests.support.patience import PATIENCE_S
 from tests.support.processes import DEMO_MODEL, LOCAL, LeptonProcess, ask, until, user
@@ -56,8 +57,8 @@ class Cluster:
         return await worker.start()
 
     async def start_router(self, **flags: object) -> LeptonProcess:
-        """Starts the router on a free port and waits until it sees every worker."""
-        port = self.router.address.rsplit(":", 1)[1] if self.router else 0
+        """Starts the router, always on the same port, and waits until it sees every worker."""
+        port = self.router.flags["port"] if self.router else free_port()
         self.router = LeptonProcess(
             "router",
             {**self._shared(), "port": port, "metrics_port": 0, **flags},

@@ -134,9 +134,10 @@ async def test_who_reads_slowly_but_reads_is_served(cluster: DemoCluster) -> Non
 
 
 async def test_a_hundred_slow_ones_hold_up_nobody(cluster: DemoCluster) -> None:
-    slow = [await connect(cluster.http) for _ in range(100)]
-    for _, writer in slow:
-        writer.write(POST + b"content-length: 9\r\n\r\n{")
+    slow = []
+    for _ in range(100):
+        slow.append(await connect(cluster.http))
+        slow[-1][1].write(POST + b"content-length: 9\r\n\r\n{")
     reader, writer = await connect(cluster.http)
     writer.write(HEAD + b"connection: close\r\n\r\n")
     assert (await read_answer(reader)).status == 200
