@@ -44,7 +44,7 @@ async def test_an_interrupted_generate_ends_with_130_and_no_trace(
         assert await process.stdout.readexactly(5) == b"Hello"  # not before it is on the screen
     process.send_signal(signal.SIGINT)
     out, err = await process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == 130, (out, err)
     assert out == b"\n"
     assert err == b""
 
