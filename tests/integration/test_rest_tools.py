@@ -65,7 +65,7 @@ async def client_of(said: str, *, tool_format: str = "hermes") -> AsyncIterator[
             async def is_listed() -> bool:
                 return bool((await client.models.list()).data)
 
-            await until(is_listed, within_s=5, what="the worker")
+            await until(is_listed, what="the worker")
             yield client
 
 

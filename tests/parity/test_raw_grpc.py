@@ -115,7 +115,6 @@ async def test_odd_frames_end(cluster: DemoCluster, name: str) -> None:
     peer.send(ODD[name])
     await until(
         lambda: bool(peer.ended) or peer.is_gone.is_set() or "reset" in name,
-        within_s=10,
         what="an answer or an end",
     )
     peer.transport.abort()
@@ -134,7 +133,7 @@ UNANSWERED = {
 async def test_what_is_never_asked_takes_nothing(cluster: DemoCluster, name: str) -> None:
     peer = await _connect(cluster)
     peer.send(UNANSWERED[name], _asks(_headers(), WHOLE, stream=3))
-    await until(lambda: 3 in peer.ended, within_s=10, what="an answer to another stream")
+    await until(lambda: 3 in peer.ended, what="an answer to another stream")
     assert not cluster.worker.running.in_flight.num_calls
     peer.transport.abort()
 

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tests.support.manual_clock import ManualClock
+from tests.support.patience import PATIENCE_S
 from worker.engine.chunking import is_lonely
 from worker.engine.ports import Batch, CacheLayout, PrefillChunk, Sampled, TopLogprob
 from worker.engine.prefix import BLOCK_TOKENS
@@ -35,7 +36,7 @@ __all__ = ["FakeRunner", "fake_completion", "fake_token"]
 
 VOCAB_SIZE = 256
 """Ids of fake tokens are below it."""
-_HELD_S_MAX = 30.0
+_HELD_S_MAX = 2 * PATIENCE_S
 """A step that a test forgot to release goes on after so many seconds."""
 
 
@@ -131,7 +132,7 @@ class FakeRunner:
         finally:
             self._gate.set()
 
-    def wait_entered(self, *, timeout_s: float = 5.0) -> None:
+    def wait_entered(self, *, timeout_s: float = PATIENCE_S) -> None:
         """Returns once for every step that has begun; blocks (use `asyncio.to_thread`), TimeoutError after a bound."""
         if not self._entered.acquire(timeout=timeout_s):
             raise TimeoutError("no step began")
