@@ -38,6 +38,7 @@ from worker.engine.ports import (
     Sampled,
 )
 from worker.engine.prefix import BLOCK_TOKENS, PrefixCache, block_keys, num_reusable
+from worker.engine.prefix_digest import PrefixDigest
 from worker.engine.queue import Waiting, WaitingQueue, retry_after_s
 from worker.engine.sequence import Sequence, SequenceState
 from worker.engine.slots import SlotTable
@@ -60,7 +61,9 @@ class Scheduler:
         self._config = config
         self._queue = WaitingQueue(overtaken_max=config.overtaken_max)
         self._slots = SlotTable(layout)
-        self._prefixes = PrefixCache(layout.num_blocks)
+        self.digest = PrefixDigest(config.prefix_digest_max)
+        """What is kept of prompts, for routers; any thread."""
+        self._prefixes = PrefixCache(layout.num_blocks, on_eviction=self.digest.evict)
         self._keeps_decoded = layout.keeps_decoded
         self._meter = SpeedMeter()
         self._started: list[Sequence] = []
@@ -257,6 +260,15 @@ class Scheduler:
             self._slots.promote(sequence)
             sequence.state = SequenceState.RUNNING
         leader.followers.clear()
+        self._tell_of(leader)
+
+    def _tell_of(self, sequence: Sequence) -> None:
+        """Routers know its prompt from here on, as far as that is kept."""
+        num_kept = self._prefixes.num_kept(sequence.block_keys)
+        for num_tokens, prefix_hash in sequence.marks:
+            num_blocks = num_tokens // BLOCK_TOKENS
+            if 0 < num_blocks <= num_kept:
+                self.digest.hold(sequence.block_keys[num_blocks - 1], prefix_hash)
 
     def _extend(self, chunks: list[PrefillChunk], sequence: Sequence, budget: int) -> int:
         """Adds what a prompt may compute in this step; returns what is left of `budget` for others.

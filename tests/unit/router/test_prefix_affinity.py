@@ -170,7 +170,7 @@ def test_choice_and_explanation_say_what_is_known() -> None:
     home = bench.send(view_of_text(DOCUMENT))
     view = view_of_text(DOCUMENT, "more")
     told = {c.endpoint_id: c for c in bench.policy.explain(view, bench.endpoints).candidates}
-    assert told[home].details["prefix"].startswith("8192 of 8196 bytes of the prompt were sent")
+    assert told[home].details["prefix"].startswith("8192 of 8196 bytes of the prompt are known")
     assert told[home].scores["prefix"] > 0.99
     choice = bench.policy.choose(view, bench.endpoints)
     assert choice is not None

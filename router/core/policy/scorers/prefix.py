@@ -31,7 +31,7 @@ _OVERLOAD_FREE: Final = 0.5
 class PrefixScorer(Scorer):
     """1 - cost / (2 · prompt): 1 when nothing is left to compute there, ½ for a stranger, less for who had much lately.
 
-    The cost is the bytes of the prompt that were not sent there before, and, unless the request goes on with an earlier
+    The cost is the bytes of the prompt that are not known there, and, unless the request goes on with an earlier
     one, a share of the bytes that the worker had to compute lately. What was sent counts at once, so a burst of
     siblings finds the home of the first. A home that is overloaded is a stranger.
     """
@@ -74,7 +74,7 @@ class PrefixScorer(Scorer):
         if not prefix.hashes:
             return ""
         known = self._known(view, endpoint)
-        words = [f"{known} of {prefix.num_bytes} bytes of the prompt were sent there"]
+        words = [f"{known} of {prefix.num_bytes} bytes of the prompt are known there"]
         if known and self._is_overloaded(endpoint):
             words.append("which does not count, it is overloaded")
         recent = round(self._recent_work(endpoint))
