@@ -173,7 +173,11 @@ async def running(
     )
     channels = worker_channels(tracer, message_bytes_max=settings.worker_message_bytes_max)
     admission = Admission(
-        pool=pool, limits=admission_limits(settings), observer=observer, clock=clock
+        pool=pool,
+        limits=admission_limits(settings),
+        observer=observer,
+        clock=clock,
+        known_bytes=policy.known_bytes,
     )
     codec = ProtoGenerateCodec()
     dispatcher = Dispatcher(

@@ -7,7 +7,7 @@ from typing import Final
 
 from common.request.prompt_prefix import NO_PREFIX, PromptPrefix
 
-__all__ = ["NO_COST", "Call", "Cost", "RoutingView"]
+__all__ = ["BYTES_PER_TOKEN", "NO_COST", "Call", "Cost", "RoutingView"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,12 +26,16 @@ class Call:
     """It goes on with another call: the first thing that comes need not be the beginning."""
 
 
+BYTES_PER_TOKEN: Final = 4
+"""Of text, for estimates."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """What a request will take, estimated without a tokenizer."""
 
     tokens: int = 1
-    """Prompt and expected output, over all choices."""
+    """Prompt and expected output, over all choices; nothing is taken off for what is cached."""
     rows: int = 1
     """Rows of a worker's batch; 0 for calls that need none."""
     num_bytes: int = 0

@@ -179,6 +179,17 @@ def test_choice_and_explanation_say_what_is_known() -> None:
     assert set(choice.scores) == {"load", "prefix", "kv_headroom", "session"}
 
 
+def test_what_a_call_will_find_is_known_before_it_goes() -> None:
+    bench = Bench()
+    home = bench.send(view_of_text(DOCUMENT))
+    view = view_of_text(DOCUMENT, "more")
+    assert bench.policy.known_bytes(view, bench.endpoints) == 8192
+    others = [e for e in bench.endpoints if e.id != home]
+    assert bench.policy.known_bytes(view, others) == 0, "of another model, or gone"
+    bench.load(home, 12)
+    assert bench.policy.known_bytes(view, bench.endpoints) == 0, "it will not go there"
+
+
 def test_a_choice_that_is_not_taken_leaves_no_trace() -> None:
     bench = Bench()
     view = view_of_text(DOCUMENT)
