@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Final, final
+
+from worker.engine.prefix import BLOCK_TOKENS
 
 __all__ = ["NO_NEWS", "DigestNews", "PrefixDigest"]
 
@@ -88,6 +90,15 @@ class PrefixDigest:
             self._hashes_of.setdefault(block, {})[prefix_hash] = None
             while len(self._held) > self._hashes_max:
                 self._drop(next(iter(self._held)))
+
+    def hold_marks(self, kept: Sequence[bytes], marks: Sequence[tuple[int, int]]) -> None:
+        """Of a prompt whose first blocks are `kept` (their keys), the beginnings of `marks` (number of tokens, hash)
+        that end in one of them.
+        """
+        for num_tokens, prefix_hash in marks:
+            num_blocks = num_tokens // BLOCK_TOKENS
+            if 0 < num_blocks <= len(kept):
+                self.hold(kept[num_blocks - 1], prefix_hash)
 
     def evict(self, block: Hashable) -> None:
         """The block is kept no longer."""

@@ -45,7 +45,7 @@ from worker.engine.slots import SlotTable
 from worker.engine.speed import SpeedMeter
 from worker.engine.stopping import finish
 
-__all__ = ["Scheduler", "SequenceEvent", "check_answer"]
+__all__ = ["Scheduler", "SequenceEvent"]
 
 SequenceEvent: TypeAlias = tuple[Sequence, Event]
 """An event and whom it concerns. A method's events are in the order in which they happened."""
@@ -174,7 +174,7 @@ class Scheduler:
         )
 
     def update(self, batch: Batch, sampled: SequenceOf[Sampled], now: float) -> list[SequenceEvent]:
-        """Takes in what the runner computed; `check_answer` has passed."""
+        """Takes in what the runner computed; `worker.engine.ports.check_answer` has passed."""
         events = self._scheduled_events()
         self._prefixes.commit()
         for sequence in batch.decode:
@@ -260,15 +260,8 @@ class Scheduler:
             self._slots.promote(sequence)
             sequence.state = SequenceState.RUNNING
         leader.followers.clear()
-        self._tell_of(leader)
-
-    def _tell_of(self, sequence: Sequence) -> None:
-        """Routers know its prompt from here on, as far as that is kept."""
-        num_kept = self._prefixes.num_kept(sequence.block_keys)
-        for num_tokens, prefix_hash in sequence.marks:
-            num_blocks = num_tokens // BLOCK_TOKENS
-            if 0 < num_blocks <= num_kept:
-                self.digest.hold(sequence.block_keys[num_blocks - 1], prefix_hash)
+        kept = leader.block_keys[: self._prefixes.num_kept(leader.block_keys)]
+        self.digest.hold_marks(kept, leader.marks)
 
     def _extend(self, chunks: list[PrefillChunk], sequence: Sequence, budget: int) -> int:
         """Adds what a prompt may compute in this step; returns what is left of `budget` for others.
@@ -401,12 +394,3 @@ def _leave_group(sequence: Sequence) -> None:
         heir.followers = others
         for follower in others:
             follower.leader = heir
-
-
-def check_answer(batch: Batch, sampled: SequenceOf[Sampled]) -> None:
-    """Raises RuntimeError unless `sampled` has exactly one result for every sequence that `batch` draws a token for."""
-    expected = sorted(sequence.id for sequence in batch.drawing)
-    if sorted(result.sequence.id for result in sampled) != expected:
-        raise RuntimeError(
-            f"the runner answered with {len(sampled)} results for {len(expected)} sequences"
-        )
