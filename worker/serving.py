@@ -207,6 +207,7 @@ async def open_worker(parts: WorkerParts, stop: StopRequest) -> AsyncGenerator[R
         control = WorkerService(
             facts=facts,
             load=engine.load,
+            prefixes=engine.prefixes,
             probe=lambda deadline: ask(engine, parts.question, deadline=deadline),
             drain=stop.request,
             in_flight=in_flight,

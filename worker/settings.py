@@ -60,6 +60,9 @@ class WorkerSettings(Section):
     """Compute prompts with 8-bit integers where weights are quantised in blocks: faster, for a byte more per weight."""
     prefix_cache_mib: int = Field(default=256, ge=0, le=1 << 20)
     """Most memory that keeps beginnings of prompts for requests that share them, MiB; 0 switches that off."""
+    prefix_digest_max: int = Field(default=4096, ge=0, le=1 << 16)
+    """Most beginnings of prompts (one every 512 bytes and at the end of each message) that routers are told of as
+    cached; 16 bytes of a load report for each at most. 0 tells nothing: routers then guess from what they sent here."""
     chunk_tokens_max: int = Field(default=512, ge=4)
     """Most prompt tokens in one step, over all prompts."""
     chunk_stretch: float = Field(default=2.0, gt=1, le=1000)
@@ -135,6 +138,7 @@ class WorkerSettings(Section):
         return EngineConfig(
             waiting_sequences_max=self.waiting_sequences_max,
             waiting_tokens_max=self.waiting_tokens_max,
+            prefix_digest_max=self.prefix_digest_max,
             chunk_tokens_max=self.chunk_tokens_max,
             chunk_tokens_min=min(smallest.chunk_tokens_min, self.chunk_tokens_max),
             chunk_tokens_first=min(smallest.chunk_tokens_first, self.chunk_tokens_max),

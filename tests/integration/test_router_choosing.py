@@ -75,7 +75,7 @@ async def test_explanation_holds_every_worker_with_scores_reasons_and_the_winner
         assert not by_id[other.id].scores
         scores = {s.scorer: s for s in by_id[home].scores}
         assert list(scores) == ["load", "prefix", "kv_headroom", "session"]
-        assert scores["prefix"].detail == "4096 of 4096 bytes of the prompt were sent there"
+        assert scores["prefix"].detail == "4096 of 4096 bytes of the prompt are known there"
         assert scores["prefix"].score == 1.0
         assert "0 running" in scores["load"].detail
         weights = sum(s.weight for s in scores.values())

@@ -22,9 +22,9 @@ from worker.engine.events import (
     ScheduledEvent,
     TokenEvent,
 )
-from worker.engine.ports import Batch
+from worker.engine.ports import Batch, check_answer
 from worker.engine.prefix import BLOCK_TOKENS
-from worker.engine.scheduler import Scheduler, SequenceEvent, check_answer
+from worker.engine.scheduler import Scheduler, SequenceEvent
 from worker.engine.sequence import FinishReason, Sequence, SequenceState, StopRule
 
 CAPACITY = 130

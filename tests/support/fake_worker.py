@@ -192,7 +192,10 @@ class FakeWorker:
     def report(self, **load: Any) -> None:
         """Changes fields of the load report and sends it."""
         for key, value in load.items():
-            setattr(self._load, key, value)
+            if isinstance(value, worker_pb2.PrefixNews):
+                self._load.prefixes.CopyFrom(value)
+            else:
+                setattr(self._load, key, value)
         self._wake()
 
     def silence(self, *, silent: bool = True) -> None:

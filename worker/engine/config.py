@@ -36,6 +36,8 @@ class EngineConfig:
     """Aim for the length of a step, milliseconds; aborts, deadlines and liveness rest on it."""
     retry_after_s_max: float = 30.0
     """Longest retry hint in a refusal, seconds."""
+    prefix_digest_max: int = 4096
+    """Most beginnings of prompts that are told to routers as cached."""
     rest_after_s: float = 10.0
     """After so many seconds without work the memory of rows goes back to the system."""
     linger_ms: float = 10.0

@@ -27,10 +27,11 @@ from worker.engine.intake import check_fits, sequences_of
 from worker.engine.load import EngineLoad
 from worker.engine.mailbox import Abort, Arrival, Mailbox, Report
 from worker.engine.observer import StepObserver
-from worker.engine.ports import Batch, ModelRunner, Sampled
+from worker.engine.ports import Batch, ModelRunner, Sampled, check_answer
+from worker.engine.prefix_digest import PrefixDigest
 from worker.engine.queue import Waiting
 from worker.engine.request import EngineRequest
-from worker.engine.scheduler import Scheduler, SequenceEvent, check_answer
+from worker.engine.scheduler import Scheduler, SequenceEvent
 from worker.engine.sequence import Sequence
 from worker.engine.stream import TokenStream
 
@@ -154,6 +155,11 @@ class EngineLoop:
             kv_usage=report.kv_usage,
             speed=report.speed,
         )
+
+    @property
+    def prefixes(self) -> PrefixDigest:
+        """Which beginnings of prompts are cached; any thread."""
+        return self._scheduler.digest
 
     def drain(self) -> None:
         """Refuses what is new with DRAINING and finishes what it has."""

@@ -5,6 +5,7 @@ The scheduler never sees an array, the runner never sees a queue.
 
 from __future__ import annotations
 
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +23,7 @@ __all__ = [
     "Sampled",
     "SlotCopy",
     "TopLogprob",
+    "check_answer",
 ]
 
 
@@ -169,3 +171,12 @@ class ModelRunner(Protocol):
     def release(self, sequence: Sequence) -> None:
         """Forgets what is kept per sequence (penalties, grammar). Called once per sequence that had a slot."""
         ...
+
+
+def check_answer(batch: Batch, sampled: SequenceOf[Sampled]) -> None:
+    """Raises RuntimeError unless `sampled` has exactly one result for every sequence that `batch` draws a token for."""
+    expected = sorted(sequence.id for sequence in batch.drawing)
+    if sorted(result.sequence.id for result in sampled) != expected:
+        raise RuntimeError(
+            f"the runner answered with {len(sampled)} results for {len(expected)} sequences"
+        )

@@ -38,13 +38,14 @@ from worker.engine.ports import (
     Sampled,
 )
 from worker.engine.prefix import BLOCK_TOKENS, PrefixCache, block_keys, num_reusable
+from worker.engine.prefix_digest import PrefixDigest
 from worker.engine.queue import Waiting, WaitingQueue, retry_after_s
 from worker.engine.sequence import Sequence, SequenceState
 from worker.engine.slots import SlotTable
 from worker.engine.speed import SpeedMeter
 from worker.engine.stopping import finish
 
-__all__ = ["Scheduler", "SequenceEvent", "check_answer"]
+__all__ = ["Scheduler", "SequenceEvent"]
 
 SequenceEvent: TypeAlias = tuple[Sequence, Event]
 """An event and whom it concerns. A method's events are in the order in which they happened."""
@@ -60,7 +61,9 @@ class Scheduler:
         self._config = config
         self._queue = WaitingQueue(overtaken_max=config.overtaken_max)
         self._slots = SlotTable(layout)
-        self._prefixes = PrefixCache(layout.num_blocks)
+        self.digest = PrefixDigest(config.prefix_digest_max)
+        """What is kept of prompts, for routers; any thread."""
+        self._prefixes = PrefixCache(layout.num_blocks, on_eviction=self.digest.evict)
         self._keeps_decoded = layout.keeps_decoded
         self._meter = SpeedMeter()
         self._started: list[Sequence] = []
@@ -171,7 +174,7 @@ class Scheduler:
         )
 
     def update(self, batch: Batch, sampled: SequenceOf[Sampled], now: float) -> list[SequenceEvent]:
-        """Takes in what the runner computed; `check_answer` has passed."""
+        """Takes in what the runner computed; `worker.engine.ports.check_answer` has passed."""
         events = self._scheduled_events()
         self._prefixes.commit()
         for sequence in batch.decode:
@@ -257,6 +260,8 @@ class Scheduler:
             self._slots.promote(sequence)
             sequence.state = SequenceState.RUNNING
         leader.followers.clear()
+        kept = leader.block_keys[: self._prefixes.num_kept(leader.block_keys)]
+        self.digest.hold_marks(kept, leader.marks)
 
     def _extend(self, chunks: list[PrefillChunk], sequence: Sequence, budget: int) -> int:
         """Adds what a prompt may compute in this step; returns what is left of `budget` for others.
@@ -389,12 +394,3 @@ def _leave_group(sequence: Sequence) -> None:
         heir.followers = others
         for follower in others:
             follower.leader = heir
-
-
-def check_answer(batch: Batch, sampled: SequenceOf[Sampled]) -> None:
-    """Raises RuntimeError unless `sampled` has exactly one result for every sequence that `batch` draws a token for."""
-    expected = sorted(sequence.id for sequence in batch.drawing)
-    if sorted(result.sequence.id for result in sampled) != expected:
-        raise RuntimeError(
-            f"the runner answered with {len(sampled)} results for {len(expected)} sequences"
-        )
