@@ -15,7 +15,7 @@ UP_FLAGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo check format lint types layers protos protos-go protos-check protos-lint \
-        protos-release test test-fast test-e2e conformance client-go wheel-test soak chaos bench bench-cluster \
+        protos-release test test-fast test-e2e conformance client-go wheel-test leaks soak chaos bench bench-cluster \
         bench-latency bench-router bench-doors bench-prefix bench-peers sim tools docs docs-check lock clean \
         client-java client-cpp browser page-figures toolchains
 
@@ -151,6 +151,9 @@ client-cpp: ## Build the C++ client and test it (what it needs, by apt-get: clie
 	@cmake -S clients/cpp -B clients/cpp/build >/dev/null
 	@cmake --build clients/cpp/build --parallel $$(nproc)
 	@ctest --test-dir clients/cpp/build --output-on-failure
+
+leaks: $(READY) ## Half an hour, never in CI: each small bad input a thousand times, and nothing may be left of it
+	@LEPTON_LEAK_REPEATS=1000 $(BIN)/pytest -q -x tests/parity/test_leaks.py $(PYTEST_FLAGS)
 
 soak: $(READY) ## Minutes of random work, never in CI: the engine fuzzed, then a worker whose memory must stay flat (MINUTES=5)
 	@seed=$${SEED:-$$RANDOM}; echo "SEED=$$seed"; \

@@ -52,6 +52,9 @@ class GatewaySettings(Section):
     """Most values in a JSON body, each element of a list counted: to read them takes time, whatever they are for."""
     prompts_max: int = Field(default=16, ge=1)
     """Most prompts in one completion request; with `n` at most `limits.choices_max` times as many answers."""
+    first_event_s_max: float = Field(default=10.0, gt=0, le=3600)
+    """Longest that a stream's response waits for its first event, seconds, so that a refusal has a status of its own.
+    Then a comment begins it, and what goes wrong afterwards is an event of the stream."""
     heartbeat_s: float = Field(default=15.0, gt=0, le=600)
     """A stream that is silent for so long gets a comment, so that nobody on the way closes it, seconds."""
     sockets_max: int = Field(default=4096, ge=1)

@@ -21,6 +21,7 @@ from common.release import release
 from common.resume_token import ResumeTokens
 from common.rpc.auth import cluster_token_metadata
 from common.rpc.bind import check_bind
+from common.rpc.first_message import FirstMessageInterceptor
 from common.rpc.interceptors import CallLogInterceptor, ErrorInterceptor
 from common.rpc.metadata import ROUTER_ID_KEY
 from common.rpc.server import RpcServer
@@ -347,6 +348,7 @@ def _server(config: Config, tracer: Tracer, clock: Clock, *, shares_port: bool) 
             TracingServerInterceptor(tracer),
             CallLogInterceptor(clock),
             ErrorInterceptor(),
+            FirstMessageInterceptor(config.limits.message_s_max),
         ),
         message_bytes_max=config.limits.transport_bytes_max,
         so_reuseport=shares_port,

@@ -22,6 +22,7 @@ from common.limits import Limits
 from common.logs import get_logger
 from common.process import StopRequest
 from common.resume_token import ResumeTokens
+from common.rpc.first_message import FirstMessageInterceptor
 from common.rpc.interceptors import CallLogInterceptor, ErrorInterceptor
 from common.rpc.server import RpcServer
 from common.telemetry.instruments import WorkerInstruments
@@ -271,6 +272,7 @@ def _server(parts: WorkerParts) -> RpcServer:
             TracingServerInterceptor(parts.tracer),
             CallLogInterceptor(parts.clock),
             ErrorInterceptor(),
+            FirstMessageInterceptor(parts.limits.message_s_max),
             *parts.interceptors,
         ),
         message_bytes_max=parts.limits.transport_bytes_max,

@@ -25,7 +25,7 @@ from gateway.websocket.messages import (
 )
 from lepton.v1 import inference_pb2
 
-__all__ = ["Begin", "Generation", "Leave", "Say", "Session", "State"]
+__all__ = ["Begin", "Generation", "Leave", "Refuse", "Say", "Session", "State"]
 
 _RETRY_S: Final = 1.0
 
@@ -70,6 +70,15 @@ class Leave:
 
 
 @dataclass(frozen=True, slots=True)
+class Refuse:
+    """Tell the client that nothing begins, and why."""
+
+    text: str
+    request_id: str
+    error: LeptonError
+
+
+@dataclass(frozen=True, slots=True)
 class Say:
     """Tell the client."""
 
@@ -91,7 +100,7 @@ class Session:
     running: dict[str, Generation] = field(default_factory=dict)
     """By the client's id."""
 
-    def receive(self, text: str) -> Begin | Leave | Say | None:
+    def receive(self, text: str) -> Begin | Leave | Refuse | Say | None:
         """What a client's message asks for; None for one that asks for nothing any more.
 
         Raises `InvalidRequest` when the conversation cannot go on, since nothing of it could be told what is wrong.
@@ -131,7 +140,7 @@ class Session:
             return end_text(generation.id)
         return error_text(generation.id, error, generation.request_id)
 
-    def _begin(self, said: Envelope) -> Begin | Say:
+    def _begin(self, said: Envelope) -> Begin | Refuse:
         request_id = self.new_request_id()
         try:
             if len(self.running) >= self.generations_max:
@@ -144,7 +153,7 @@ class Session:
             request = read_request(said)
             timeout_s = read_timeout(said)
         except LeptonError as refusal:
-            return Say(error_text(said.id, refusal, request_id))
+            return Refuse(error_text(said.id, refusal, request_id), request_id, refusal)
         if not request.request_id:
             request.request_id = request_id
         elif is_request_id(request.request_id):

@@ -97,6 +97,25 @@ async def test_silence_is_filled_with_comments() -> None:
         assert text([*begun, *heard]) == text_of(NUM_TOKENS)
 
 
+async def test_a_prompt_that_takes_long_is_no_dead_stream() -> None:
+    """A comment begins it; what goes wrong then is an event, as it is later."""
+    gateway = GATEWAY.model_copy(update={"first_event_s_max": 0.05, "heartbeat_s": 0.05})
+    limits = Limits(deadline_s_max=1.0)
+    async with resuming_cluster(num_routers=1, gateway=gateway, limits=limits) as cluster:
+        async with stream(cluster, CHAT) as events:
+            seen = await rest(events)
+        assert seen[0].comment == "still here"
+        *beats, failed = seen
+        assert {beat.data for beat in beats} == {""}
+        assert failed.json["error"]["code"] == "deadline_exceeded"
+        async with stream(cluster, CHAT) as events:
+            for _ in range(2):
+                assert (await anext(events)).comment == "still here"
+            cluster.pace.free()
+            heard = [event for event in await rest(events) if event.data]
+            assert text(heard) == text_of(NUM_TOKENS)
+
+
 async def test_a_cut_stream_goes_on_through_another_router() -> None:
     async with resuming_cluster(gateway=GATEWAY) as cluster:
         cluster.pace.allow(5)

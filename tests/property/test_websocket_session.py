@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from common.errors import InvalidRequest, NotFound, Unavailable
-from gateway.websocket.session import Begin, Generation, Leave, Say, Session, State
+from gateway.websocket.session import Begin, Generation, Leave, Refuse, Say, Session, State
 from lepton.v1 import inference_pb2
 from tests.support.socket_client import checked
 
@@ -66,9 +66,10 @@ class Conversation(RuleBasedStateMachine):
             raise AssertionError("an id twice at once")
         self.told[name] = []
         asked = self.session.receive(json.dumps(said))
-        if isinstance(asked, Say):
+        if isinstance(asked, Refuse):
             message = self.tell(asked.text)
             assert message["type"] == "error"
+            assert message["error"]["request_id"] == asked.request_id
             full = len(self.running) == GENERATIONS_MAX
             assert full == (message["error"]["reason"] == "CALLER_QUEUE_FULL")
         else:
