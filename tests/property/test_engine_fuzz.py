@@ -18,7 +18,7 @@ from tests.support.fuzz import Fuzz
 from tests.support.quantized import in_blocks
 from tests.support.stepped_engine import alone_on
 from tests.support.tiny_models import TINY_LLAMA, TINY_LLAMA_INT4, TINY_QWEN2
-from worker.engine import intake, loop, scheduler
+from worker.engine import beginnings, intake, loop, scheduler
 from worker.engine.mailbox import Mailbox
 from worker.engine.ports import Batch, CacheLayout, Sampled
 from worker.engine.prefix import PrefixCache
@@ -110,7 +110,9 @@ def forget_the_report(patch: pytest.MonkeyPatch) -> None:
 
 def share_with_everybody(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
-        scheduler, "block_keys", lambda ids, salt: tuple(b"%d" % at for at in range(len(ids) // 32))
+        beginnings,
+        "block_keys",
+        lambda ids, salt: tuple(b"%d" % at for at in range(len(ids) // 32)),
     )
 
 
