@@ -228,6 +228,7 @@ class _Steps:
     def __init__(self, inside: _TimeInside) -> None:
         self._inside = inside
         self._seen: list[tuple[float, float, int, int]] = []
+        self.num_drafted = self.num_accepted = 0
 
     def on_step(self, *, duration_s: float, num_prefill_tokens: int, num_decode_rows: int) -> None:
         del duration_s
@@ -235,8 +236,13 @@ class _Steps:
             (time.perf_counter(), self._inside.seconds, num_decode_rows, num_prefill_tokens)
         )
 
+    def on_drafts(self, *, num_drafted: int, num_accepted: int) -> None:
+        self.num_drafted += num_drafted
+        self.num_accepted += num_accepted
+
     def clear(self) -> None:
         self._seen.clear()
+        self.num_drafted = self.num_accepted = 0
 
     def of_rows(self, rows: int) -> tuple[float | None, float | None]:
         """Of steps that did nothing but decode that many rows: median milliseconds, share inside."""

@@ -49,19 +49,24 @@ class Beginnings:
         return tuple(saves)
 
     def of_rows(self, decode: tuple[Sequence, ...]) -> tuple[RowSave, ...]:
-        """The blocks that are complete with the tokens of this step and are not kept yet."""
+        """The blocks that are complete with the last token of each row and are not kept yet.
+
+        What a draft completes comes with the step after it, when it is known to stand; of a sequence that ends with a
+        draft a block may thus be missing.
+        """
         if not (self._keeps_decoded and self._cache.num_blocks):
             return ()
         saves = []
         for sequence in decode:
-            end = sequence.num_computed_tokens + 1
-            if end % BLOCK_TOKENS or sequence.salt is None:
+            end, known = sequence.num_computed_tokens + 1, len(sequence.block_keys)
+            if end // BLOCK_TOKENS <= known or sequence.salt is None:
                 continue
             ids = (*sequence.prompt_ids, *sequence.generated_ids)[:end]
             sequence.block_keys = block_keys(ids, sequence.salt, sequence.block_keys)
-            block = self._cache.reserve(sequence.block_keys[-1])
-            if block is not None:
-                saves.append(RowSave(sequence, BlockSave(block, end - BLOCK_TOKENS)))
+            saves += [
+                RowSave(sequence, save)
+                for save in self.of_chunk(sequence, known * BLOCK_TOKENS, end)
+            ]
         return tuple(saves)
 
     def commit(self) -> None:

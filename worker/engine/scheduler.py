@@ -3,10 +3,11 @@
     add ──> queue ──> prefilling slot ──> decoding slot ──> EndEvent
               └────────────┴───────────────────┴──────────> FailedEvent   (abort, expire, refuse_late, fail)
 
-Every step decodes all running sequences and, within a budget of tokens, computes prompts: first the one that was begun,
-then those that wait, as long as slots and budget last. What is begun is finished first, so a sequence of high
-priority overtakes those that wait but not the one prompt that is half computed. Rows are never preempted: a
-sequence that has a slot keeps it to its end, since prompt + max_tokens fit into every slot.
+Every step decodes all running sequences, some of them several tokens ahead (`worker.engine.drafter`), and, within a
+budget of tokens, computes prompts: first the one that was begun, then those that wait, as long as slots and budget
+last. What is begun is finished first, so a sequence of high priority overtakes those that wait but not the one prompt
+that is half computed. Rows are never preempted: a sequence that has a slot keeps it to its end, since prompt +
+max_tokens fit into every slot.
 
 Pure: time comes in as an argument, seconds on the engine's clock; engine thread only.
 """
@@ -17,10 +18,12 @@ from collections.abc import Sequence as SequenceOf
 from typing import TypeAlias
 
 from common.errors import Cancelled, DeadlineExceeded, Internal, LeptonError, Overloaded, Reason
+from worker.engine.answers import num_accepted
 from worker.engine.beginnings import Beginnings
 from worker.engine.budget import prefill_budget, pressure
 from worker.engine.chunking import CHUNK_TOKENS_MIN, chunk_sizes
 from worker.engine.config import EngineConfig
+from worker.engine.drafter import Drafter
 from worker.engine.events import (
     EndEvent,
     Event,
@@ -42,7 +45,7 @@ from worker.engine.slots import SlotTable
 from worker.engine.speed import SpeedMeter
 from worker.engine.stopping import finish
 
-__all__ = ["Scheduler", "SequenceEvent", "check_answer"]
+__all__ = ["Scheduler", "SequenceEvent"]
 
 SequenceEvent: TypeAlias = tuple[Sequence, Event]
 """An event and whom it concerns. A method's events are in the order in which they happened."""
@@ -59,6 +62,7 @@ class Scheduler:
         self._queue = WaitingQueue(overtaken_max=config.overtaken_max)
         self._slots = SlotTable(layout)
         self._beginnings = Beginnings(layout)
+        self._drafter = Drafter(config, layout)
         self._meter = SpeedMeter()
         self._started: list[Sequence] = []
         """Got a slot in the last `schedule`; their readers do not know yet."""
@@ -135,6 +139,7 @@ class Scheduler:
             loads=tuple(loads),
             prefill=tuple(chunks),
             decode=decode,
+            drafts=() if chunks else self._drafter.propose(decode, self._meter),
             saves=self._beginnings.of_rows(decode),
         )
 
@@ -165,6 +170,7 @@ class Scheduler:
             num_prefill_tokens=batch.num_prefill_tokens,
             num_decode_rows=len(batch.decode),
             num_starts=len(self._started),
+            num_drafted=batch.num_drafted,
         )
 
     def update(self, batch: Batch, sampled: SequenceOf[Sampled], now: float) -> list[SequenceEvent]:
@@ -173,6 +179,10 @@ class Scheduler:
         self._beginnings.commit()
         for sequence in batch.decode:
             sequence.num_computed_tokens += 1
+        for draft in batch.drafts:
+            accepted = num_accepted(draft, sampled)
+            draft.sequence.num_computed_tokens += accepted
+            self._drafter.learn(draft, accepted)
         for chunk in batch.prefill:
             chunk.sequence.num_computed_tokens = chunk.end
             if chunk.is_last:
@@ -324,6 +334,7 @@ class Scheduler:
             self._queue.remove(sequence)
         else:
             self._slots.free(sequence)
+            self._drafter.forget(sequence)
             _leave_group(sequence)
         sequence.state = SequenceState.FINISHED
 
@@ -353,12 +364,3 @@ def _leave_group(sequence: Sequence) -> None:
         heir.followers = others
         for follower in others:
             follower.leader = heir
-
-
-def check_answer(batch: Batch, sampled: SequenceOf[Sampled]) -> None:
-    """Raises RuntimeError unless `sampled` has exactly one result for every sequence that `batch` draws a token for."""
-    expected = sorted(sequence.id for sequence in batch.drawing)
-    if sorted(result.sequence.id for result in sampled) != expected:
-        raise RuntimeError(
-            f"the runner answered with {len(sampled)} results for {len(expected)} sequences"
-        )

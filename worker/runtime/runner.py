@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from worker.engine.ports import Batch, CacheLayout, Sampled
+import numpy as np
+import numpy.typing as npt
+
+from worker.engine.answers import verify
+from worker.engine.ports import Batch, CacheLayout, Draft, Sampled
 from worker.engine.sequence import Sequence
 from worker.runtime.forward import Computed, Forward, check_batch
 from worker.runtime.packed import PackedForward
@@ -32,16 +36,30 @@ class OnnxRunner:
         return self.forward.layout
 
     def run(self, batch: Batch) -> list[Sampled]:
-        """One result per chunk that ends its prompt and per decoding row."""
+        """One result per chunk that ends its prompt and per decoding row, more of rows with drafts."""
+        drafts = {draft.sequence: draft for draft in batch.drafts}
         sampled: list[Sampled] = []
         for sequences, logits in self.compute(batch):
-            sampled += self._sampler.sample(logits, sequences)
+            draft = drafts.get(sequences[0])
+            if draft is None:
+                sampled += self._sampler.sample(logits, sequences)
+            else:
+                sampled += self._verify(draft, logits)
         return sampled
 
     def compute(self, batch: Batch) -> Iterator[Computed]:
         """The same without drawing."""
         check_batch(batch, self.layout)
         return self.forward.compute(batch)
+
+    def _verify(self, draft: Draft, logits: npt.NDArray[np.float32]) -> list[Sampled]:
+        """`logits` [1 + tokens of the draft, vocab]."""
+
+        def draw(at: int) -> Sampled:
+            (drawn,) = self._sampler.sample(logits[at : at + 1], (draft.sequence,))
+            return drawn
+
+        return verify(draft, draw)
 
     def rest(self) -> None:
         """No sequence has a slot: gives memory back."""

@@ -358,6 +358,8 @@ async def test_choices_draw_from_one_prompt() -> None:
         ) -> None:
             computed.append(num_prefill_tokens)
 
+        def on_drafts(self, *, num_drafted: int, num_accepted: int) -> None: ...
+
     engine = EngineLoop(load_tiny(TINY_LLAMA).runner, CONFIG, SystemClock(), observer=Observer())
     engine.start()
     cases = golden_cases("tiny-llama")
