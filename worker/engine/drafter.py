@@ -21,6 +21,10 @@ __all__ = ["Drafter"]
 _INDEXED_AT_ONCE: Final = 2048
 """Tokens of a sequence that are taken in between two steps, in less than a millisecond; a long prompt has its first
 draft some steps later."""
+_IN_A_ROW_MAX: Final = 15
+"""Steps with drafts, after which comes one without: what drafts cost can only be told beside it."""
+_STRETCH: Final = 2.0
+"""Where steps take longer than they should as it is, drafts may make them longer by this factor."""
 
 
 @final
@@ -31,6 +35,8 @@ class Drafter:
         self._config = config
         self._most = layout.num_drafted
         self._known: dict[Sequence, tuple[NgramIndex, Payoff]] = {}
+        self._in_a_row = 0
+        """Steps with drafts."""
 
     def __repr__(self) -> str:
         return f"<Drafter of {len(self._known)} sequences>"
@@ -40,15 +46,18 @@ class Drafter:
         rows = len(decode)
         if not self._most or not 1 <= rows <= self._config.lookup_streams_max:
             return ()
+        if self._in_a_row == _IN_A_ROW_MAX:
+            self._in_a_row = 0
+            return ()
         price = rows * meter.draft_price(rows)
-        fits = meter.drafts_within(self._config.step_ms_max / 1000, rows)
-        room = self._most if fits is None else min(fits, self._most)
+        room = self._room(rows, meter)
         drafts = []
         for sequence in decode:
             token_ids = self._draft(sequence, price, room)
             if token_ids:
                 drafts.append(Draft(sequence, token_ids))
                 room -= len(token_ids)
+        self._in_a_row = self._in_a_row + 1 if drafts else 0
         return tuple(drafts)
 
     def learn(self, draft: Draft, num_accepted: int) -> None:
@@ -59,6 +68,12 @@ class Drafter:
     def forget(self, sequence: Sequence) -> None:
         """The sequence has ended, or never had a draft."""
         self._known.pop(sequence, None)
+
+    def _room(self, rows: int, meter: SpeedMeter) -> int:
+        """Tokens of drafts in this step, over all rows."""
+        step_s = max(self._config.step_ms_max / 1000, _STRETCH * meter.decode_s(rows))
+        fits = meter.drafts_within(step_s, rows)
+        return self._most if fits is None else min(fits, self._most)
 
     def _draft(self, sequence: Sequence, price: float, room: int) -> tuple[int, ...]:
         if sequence.grammar is not None:

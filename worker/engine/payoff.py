@@ -47,19 +47,23 @@ class Payoff:
         return self._hits / (self._hits + self._misses)
 
     def size(self, at: int, *, price: float, most: int) -> int:
-        """Tokens to propose at place `at`: as many as pay, up to `most`; 0 while it rests."""
+        """Tokens to propose at place `at`: as many as pay, up to `most`; 0 while it rests.
+
+        `price`: what one more position costs, in what a token of a step without drafts costs.
+        """
         if at < self._awake_at:
             return 0
         size, stands = 0, self.chance
         while size < most and stands > price:
             size += 1
             stands *= self.chance
-        if not size and most and self._is_new:
+        if size or not most:
+            return size
+        if self._is_new:
             return 1
-        if not size and most:
-            self._awake_at, self._rest = at + self._rest, min(2 * self._rest, _REST_MAX)
-            self._hits, self._misses, self._is_new = _HITS, _MISSES, True
-        return size
+        self._awake_at, self._rest = at + self._rest, min(2 * self._rest, _REST_MAX)
+        self._hits, self._misses, self._is_new = _HITS, _MISSES, True
+        return 0
 
     def learn(self, *, num_proposed: int, num_accepted: int) -> None:
         """What became of a draft. Tokens behind the first that did not stand say nothing."""

@@ -201,8 +201,20 @@ def test_no_draft_goes_to_the_end_or_over_it(
 def test_a_step_stays_within_its_bounds() -> None:
     one = CacheLayout(num_slots=4, capacity=99, keeps_decoded=True, num_drafted=1)
     assert drafts(decoding(), decoding(), layout=one) == [(4,)]
-    assert drafts(decoding(), meter=observed((0.099, 0))) == []
-    assert drafts(decoding(), meter=observed((0.2, 0))) == []
+    dear = observed((0.0625, 0), (0.125, 1))
+    assert drafts(decoding(), decoding(), meter=dear) == [(4,)], "twice as long as without"
+
+
+def test_every_now_and_then_a_step_has_none() -> None:
+    """Or nobody knew what they cost."""
+    drafter, row = Drafter(EngineConfig(), LAYOUT), decoding()
+    had = []
+    for _ in range(33):
+        drafts = drafter.propose((row,), SpeedMeter())
+        had.append(bool(drafts))
+        for draft in drafts:
+            drafter.learn(draft, len(draft.token_ids))
+    assert [at for at, has in enumerate(had) if not has] == [15, 31]
 
 
 def test_a_long_prompt_is_taken_in_step_by_step() -> None:
