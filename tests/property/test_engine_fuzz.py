@@ -58,7 +58,7 @@ def on_graph(folder: Path, seed: int, *, prefill_int8: bool) -> tuple[Fuzz, Samp
     runner = load(LAYOUT.num_slots, 1)
     assert runner.layout.num_blocks >= LAYOUT.num_blocks
     fuzz = Fuzz(runner, alone_on(load(1, 0)), seed=seed, layout=LAYOUT)
-    return fuzz, runner._sampler
+    return fuzz, runner.sampler
 
 
 FORMS = {

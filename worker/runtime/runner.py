@@ -26,7 +26,8 @@ class OnnxRunner:
         self.forward: Forward = (
             PackedForward(graph, layout) if graph.is_native else PhasedForward(graph, layout)
         )
-        self._sampler = Sampler()
+        self.sampler = Sampler()
+        """Others take its place to say what is known beforehand (`loadtest.lookup`)."""
 
     def __repr__(self) -> str:
         return f"<OnnxRunner {self.forward!r}>"
@@ -42,7 +43,7 @@ class OnnxRunner:
         for sequences, logits in self.compute(batch):
             draft = drafts.get(sequences[0])
             if draft is None:
-                sampled += self._sampler.sample(logits, sequences)
+                sampled += self.sampler.sample(logits, sequences)
             else:
                 sampled += self._verify(draft, logits)
         return sampled
@@ -56,7 +57,7 @@ class OnnxRunner:
         """`logits` [1 + tokens of the draft, vocab]."""
 
         def draw(at: int) -> Sampled:
-            (drawn,) = self._sampler.sample(logits[at : at + 1], (draft.sequence,))
+            (drawn,) = self.sampler.sample(logits[at : at + 1], (draft.sequence,))
             return drawn
 
         return verify(draft, draw)
@@ -67,4 +68,4 @@ class OnnxRunner:
 
     def release(self, sequence: Sequence) -> None:
         """Forgets the penalty counts and the grammar state of a sequence."""
-        self._sampler.release(sequence)
+        self.sampler.release(sequence)
