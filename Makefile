@@ -16,7 +16,7 @@ UP_FLAGS ?=
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo check format lint types layers protos protos-go protos-check protos-lint \
         protos-release test test-fast test-e2e conformance client-go wheel-test leaks soak chaos bench bench-cluster \
-        bench-latency bench-router bench-doors bench-prefix bench-peers sim tools docs docs-check lock clean \
+        bench-latency bench-lookup bench-router bench-doors bench-prefix bench-peers sim tools docs docs-check lock clean \
         client-java client-cpp browser page-figures toolchains
 
 help: ## This list
@@ -60,6 +60,9 @@ bench: $(READY) ## How fast the engine decodes and prefills, alone; into docs/pe
 
 bench-latency: $(READY) ## What router and gRPC add, long prompts among streams, second turns, memory (MODEL=DIR)
 	@$(BIN)/python -m loadtest.latency --model $(or $(MODEL),models/demo) $(BENCH_FLAGS)
+
+bench-lookup: $(READY) ## What prompt lookup gains where answers repeat something, and costs where not (MODEL=DIR)
+	@$(BIN)/python -m loadtest.lookup --model $(or $(MODEL),models/demo) $(BENCH_FLAGS)
 
 bench-router: $(READY) ## What a relayed token costs: directly, through nginx, through one and two router processes
 	@$(BIN)/python -m loadtest.router $(BENCH_FLAGS)

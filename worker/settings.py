@@ -63,6 +63,14 @@ class WorkerSettings(Section):
     prefix_digest_max: int = Field(default=4096, ge=0, le=1 << 16)
     """Most beginnings of prompts (one every 512 bytes and at the end of each message) that routers are told of as
     cached; 16 bytes of a load report for each at most. 0 tells nothing: routers then guess from what they sent here."""
+    lookup_tokens_max: int = Field(default=8, ge=0, le=32)
+    """Most tokens that are looked up in prompt and answer, where the last few have been there before, and verified
+    in one step; as many as have paid lately. What is answered is the same, to the bit. Our own operators alone do it
+    (`kernels`); 0 switches it off."""
+    lookup_streams_max: int = Field(default=4, ge=0, le=32)
+    """Most answers at once while that is done; beside more it does not pay."""
+    lookup_ngram: int = Field(default=3, ge=1, le=16)
+    """How many tokens must have been there before."""
     chunk_tokens_max: int = Field(default=512, ge=4)
     """Most prompt tokens in one step, over all prompts."""
     chunk_stretch: float = Field(default=2.0, gt=1, le=1000)
@@ -145,6 +153,9 @@ class WorkerSettings(Section):
             chunk_stretch=self.chunk_stretch,
             chunk_patience_s=self.chunk_patience_s,
             step_ms_max=self.step_ms_max,
+            lookup_tokens_max=self.lookup_tokens_max,
+            lookup_streams_max=self.lookup_streams_max,
+            lookup_ngram=self.lookup_ngram,
             rest_after_s=self.rest_after_s,
             linger_ms=self.linger_ms,
         )

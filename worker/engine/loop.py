@@ -21,13 +21,14 @@ from typing import final
 from common.clock import Clock
 from common.errors import Internal, LeptonError, Reason, Unavailable
 from common.logs import get_logger
+from worker.engine.answers import check_answer
 from worker.engine.config import EngineConfig
 from worker.engine.events import Event, TokenEvent, is_terminal
 from worker.engine.intake import check_fits, sequences_of
 from worker.engine.load import EngineLoad
 from worker.engine.mailbox import Abort, Arrival, Mailbox, Report
 from worker.engine.observer import StepObserver
-from worker.engine.ports import Batch, ModelRunner, Sampled, check_answer
+from worker.engine.ports import Batch, ModelRunner, Sampled
 from worker.engine.prefix_digest import PrefixDigest
 from worker.engine.queue import Waiting
 from worker.engine.request import EngineRequest
@@ -251,7 +252,7 @@ class EngineLoop:
         sampled = self._compute(batch)
         ended_at = self._clock.now()
         self._num_steps += 1
-        self._observe(batch, ended_at - began_at)
+        self._observe(batch, sampled, ended_at - began_at)
         if sampled is None:
             return self._scheduler.fail(ended_at)
         self._scheduler.observe(batch, ended_at - began_at)
@@ -273,11 +274,13 @@ class EngineLoop:
 
     def _expected_end(self, batch: Batch, began_at: float) -> float:
         expected_s = self._scheduler.meter.step_s(
-            num_prefill_tokens=batch.num_prefill_tokens, num_decode_rows=len(batch.decode)
+            num_prefill_tokens=batch.num_prefill_tokens,
+            num_decode_rows=len(batch.decode),
+            num_drafted=batch.num_drafted,
         )
         return began_at + (self._config.step_ms_max / 1000 if expected_s is None else expected_s)
 
-    def _observe(self, batch: Batch, duration_s: float) -> None:
+    def _observe(self, batch: Batch, sampled: list[Sampled] | None, duration_s: float) -> None:
         if self._observer is None:
             return
         try:
@@ -286,6 +289,10 @@ class EngineLoop:
                 num_prefill_tokens=batch.num_prefill_tokens,
                 num_decode_rows=len(batch.decode),
             )
+            if batch.drafts and sampled is not None:
+                self._observer.on_drafts(
+                    num_drafted=batch.num_drafted, num_accepted=len(sampled) - len(batch.drawing)
+                )
         except Exception:
             log.exception("engine.observer_failed")
 

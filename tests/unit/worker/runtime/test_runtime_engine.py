@@ -362,6 +362,8 @@ async def test_choices_draw_from_one_prompt(folder: Path) -> None:
         ) -> None:
             computed.append(num_prefill_tokens)
 
+        def on_drafts(self, *, num_drafted: int, num_accepted: int) -> None: ...
+
     engine = EngineLoop(load_tiny(folder).runner, CONFIG, SystemClock(), observer=Observer())
     engine.start()
     cases = golden_cases(folder.parent.name)
