@@ -14,6 +14,8 @@ from common.errors import BadModel, Conflict, Reason
 __all__ = ["ModelChoice", "choose_models", "find_demo"]
 
 _CONFIG: Final = "genai_config.json"
+_OPTIMUM: Final = ("config.json", "model.onnx")
+"""What an Optimum export has instead."""
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 
 
@@ -68,9 +70,10 @@ def _choose(text: str) -> ModelChoice:
         raise BadModel(
             f"the model folder {folder} does not exist", reason=Reason.MODEL_FILE_MISSING
         )
-    if not (folder / _CONFIG).is_file():
+    if not (folder / _CONFIG).is_file() and not all((folder / name).is_file() for name in _OPTIMUM):
         raise BadModel(
-            f"{folder} is no model folder: it has no {_CONFIG}", reason=Reason.MODEL_FILE_MISSING
+            f"{folder} is no model folder: it has no {_CONFIG}, nor {' and '.join(_OPTIMUM)}",
+            reason=Reason.MODEL_FILE_MISSING,
         )
     return ModelChoice(name=name if equals else folder.resolve().name, folder=folder)
 

@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final, final
-
-import grpc
+from contextlib import aclosing
+from typing import Any, final
 
 from chaos.record import Received, Record
+from chaos.wires import DirectWire, RelayedWire, Wire
 from common.clock import Clock
-from common.rpc.channel import channel_options
-from common.rpc.metadata import FINISHED_KEY, REQUEST_ID_KEY
-from common.rpc.status import from_rpc_error
 from lepton.v1 import inference_pb2
 
 __all__ = ["LedgerClient"]
 
-_GENERATE: Final = "/lepton.v1.InferenceService/Generate"
-_MESSAGE_BYTES_MAX: Final = 64 << 20
-
 
 @final
 class LedgerClient:
-    """Asks one cluster through one channel (retries off) and keeps a record of every request.
+    """Asks one cluster through one router, or `direct`ly its workers, and keeps a record of every request.
 
-    Resources: `close` ends the channel. Cancelling `ask` cancels the call, as a client that goes away does.
+    Resources: `close` ends the connections. Cancelling `ask` cancels the call, as a client that goes away does.
     """
 
-    def __init__(self, address: str, clock: Clock) -> None:
-        self._channel = grpc.aio.insecure_channel(
-            address, options=channel_options(message_bytes_max=_MESSAGE_BYTES_MAX)
-        )
-        self._generate: Any = self._channel.unary_stream(_GENERATE)
+    def __init__(self, address: str, clock: Clock, *, direct: bool = False) -> None:
+        self._relayed = RelayedWire(address)
+        self._direct = DirectWire(address) if direct else None
         self._clock = clock
         self._running = 0
         self.records: list[Record] = []
@@ -83,35 +75,20 @@ class LedgerClient:
 
     def open(self, request: inference_pb2.GenerateRequest, *, deadline_s: float) -> Any:
         """A call that nobody reads, and of which there is no record; cancel it."""
-        return self._generate(request.SerializeToString(), timeout=deadline_s)
+        return self._relayed.open(request, deadline_s=deadline_s)
 
     async def _read(self, record: Record, cancel_after: int | None) -> None:
-        payload = record.request.SerializeToString()
-        call = self._generate(
-            payload, timeout=record.deadline_s, metadata=((REQUEST_ID_KEY, record.name),)
-        )
-        try:
-            async for message in call:
-                now = self._clock.now()
-                response = inference_pb2.GenerateResponse.FromString(message)
-                record.received += (Received(now, event) for event in response.events)
+        wire: Wire = self._direct or self._relayed
+        async with aclosing(wire.events(record)) as events:
+            async for event in events:
+                record.received.append(Received(self._clock.now(), event))
                 if cancel_after is not None and len(record.received) >= cancel_after:
                     record.cancelled_at = self._clock.now()
-                    call.cancel()
-                    cancel_after = None
-            trailing = dict(await call.trailing_metadata() or ())
-            record.finished_twice = trailing.get(FINISHED_KEY)
-            record.code = "OK"
-        except grpc.aio.AioRpcError as error:
-            record.code = error.code().name
-            record.reason = from_rpc_error(error).reason.value
-            record.message = error.details() or ""
-        except asyncio.CancelledError:
-            if record.cancelled_at is None:
-                call.cancel()
-                raise
-            record.code, record.reason = "CANCELLED", "CANCELLED_HERE"
+                    record.code, record.reason = "CANCELLED", "CANCELLED_HERE"
+                    return
 
     async def close(self) -> None:
-        """Ends the channel, and calls that still run."""
-        await self._channel.close()
+        """Ends the connections, and calls that still run."""
+        await self._relayed.close()
+        if self._direct is not None:
+            await self._direct.close()

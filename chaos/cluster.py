@@ -6,6 +6,7 @@ client ──proxy──> router ──proxy──> worker
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -87,10 +88,9 @@ class ChaosCluster:
             await self.etcd.start()
             for _ in range(2):
                 self.etcd_links.append(await self._proxy(self.plan.etcd.ports.endpoint))
-        for _ in range(self.wish.workers):
-            await self.add_worker()
-        for number in range(self.wish.routers):
-            await self._add_router(number)
+        workers = [await self._new_worker() for _ in range(self.wish.workers)]
+        routers = [await self._new_router() for _ in range(self.wish.routers)]
+        await asyncio.gather(*(unit.start() for unit in (*workers, *routers)))
         await self.until_listed(self.wish.workers)
 
     async def until_listed(self, num_workers: int) -> None:
@@ -101,6 +101,21 @@ class ChaosCluster:
 
     async def add_worker(self, **more: str) -> Unit:
         """One more; `more` are flags, with `_` for `-` and `__` for the dot behind a section."""
+        unit = await self._new_worker(**more)
+        await unit.start()
+        return unit
+
+    async def close(self) -> None:
+        """Ends everything, routers first."""
+        for part in (self.routers, self.workers, [self.etcd] if self.etcd else []):
+            await asyncio.gather(*(unit.close() for unit in part))
+
+    @property
+    def token(self) -> SecretStr:
+        """What routers and workers show to each other."""
+        return SecretStr(_TOKEN)
+
+    async def _new_worker(self, **more: str) -> Unit:
         port = free_port()
         proxy = await self._proxy(f"127.0.0.1:{port}")
         number = len(self.workers) + 1
@@ -117,21 +132,10 @@ class ChaosCluster:
         role = worker_role(self.plan, worker, self._settings, self.token, more=flags)
         unit = self._unit(role, proxy)
         self.workers.append(unit)
-        await unit.start()
         return unit
 
-    async def close(self) -> None:
-        """Ends everything, routers first."""
-        for unit in self.units():
-            await unit.close()
-
-    @property
-    def token(self) -> SecretStr:
-        """What routers and workers show to each other."""
-        return SecretStr(_TOKEN)
-
-    async def _add_router(self, number: int) -> None:
-        port = free_port()
+    async def _new_router(self) -> Unit:
+        number, port = len(self.routers), free_port()
         flags = {
             "port": str(port),
             "metrics-port": "0",
@@ -145,7 +149,7 @@ class ChaosCluster:
         proxy = await self._proxy(f"127.0.0.1:{port}")
         unit = self._unit(role, proxy)
         self.routers.append(unit)
-        await unit.start()
+        return unit
 
     def _own(self, *sections: str) -> dict[str, str]:
         wanted = self.wish.settings.items()

@@ -10,6 +10,7 @@ from typing import Final
 
 from chaos.etcd_faults import compact_etcd, garbage_in_etcd
 from chaos.load_faults import cancel_storm, poison, slow_readers, surge, vanish
+from chaos.machine_faults import starve
 from chaos.proxy import LinkFaults
 from chaos.scenario import FaultWish
 from chaos.stage import Stage
@@ -201,5 +202,6 @@ FAULTS: Final[dict[str, Callable[[Stage, FaultWish], Awaitable[None]]]] = {
     "cancel_storm": cancel_storm,
     "slow_readers": slow_readers,
     "vanish": vanish,
+    "starve": starve,
 }
 """Every fault that a scenario may name."""

@@ -73,7 +73,9 @@ async def run_scenario(
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="lepton-chaos-")))
         cluster = await stack.enter_async_context(chaos_cluster(wish, folder, clock))
-        clients = [LedgerClient(address, clock) for address in cluster.addresses]
+        clients = [
+            LedgerClient(address, clock, direct=wanted.load.direct) for address in cluster.addresses
+        ]
         for client in clients:
             stack.push_async_callback(client.close)
         tell(f"{part.workers} workers ({part.engine}) after {clock.now() - began:.1f} s")

@@ -41,6 +41,8 @@ class LoadWish(_Part):
 
     streams: int = Field(default=40, ge=0)
     """Clients that ask one request after another."""
+    direct: bool = False
+    """Whether they stream from the workers, as the SDKs do in direct mode."""
     kinds: tuple[str, ...] = (
         "greedy",
         "seeded",

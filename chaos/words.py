@@ -24,6 +24,7 @@ MEASURES: Final[Mapping[str, str]] = {
     "gap_ms_max": "largest gap",
     "added_gap_ms_p99": "added gap p99",
     "hit_streams": "streams that were hit",
+    "moved": "streams moved",
     "amplification": "attempts per needed one",
     "victim_share": "share of the bad worker",
     "late_ms": "beyond the deadline",

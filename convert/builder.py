@@ -1,6 +1,6 @@
 """The onnxruntime-genai model builder: Hugging Face folder → ONNX graph, run by the Python that has it.
 
-python -m onnxruntime_genai.models.builder -i SOURCE -o OUT -p PRECISION -e cpu --extra_options …
+python convert/exporter.py -i SOURCE -o OUT -p PRECISION -e cpu --extra_options …
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ KEPT: Final = (
     "chat_template.jinja",
 )
 """What workers read, of all that it writes."""
+
+_EXPORTER: Final = Path(__file__).absolute().with_name("exporter.py")
 
 _PROBE: Final = """
 import importlib.metadata as m, json, sys
@@ -95,7 +97,7 @@ class Builder:
         """
         whole = scratch / f"built-{storage.precision}"
         command = [
-            str(self._python), "-m", "onnxruntime_genai.models.builder", "-i", str(source.absolute()),
+            str(self._python), str(_EXPORTER), "-i", str(source.absolute()),
             "-o", str(whole), "-p", storage.precision.value, "-e", "cpu", "-c", str(scratch / "cache"),
             "--extra_options", *_options(storage),
         ]  # fmt: skip

@@ -59,7 +59,6 @@ from router.limits_of import (
     outlet_limits,
 )
 from router.open_files import connections_within
-from router.settings import RouterSettings
 from router.telemetry import RouterTelemetry
 from router.transport.generate_codec import ProtoGenerateCodec
 from router.transport.grpc_service import SERVICE, InferenceRelay
@@ -150,7 +149,13 @@ async def running(
     settings = config.router
     check_binds(config)
     aliases = Aliases(settings.aliases, Random())
-    policy = PlacedPolicy(make_policy(settings.policy, Random(), _prefix_scorer(settings, clock)))
+    prefixes = PrefixTable(
+        bytes_max=settings.prefix_table_bytes_max,
+        ttl_s=settings.prefix_ttl_s,
+        told_max=settings.prefix_told_max,
+    )
+    affinity = PrefixScorer(prefixes, clock) if settings.prefix_hashes_max else None
+    policy = PlacedPolicy(make_policy(settings.policy, Random(), affinity))
     token = cluster_token_metadata(config.cluster.token)
     registry = CollectorRegistry()
     instruments = RouterInstruments(registry)
@@ -169,7 +174,11 @@ async def running(
     )
     channels = worker_channels(tracer, message_bytes_max=settings.worker_message_bytes_max)
     admission = Admission(
-        pool=pool, limits=admission_limits(settings), observer=observer, clock=clock
+        pool=pool,
+        limits=admission_limits(settings),
+        observer=observer,
+        clock=clock,
+        known_bytes=policy.known_bytes,
     )
     codec = ProtoGenerateCodec()
     dispatcher = Dispatcher(
@@ -250,6 +259,7 @@ async def running(
         feed=LoadFeed(
             pool=pool,
             handouts=dispatcher.direct.handouts,
+            prefixes=prefixes if affinity and settings.prefix_told_max else None,
             channels=channels,
             router_id=settings.id,
             metadata=token,
@@ -316,13 +326,6 @@ async def running(
             clock=clock,
             leaving=leaving,
         )
-
-
-def _prefix_scorer(settings: RouterSettings, clock: Clock) -> PrefixScorer | None:
-    if not settings.prefix_hashes_max:
-        return None
-    table = PrefixTable(bytes_max=settings.prefix_table_bytes_max, ttl_s=settings.prefix_ttl_s)
-    return PrefixScorer(table, clock)
 
 
 def _rejoin(config: Config, pool: EndpointPool, clock: Clock) -> Rejoin:

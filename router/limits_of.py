@@ -32,7 +32,9 @@ def dispatch_limits(settings: RouterSettings) -> DispatchLimits:
             refusals_max=settings.retries_max,
         ),
         quarantine=QuarantineLimits(
-            quarantine_s=settings.quarantine_s, entries_max=settings.quarantine_entries_max
+            quarantine_s=settings.quarantine_s,
+            calm_s=settings.quarantine_calm_s,
+            entries_max=settings.quarantine_entries_max,
         ),
         transcript_bytes_max=settings.transcript_bytes_max,
         death_verdict_s=settings.death_verdict_s,

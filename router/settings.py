@@ -48,9 +48,13 @@ class RouterSettings(Section):
     """Places of a prompt, from its beginning, that are hashed to find the worker that computed them before: one every
     512 bytes and at the end of each message. 0 switches that affinity off."""
     prefix_table_bytes_max: int = Field(default=32 << 20, ge=1 << 16)
-    """Memory for what was sent where, bytes; the oldest goes first."""
+    """Memory for what is known where, bytes; the oldest goes first."""
     prefix_ttl_s: float = Field(default=600.0, gt=0)
-    """So long a worker is believed to have a prefix in its cache, seconds after it was sent there last."""
+    """So long a worker is believed to have a prefix in its cache, seconds after it was sent there last, unless it tells
+    what it holds."""
+    prefix_told_max: int = Field(default=1 << 14, ge=0, le=1 << 20)
+    """Most beginnings of prompts that one worker is believed to have because it says so. 0 asks no worker: what was
+    sent there is all that counts."""
     in_flight_max: int = Field(default=4096, ge=1)
     """Most calls at once, waiting or running; one more is refused with QUEUE_FULL."""
     queue_s_max: float = Field(default=2.0, ge=0, le=3600)
@@ -97,7 +101,10 @@ class RouterSettings(Section):
     transcript_bytes_max: int = Field(default=64 << 10, ge=0)
     """Memory for an answer as it came, per stream, bytes; when it is full the answer is reduced to token ids."""
     quarantine_s: float = Field(default=600.0, ge=0)
-    """A request that has ended two workers is refused for that long, seconds; 0: nothing is suspected or refused."""
+    """A request that has ended workers (two, see `quarantine_calm_s`) is refused for that long, seconds; 0: nothing is
+    suspected or refused."""
+    quarantine_calm_s: float = Field(default=60.0, ge=0, le=86_400)
+    """So long after a worker has died by nobody's doing, a request must have ended three to be refused, seconds."""
     quarantine_entries_max: int = Field(default=1024, ge=1)
     """Most refused requests remembered; the oldest is forgotten first."""
     death_verdict_s: float = Field(default=1.0, ge=0, le=60)

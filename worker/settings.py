@@ -60,6 +60,17 @@ class WorkerSettings(Section):
     """Compute prompts with 8-bit integers where weights are quantised in blocks: faster, for a byte more per weight."""
     prefix_cache_mib: int = Field(default=256, ge=0, le=1 << 20)
     """Most memory that keeps beginnings of prompts for requests that share them, MiB; 0 switches that off."""
+    prefix_digest_max: int = Field(default=4096, ge=0, le=1 << 16)
+    """Most beginnings of prompts (one every 512 bytes and at the end of each message) that routers are told of as
+    cached; 16 bytes of a load report for each at most. 0 tells nothing: routers then guess from what they sent here."""
+    lookup_tokens_max: int = Field(default=8, ge=0, le=32)
+    """Most tokens that are looked up in prompt and answer, where the last few have been there before, and verified
+    in one step; as many as have paid lately. What is answered is the same, to the bit. Our own operators alone do it
+    (`kernels`); 0 switches it off."""
+    lookup_streams_max: int = Field(default=4, ge=0, le=32)
+    """Most answers at once while that is done; beside more it does not pay."""
+    lookup_ngram: int = Field(default=3, ge=1, le=16)
+    """How many tokens must have been there before."""
     chunk_tokens_max: int = Field(default=512, ge=4)
     """Most prompt tokens in one step, over all prompts."""
     chunk_stretch: float = Field(default=2.0, gt=1, le=1000)
@@ -70,6 +81,9 @@ class WorkerSettings(Section):
     proportion, up to `step_ms_max`. It also grows when many prompts wait so."""
     step_ms_max: float = Field(default=100.0, gt=0, le=60_000)
     """Aim for the length of one step, milliseconds; cancellation, deadlines and liveness rest on it."""
+    linger_ms: float = Field(default=10.0, ge=0, le=1000)
+    """How long the next step may wait for an arrival after a stream of another worker has gone on, milliseconds. The
+    router tries such streams one after another on each worker, and the next one would just miss the step."""
     rest_after_s: float = Field(default=10.0, gt=0, le=86_400)
     """After so many seconds without work the memory of rows goes back to the system."""
     waiting_sequences_max: int = Field(default=256, ge=1)
@@ -132,11 +146,16 @@ class WorkerSettings(Section):
         return EngineConfig(
             waiting_sequences_max=self.waiting_sequences_max,
             waiting_tokens_max=self.waiting_tokens_max,
+            prefix_digest_max=self.prefix_digest_max,
             chunk_tokens_max=self.chunk_tokens_max,
             chunk_tokens_min=min(smallest.chunk_tokens_min, self.chunk_tokens_max),
             chunk_tokens_first=min(smallest.chunk_tokens_first, self.chunk_tokens_max),
             chunk_stretch=self.chunk_stretch,
             chunk_patience_s=self.chunk_patience_s,
             step_ms_max=self.step_ms_max,
+            lookup_tokens_max=self.lookup_tokens_max,
+            lookup_streams_max=self.lookup_streams_max,
+            lookup_ngram=self.lookup_ngram,
             rest_after_s=self.rest_after_s,
+            linger_ms=self.linger_ms,
         )

@@ -112,7 +112,7 @@ ROUTER_METRICS: Final = (
         name="lepton_convictions_total",
         kind="counter",
         unit="1",
-        help="Calls that ended two workers and are refused for a while (POISON_REQUEST).",
+        help="Calls that ended workers and are refused for a while (POISON_REQUEST).",
     ),
     MetricSpec(
         name="lepton_endpoints",

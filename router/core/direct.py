@@ -16,6 +16,7 @@ from typing import final
 from common.clock import Clock
 from router.core.admission.gate import Admission
 from router.core.call import Call, RoutingView
+from router.core.deaths import Key
 from router.core.handout import Fate, Handout
 from router.core.handouts import Handouts
 from router.core.journey import Journey, Origin
@@ -23,7 +24,6 @@ from router.core.placement import Placement
 from router.core.pool import EndpointPool
 from router.core.ports import RouteObserver
 from router.core.probation import Probation
-from router.core.quarantine import Key
 from router.core.route import Route
 from router.core.waiting import one_happens_within
 

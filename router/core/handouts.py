@@ -18,10 +18,10 @@ from random import Random
 from typing import Final, final
 
 from common.clock import Clock
+from router.core.deaths import Key
 from router.core.endpoint import Endpoint, TicketCounts
 from router.core.entry import Tracked
 from router.core.handout import Fate, Handout
-from router.core.quarantine import Key
 
 __all__ = ["Handouts"]
 

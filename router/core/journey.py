@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from common.errors import LeptonError
 from common.request.migration import Moves
 from router.core.endpoint import Endpoint
-from router.core.quarantine import Suspect
+from router.core.suspect import Suspect
 
 __all__ = ["Journey", "Origin"]
 

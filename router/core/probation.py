@@ -9,12 +9,14 @@ from typing import final
 
 from common.clock import Clock
 from common.errors import Quarantined
+from router.core.deaths import Key
 from router.core.endpoint import Endpoint, EndpointState
 from router.core.entry import Tracked
 from router.core.journey import Journey
 from router.core.policy.api import Choice, Tried
 from router.core.pool import EndpointPool
-from router.core.quarantine import Key, Quarantine, Suspect
+from router.core.quarantine import Quarantine
+from router.core.suspect import Suspect
 from router.core.waiting import happens_within
 
 __all__ = ["Probation"]
@@ -103,15 +105,16 @@ class Probation:
         except asyncio.CancelledError:
             # Whoever sends poison must not get away with leaving quickly.
             if not worker.is_alive:
-                self._quarantine.convict(suspect, worker)
+                self._quarantine.judge(suspect, worker)
             raise
         if not has_died:
             self._quarantine.end(suspect)
             return suspect
-        self._quarantine.convict(suspect, worker)
+        if not self._quarantine.judge(suspect, worker):
+            return suspect
         raise Quarantined(
-            f"two workers died while they computed this request, the last one {worker.key[0]} with no other "
-            "suspect on it; requests like it are refused for a while (setting router.quarantine_s)"
+            f"{suspect.num_deaths + 1} workers died while they computed this request, the last one {worker.key[0]} "
+            "with no other suspect on it; requests like it are refused for a while (setting router.quarantine_s)"
         )
 
     async def has_died(self, worker: Tracked) -> bool:

@@ -4,28 +4,27 @@
     a suspect may be tried again, on probation: one at a time on each worker, and one at a time of its like
         it produced something new ──> cleared: no suspect any more
         that worker died as well  ──> convicted: its like is refused for `quarantine_s`
+                                      (at the second time, while workers die by nobody's doing)
         anything else             ──> still a suspect, without a place
     the worker lives after all, or somebody was convicted of its death ──> it accuses nobody any more
 
-So a request that ends workers ends two, and nobody is convicted for having stood beside it. Places are handed over
-directly, to who has waited longest, so that nobody overtakes.
+So a request that ends workers ends two, three where workers die anyway, and nobody is convicted for having stood
+beside it. Places are handed over directly, to who has waited longest, so that nobody overtakes.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Protocol, final
+from typing import Any, final
 
 from common.clock import Clock
 from common.errors import Quarantined
+from router.core.deaths import Deaths, Key
+from router.core.suspect import Suspect, Witness
 
-__all__ = ["Key", "Quarantine", "QuarantineLimits", "Suspect", "Witness"]
-
-Key = tuple[str, str]
-"""(id, incarnation) of an endpoint."""
+__all__ = ["Quarantine", "QuarantineLimits"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,50 +33,10 @@ class QuarantineLimits:
 
     quarantine_s: float = 600.0
     """How long the like of a convicted request is refused, seconds; 0: nobody is suspected at all."""
+    calm_s: float = 60.0
+    """How long after the death of a worker by nobody's doing it takes two deaths on probation to convict, seconds."""
     entries_max: int = 1024
-    """Most convictions, and most open cases, remembered; the oldest goes first."""
-
-
-class Witness(Protocol):
-    """A worker that was lost with a call on it; `router.core.entry.Tracked` is one."""
-
-    @property
-    def key(self) -> Key: ...
-
-    @property
-    def is_alive(self) -> bool:
-        """It has spoken since: only the connection was lost."""
-        ...
-
-    @property
-    def is_abandoned(self) -> bool:
-        """It was given up, which it stays whatever it says later."""
-        ...
-
-
-@final
-class Suspect:
-    """One call under suspicion. Made and changed by the quarantine alone."""
-
-    __slots__ = ("fingerprint", "is_waiting", "place", "refused", "turn", "wanted", "witnesses")
-
-    def __init__(self, fingerprint: bytes, witnesses: list[Witness]) -> None:
-        self.fingerprint = fingerprint
-        self.witnesses = witnesses
-        """At least one; at most as many as the call has attempts."""
-        self.place: Key | None = None
-        """Where it is on probation."""
-        self.refused: set[Key] = set()
-        """Places that it got and could not use, for it had been there."""
-        self.wanted: Collection[Key] = ()
-        """Places that it waits for."""
-        self.is_waiting = False
-        self.turn = asyncio.Event()
-        """Set when waiting is over: it has a place, was convicted with its like, or is no suspect any more."""
-
-    def __repr__(self) -> str:
-        where = f"on {self.place[0]}" if self.place else "waiting" if self.is_waiting else "free"
-        return f"Suspect({self.fingerprint.hex()[:8]}, {where})"
+    """Most convictions, open cases and deaths remembered; the oldest goes first."""
 
 
 @final
@@ -95,10 +54,11 @@ class Quarantine:
         """In order of arrival."""
         self._convicted: OrderedDict[bytes, float] = OrderedDict()
         """Fingerprint → until when."""
-        self._open: OrderedDict[bytes, tuple[list[Witness], float]] = OrderedDict()
-        """Fingerprint → deaths and until when, of calls that were over before they were cleared or convicted."""
+        self._open: OrderedDict[bytes, tuple[Suspect, float]] = OrderedDict()
+        """Fingerprint → who and until when, of calls that were over before they were cleared or convicted."""
         self._explained: OrderedDict[Key, None] = OrderedDict()
         """Deaths of which somebody was convicted."""
+        self._deaths = Deaths(clock, calm_s=limits.calm_s, entries_max=limits.entries_max)
 
     def __repr__(self) -> str:
         return (
@@ -127,14 +87,14 @@ class Quarantine:
     def admit(self, fingerprint: bytes) -> Suspect | None:
         """A new call. One whose like is under suspicion is a suspect from the start. Raises `Quarantined`."""
         self.check(fingerprint)
-        for other in self._suspects:
-            if other.fingerprint == fingerprint and self.stands(other):
-                return self._add(Suspect(fingerprint, list(other.witnesses)))
-        witnesses, until = self._open.pop(fingerprint, ([], 0.0))
-        suspect = Suspect(fingerprint, witnesses)
-        if self._clock.now() < until and self.stands(suspect):
-            return self._add(suspect)
-        return None
+        like = next((other for other in self._suspects if other.fingerprint == fingerprint), None)
+        if like is None:
+            like, until = self._open.pop(fingerprint, (None, 0.0))
+            if self._clock.now() >= until:
+                return None
+        if like is None or not self.stands(like):
+            return None
+        return self._add(Suspect(fingerprint, like.witnesses, num_deaths=like.num_deaths))
 
     def check(self, fingerprint: bytes) -> None:
         """Raises `Quarantined` for the like of a convicted request."""
@@ -152,17 +112,25 @@ class Quarantine:
             return self._add(Suspect(fingerprint, [witness]))
         suspect.witnesses.append(witness)
         suspect.refused.clear()
+        self._deaths.suspect(witness.key, suspect.fingerprint)
         return suspect
 
     def stands(self, suspect: Suspect) -> bool:
         """Whether any of the deaths is one, and unexplained."""
-        return any(
-            witness.key not in self._explained and (witness.is_abandoned or not witness.is_alive)
-            for witness in suspect.witnesses
-        )
+        return any(self._accuses(witness) for witness in suspect.witnesses)
+
+    def _accuses(self, witness: Witness) -> bool:
+        is_dead = witness.is_abandoned or not witness.is_alive
+        return is_dead and witness.key not in self._explained
 
     def clear(self, suspect: Suspect) -> None:
         """It has produced something new, or nothing stands against it: a suspect no more."""
+        if suspect in self._suspects:
+            for witness in filter(self._accuses, suspect.witnesses):
+                self._deaths.clear(witness.key, suspect.fingerprint)
+        self._drop(suspect)
+
+    def _drop(self, suspect: Suspect) -> None:
         self.end(suspect)
         self._unwait(suspect)
         self._suspects.pop(suspect, None)
@@ -171,15 +139,24 @@ class Quarantine:
         """The call is over, and nothing was found out: who sends it again is a suspect from the start."""
         if suspect not in self._suspects:
             return
-        self.clear(suspect)
+        self._drop(suspect)
         if self.stands(suspect):
             until = self._clock.now() + self._limits.quarantine_s
-            self._open[suspect.fingerprint] = (suspect.witnesses, until)
+            self._open[suspect.fingerprint] = (suspect, until)
             self._open.move_to_end(suspect.fingerprint)
             _shorten(self._open, self._limits.entries_max)
 
-    def convict(self, suspect: Suspect, witness: Witness) -> None:
-        """The worker on which it was on probation has died."""
+    def judge(self, suspect: Suspect, witness: Witness) -> bool:
+        """The worker on which it was on probation has died. Returns whether that convicts it; if not, it is accused."""
+        suspect.num_deaths += 1
+        if suspect.num_deaths > 1 or self._deaths.is_calm:
+            self._convict(suspect, witness)
+            return True
+        self.end(suspect)
+        self.accuse(suspect, suspect.fingerprint, witness)
+        return False
+
+    def _convict(self, suspect: Suspect, witness: Witness) -> None:
         self._explained[witness.key] = None
         _shorten(self._explained, self._limits.entries_max)
         self._convicted[suspect.fingerprint] = self._clock.now() + self._limits.quarantine_s
@@ -188,7 +165,7 @@ class Quarantine:
         for other in list(self._waiting):
             if other.fingerprint == suspect.fingerprint or not self.stands(other):
                 self._unwait(other)
-        self.clear(suspect)
+        self._drop(suspect)
 
     # --- who may try where --------------------------------------------------------------------
 
@@ -256,6 +233,8 @@ class Quarantine:
 
     def _add(self, suspect: Suspect) -> Suspect:
         self._suspects[suspect] = None
+        for witness in suspect.witnesses:
+            self._deaths.suspect(witness.key, suspect.fingerprint)
         return suspect
 
     def check_integrity(self) -> None:

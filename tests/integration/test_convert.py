@@ -179,7 +179,7 @@ async def test_an_interrupt_leaves_nothing_behind(number: signal.Signals, tmp_pa
     )
     built = ".out.*/built-int4"
     try:
-        await until(lambda: bool(list(tmp_path.glob(built))), within_s=60, what="the builder runs")
+        await until(lambda: bool(list(tmp_path.glob(built))), what="the builder runs")
         os.killpg(process.pid, number)  # as a terminal does
         assert await asyncio.wait_for(process.wait(), 60) == 130
     finally:
@@ -189,14 +189,28 @@ async def test_an_interrupt_leaves_nothing_behind(number: signal.Signals, tmp_pa
 
 
 @pytest.mark.timeout(600)  # two imports of PyTorch, on a machine that may be busy
-@pytest.mark.parametrize("precision", ["int4", "int8"])
-def test_the_real_builder_makes_a_served_folder(precision: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("model", "precision"),
+    [
+        ("tiny-llama", "int4"),
+        ("tiny-llama", "int8"),
+        ("tiny-gemma3", "int4"),
+        ("tiny-smollm3", "int4"),
+    ],
+)
+def test_the_real_builder_makes_a_served_folder(model: str, precision: str, tmp_path: Path) -> None:
     python = os.environ.get("LEPTON_CONVERT_PYTHON")
     if not python:
         pytest.skip("no environment with the builder: LEPTON_CONVERT_PYTHON names none")
-    make = "import sys, pathlib; from training.goldens.tiny_models import make_tiny_model as m; m('tiny-llama', "
+    make = "import sys, pathlib; from training.goldens.tiny_models import make_tiny_model as m; "
     subprocess.run(
-        [python, "-c", f"{make}pathlib.Path(sys.argv[1]))", str(tmp_path / "hf")],
+        [
+            python,
+            "-c",
+            f"{make}m(sys.argv[1], pathlib.Path(sys.argv[2]))",
+            model,
+            str(tmp_path / "hf"),
+        ],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=True,
     )

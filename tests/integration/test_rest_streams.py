@@ -138,7 +138,7 @@ async def test_a_client_comes_back_to_where_a_stream_has_moved() -> None:
             first = await read(events, num_chars=5)
             given_up = next(name for name in cluster.workers if cluster.keeps(name))
             cluster.give_up(given_up)
-            await until(lambda: not cluster.keeps(given_up), within_s=5, what="let go")
+            await until(lambda: not cluster.keeps(given_up), what="let go")
             cluster.pace.allow(10)
             first += await read(events, num_chars=2)
         cluster.pace.free()
@@ -172,9 +172,9 @@ async def test_a_client_that_leaves_stops_the_compute(*, streams: bool) -> None:
         url = cluster.http() + "/v1/chat/completions"
         session = aiohttp.ClientSession()
         asking = asyncio.ensure_future(session.post(url, json={**CHAT, "stream": streams}))
-        await until(lambda: cluster.num_computing() == 1, within_s=5, what="it computes")
+        await until(lambda: cluster.num_computing() == 1, what="it computes")
         cluster.pace.allow(2)
-        await until(lambda: cluster.pace.num_tokens == 2, within_s=5, what="two tokens")
+        await until(lambda: cluster.pace.num_tokens == 2, what="two tokens")
         if streams:
             (await asking).close()
         asking.cancel()
@@ -217,7 +217,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off() -> None:
             ).encode()
         )
         outlets = cluster.routers[0].outlets
-        await until(lambda: len(outlets) == 1, within_s=5, what="it streams")
-        await until(lambda: len(outlets) == 0, within_s=30, what="cut off")
+        await until(lambda: len(outlets) == 1, what="it streams")
+        await until(lambda: len(outlets) == 0, what="cut off")
         await cluster.until_nothing_is_left()
         narrow.close()

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from gateway.settings import GatewaySettings
+from tests.support.patience import PATIENCE_S
 from tests.support.resuming import NUM_TOKENS, ResumingCluster, resuming_cluster, text_of
 from tests.support.small_cluster import until
 from tests.support.socket_client import SCHEMA, SocketClient, socket_of
@@ -242,7 +243,7 @@ async def test_who_cannot_be_understood_is_told_and_then_closed(
     cluster.pace.free()
     assert (await socket.until_ended("a"))["type"] == "end"
     await socket.socket.send_str(text)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         closing = await socket.socket.receive()
     assert (closing.type, closing.data) == (aiohttp.WSMsgType.CLOSE, code)
     assert closing.extra

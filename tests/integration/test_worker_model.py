@@ -15,6 +15,7 @@ from lepton.v1 import inference_pb2, types_pb2
 from tests.support.tiny_models import (
     TINY_LLAMA,
     TINY_LLAMA_INT4,
+    TINY_OPTIMUM,
     TINY_QWEN2,
     golden_cases,
     load_tiny,
@@ -57,8 +58,12 @@ def request_of(case: dict[str, Any]) -> Request:
 
 @pytest.mark.parametrize(
     ("folder", "golden"),
-    [(TINY_LLAMA, "tiny-llama"), (TINY_QWEN2, "tiny-qwen2")],
-    ids=["llama", "qwen2"],
+    [
+        (TINY_LLAMA, "tiny-llama"),
+        (TINY_QWEN2, "tiny-qwen2"),
+        (TINY_OPTIMUM[0], "tiny-optimum-llama"),
+    ],
+    ids=["llama", "qwen2", "optimum"],
 )
 async def test_streams_are_what_transformers_generates_alone_and_all_at_once(
     folder: Path, golden: str

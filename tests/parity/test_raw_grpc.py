@@ -120,7 +120,6 @@ async def test_odd_frames_end(cluster: DemoCluster, name: str) -> None:
     peer.send(ODD[name])
     await until(
         lambda: bool(peer.ended) or peer.is_gone.is_set() or "reset" in name,
-        within_s=10,
         what="an answer or an end",
     )
     peer.transport.abort()
@@ -147,10 +146,10 @@ async def test_a_call_without_its_message_ends(name: str) -> None:
     async with demo_cluster(limits=Limits(message_s_max=0.2)) as cluster:
         peer = await _connect(cluster)
         peer.send(sent)
-        await until(lambda: 1 in peer.ended, within_s=10, what="an end")
+        await until(lambda: 1 in peer.ended, what="an end")
         assert words in peer.said[1]
         peer.send(_asks(_headers(), WHOLE, stream=3))
-        await until(lambda: 3 in peer.ended, within_s=10, what="an answer to another stream")
+        await until(lambda: 3 in peer.ended, what="an answer to another stream")
         assert not cluster.worker.running.in_flight.num_calls
         peer.transport.abort()
 
@@ -159,7 +158,7 @@ async def test_a_stream_with_a_number_of_servers_takes_nothing(cluster: DemoClus
     """B43: clients have odd ones; gRPC lets it be."""
     peer = await _connect(cluster)
     peer.send(_asks(_headers(), WHOLE, stream=2), _asks(_headers(), WHOLE, stream=3))
-    await until(lambda: 3 in peer.ended, within_s=10, what="an answer to another stream")
+    await until(lambda: 3 in peer.ended, what="an answer to another stream")
     assert not cluster.worker.running.in_flight.num_calls
     peer.transport.abort()
 

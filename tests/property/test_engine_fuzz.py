@@ -16,9 +16,10 @@ import pytest
 from tests.support.fake_runner import FakeRunner
 from tests.support.fuzz import Fuzz
 from tests.support.quantized import in_blocks
+from tests.support.repeating import echo
 from tests.support.stepped_engine import alone_on
 from tests.support.tiny_models import TINY_LLAMA, TINY_LLAMA_INT4, TINY_QWEN2
-from worker.engine import intake, loop, scheduler
+from worker.engine import beginnings, intake, loop, scheduler
 from worker.engine.mailbox import Mailbox
 from worker.engine.ports import Batch, CacheLayout, Sampled
 from worker.engine.prefix import PrefixCache
@@ -34,11 +35,17 @@ STEPS = int(os.environ.get("LEPTON_FUZZ_STEPS", "5000"))
 CONTROL_SEED = 20261
 SEED = int(os.environ.get("LEPTON_FUZZ_SEED", CONTROL_SEED))
 LAYOUT = CacheLayout(num_slots=7, capacity=130, num_blocks=9)
+DRAFTING = replace(LAYOUT, keeps_decoded=True, num_drafted=32)
 
 
 def on_fake(seed: int) -> Fuzz:
     alone = alone_on(FakeRunner(num_slots=1, capacity=LAYOUT.capacity))
     return Fuzz(None, alone, seed=seed, layout=LAYOUT)
+
+
+def on_fake_with_drafts(seed: int) -> Fuzz:
+    alone = alone_on(FakeRunner(num_slots=1, capacity=LAYOUT.capacity, tokens=echo))
+    return Fuzz(None, alone, seed=seed, layout=DRAFTING, tokens=echo)
 
 
 def on_graph(folder: Path, seed: int, *, prefill_int8: bool) -> tuple[Fuzz, Sampler]:
@@ -51,7 +58,7 @@ def on_graph(folder: Path, seed: int, *, prefill_int8: bool) -> tuple[Fuzz, Samp
     runner = load(LAYOUT.num_slots, 1)
     assert runner.layout.num_blocks >= LAYOUT.num_blocks
     fuzz = Fuzz(runner, alone_on(load(1, 0)), seed=seed, layout=LAYOUT)
-    return fuzz, runner._sampler
+    return fuzz, runner.sampler
 
 
 FORMS = {
@@ -66,7 +73,7 @@ def check_mix(fuzz: Fuzz) -> None:
     if fuzz.seen["steps"] < 5_000:
         return
     for what in ("too long", "queue full", "queue_timeout", "deadline_exceeded", "client_gone", "engine_failed",
-                 "model_output_invalid", "length", "stop", "cached tokens", "replayed tokens"):  # fmt: skip
+                 "model_output_invalid", "length", "stop", "cached tokens", "known tokens"):  # fmt: skip
         assert fuzz.seen[what] > 10, what
     assert fuzz.seen["rows"] > 3 * fuzz.seen["steps"]
 
@@ -76,6 +83,14 @@ def test_the_books_agree_and_everybody_gets_an_end() -> None:
     fuzz = on_fake(SEED)
     fuzz.play(STEPS)
     check_mix(fuzz)
+
+
+@pytest.mark.timeout(3600)
+def test_the_books_agree_with_drafts_as_well() -> None:
+    fuzz = on_fake_with_drafts(SEED)
+    fuzz.play(STEPS)
+    check_mix(fuzz)
+    assert fuzz.num_accepted > 100
 
 
 @pytest.mark.timeout(3600)
@@ -110,7 +125,9 @@ def forget_the_report(patch: pytest.MonkeyPatch) -> None:
 
 def share_with_everybody(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
-        scheduler, "block_keys", lambda ids, salt: tuple(b"%d" % at for at in range(len(ids) // 32))
+        beginnings,
+        "block_keys",
+        lambda ids, salt: tuple(b"%d" % at for at in range(len(ids) // 32)),
     )
 
 

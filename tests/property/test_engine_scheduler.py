@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from common.errors import Cancelled, DeadlineExceeded, Internal, Overloaded, Reason
 from tests.support.engine import make_sequence
 from tests.support.fake_runner import FakeRunner, fake_completion
+from worker.engine.answers import check_answer
 from worker.engine.chunking import chunk_sizes
 from worker.engine.config import EngineConfig
 from worker.engine.events import (
@@ -24,7 +25,7 @@ from worker.engine.events import (
 )
 from worker.engine.ports import Batch
 from worker.engine.prefix import BLOCK_TOKENS
-from worker.engine.scheduler import Scheduler, SequenceEvent, check_answer
+from worker.engine.scheduler import Scheduler, SequenceEvent
 from worker.engine.sequence import FinishReason, Sequence, SequenceState, StopRule
 
 CAPACITY = 130

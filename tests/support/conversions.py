@@ -28,7 +28,7 @@ FOLDERS, MISSING, FAULT = json.loads({parameters!r})
 if sys.argv[1] == "-c":
     print(json.dumps({{name: None if name in MISSING else "9.9" for name in sys.argv[3:]}}))
     sys.exit()
-options = dict(zip(sys.argv[3::2], sys.argv[4::2]))
+options = dict(zip(sys.argv[2::2], sys.argv[3::2]))
 print("the builder speaks", *sys.argv)
 if FAULT == "fails":
     sys.exit("ValueError: it cannot be exported")

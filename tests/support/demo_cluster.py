@@ -104,7 +104,7 @@ async def demo_cluster(
         channel = await stack.enter_async_context(
             grpc.aio.insecure_channel(f"127.0.0.1:{router_.port}")
         )
-        await until(lambda: is_ready(router_), within_s=10, what="a ready worker")
+        await until(lambda: is_ready(router_), what="a ready worker")
         yield DemoCluster(worker=worker, router=router_, channel=channel)
 
 

@@ -23,13 +23,14 @@ from common.rpc.status import codes_of, from_rpc_error
 from lepton.kserve.v2 import open_inference_pb2 as pb
 from lepton.v1 import inference_pb2
 from tests.support.demo_cluster import MODEL, DemoCluster
+from tests.support.patience import PATIENCE_S
 from tests.support.sse import DONE, sse_events
 from tests.support.worker import GENERATE
 
 __all__ = ["DOORS", "INFER", "Answered", "Doors", "Refusal", "doors_of"]
 
 INFER: Final = "/inference.GRPCInferenceService/ModelInfer"
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=20)
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=PATIENCE_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class Doors:
     async def grpc(self, asked: Mapping[str, Any] | inference_pb2.GenerateRequest) -> Verdict:
         request = asked if isinstance(asked, inference_pb2.GenerateRequest) else _message(asked)
         call: Any = self._cluster.channel.unary_stream(GENERATE)(
-            request.SerializeToString(), timeout=20, metadata=self._metadata
+            request.SerializeToString(), timeout=PATIENCE_S, metadata=self._metadata
         )
         texts, prompt_tokens = [], 0
         try:
@@ -101,7 +102,7 @@ class Doors:
         await self._socket.send_str(json.dumps({"type": "start", "id": name, "request": asked}))
         texts, prompt_tokens = [], 0
         while True:
-            told = await self._socket.receive_json(timeout=20)
+            told = await self._socket.receive_json(timeout=PATIENCE_S)
             assert told["id"] == name
             if told["type"] == "end":
                 return Answered("".join(texts), prompt_tokens)
@@ -157,7 +158,9 @@ class Doors:
             setattr(request.parameters[name], kind, value)
         try:
             call: Any = self._cluster.channel.unary_unary(INFER)
-            data = await call(request.SerializeToString(), timeout=20, metadata=self._metadata)
+            data = await call(
+                request.SerializeToString(), timeout=PATIENCE_S, metadata=self._metadata
+            )
         except grpc.aio.AioRpcError as error:
             return _refusal(error)
         told = pb.ModelInferResponse.FromString(data)

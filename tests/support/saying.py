@@ -71,5 +71,5 @@ async def saying_cluster(
         channel = await stack.enter_async_context(
             grpc.aio.insecure_channel(f"127.0.0.1:{router.port}")
         )
-        await until(lambda: is_ready(router), within_s=10, what="a ready worker")
+        await until(lambda: is_ready(router), what="a ready worker")
         yield DemoCluster(worker=worker, router=router, channel=channel)

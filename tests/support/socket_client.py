@@ -21,13 +21,13 @@ import jsonschema
 from google.protobuf import json_format
 
 from lepton.v1 import inference_pb2
+from tests.support.patience import PATIENCE_S
 
 __all__ = ["SCHEMA", "SocketClient", "checked", "socket_of", "validator_of"]
 
 SCHEMA: Final = json.loads(
     resources.files("gateway.websocket").joinpath("schema.json").read_text("utf-8")
 )
-_PATIENCE_S: Final = 10.0
 
 
 def checked(side: str, message: Any) -> Any:
@@ -57,7 +57,7 @@ class SocketClient:
 
     async def read(self) -> bool:
         """Takes one message; False when the socket is closed."""
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(PATIENCE_S):
             came = await self.socket.receive()
         if came.type is not aiohttp.WSMsgType.TEXT:
             return False

@@ -80,7 +80,7 @@ class SteppedEngine:
         computed = sum(sequence.num_computed_tokens for sequence in running)
         room = self._layout.num_slots * self._layout.capacity
         assert scheduler.kv_usage == computed / room
-        assert not scheduler._prefixes._pending, "blocks are reserved within a step only"
+        assert not scheduler._beginnings._cache._pending, "blocks are reserved within a step only"
         # Everybody whom the engine owes an end is there, and nobody else.
         owed = {sequence.id for sequence in (*running, *waiting)}
         assert self.loop._stream_of.keys() == owed

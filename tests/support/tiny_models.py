@@ -30,6 +30,7 @@ __all__ = [
     "TINY_LLAMA",
     "TINY_LLAMA_INT4",
     "TINY_LLAMA_INT4_BLOCK64",
+    "TINY_OPTIMUM",
     "TINY_QWEN2",
     "Message",
     "copy_model",
@@ -48,9 +49,21 @@ TINY_QWEN2: Final = GOLDENS / "tiny-qwen2" / "fp32"
 """Context of 256 tokens and 300 tokens in the vocabulary, all of them."""
 TINY_FAMILIES: Final = tuple(
     GOLDENS / f"tiny-{name}" / "fp32"
-    for name in ("llama", "qwen2", "qwen3", "mistral", "phi3", "gemma2", "granite")
+    for name in (
+        "llama",
+        "qwen2",
+        "qwen3",
+        "mistral",
+        "phi3",
+        "gemma2",
+        "gemma3",
+        "smollm3",
+        "granite",
+    )
 )
-"""One of each family that is served."""
+"""One of each family that is served, as the onnxruntime-genai builder exports it."""
+TINY_OPTIMUM: Final = tuple(GOLDENS / f"tiny-optimum-{name}" / "fp32" for name in ("llama", "gpt2"))
+"""Exports of Optimum, whose caches grow: heads that share keys and none that do, turned positions and learned ones."""
 
 NEEDS_NATIVE: Final = pytest.mark.skipif(
     find_library() is None, reason="needs the compiled operators and AVX-512 with VNNI"

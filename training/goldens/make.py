@@ -1,9 +1,11 @@
 """Makes tests/goldens: tiny models, their exports, and what transformers answers in fp32.
 
     python -m training.goldens.make tiny [NAME …]
+    python -m training.goldens.make optimum [NAME …]
     python -m training.goldens.make demo [--weights models/demo/weights --tokenizer models/demo]
 
-Needs torch, transformers and onnxruntime-genai, which shipped code and tests never import.
+Needs torch, transformers and onnxruntime-genai (training/demo/requirements.txt), `optimum` an older transformers and
+optimum-onnx (training/goldens/requirements-optimum.txt), which shipped code and tests never import.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ import platform
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import version
+from collections.abc import Sequence
+from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,13 +26,18 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from training.goldens.tiny_models import TINY_MODELS, make_tiny_model
 
-GOLDENS: Final = Path(__file__).resolve().parents[2] / "tests" / "goldens"
+ROOT: Final = Path(__file__).resolve().parents[2]
+GOLDENS: Final = ROOT / "tests" / "goldens"
+EXPORTER: Final = ROOT / "convert" / "exporter.py"
 EXPORTS: Final = {
     "fp32": ("fp32", ["windowed_kv_cache=false"]),
     "int4": ("int4", ["windowed_kv_cache=false", "block_size=32", "accuracy_level=4"]),
     "int4-block64": ("int4", ["windowed_kv_cache=false", "block_size=64", "accuracy_level=4"]),
 }
-TINY_EXPORTS: Final = dict.fromkeys(TINY_MODELS, ("fp32",)) | {"tiny-llama": tuple(EXPORTS)}
+OPTIMUM: Final = "optimum"
+TINY_EXPORTS: Final = {
+    name: (OPTIMUM,) if name.startswith("tiny-optimum-") else ("fp32",) for name in TINY_MODELS
+} | {"tiny-llama": tuple(EXPORTS)}
 KEPT: Final = (
     "genai_config.json",
     "model.onnx",
@@ -59,20 +67,34 @@ DEMO_DIALOGUES: Final[tuple[tuple[dict[str, str], ...], ...]] = (
 )
 
 
+def export_optimum(source: Path, target: Path) -> None:
+    """Runs Optimum's exporter: one graph that takes its past and returns it longer."""
+    from optimum.exporters.onnx import main_export
+
+    with tempfile.TemporaryDirectory() as scratch:
+        main_export(str(source), scratch, task="text-generation-with-past", do_validation=False)
+        keep(Path(scratch), target, (*KEPT, "config.json", "generation_config.json"))
+
+
+def keep(made: Path, target: Path, names: Sequence[str]) -> None:
+    """Copies those of `names` that were made."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        if (made / name).exists():
+            (target / name).write_bytes((made / name).read_bytes())
+
+
 def export(source: Path, target: Path, precision: str, options: list[str], cache: Path) -> None:
     """Runs the builder and keeps the files that we serve."""
     out = cache / f"{source.name}-{precision}"
     command = [
-        sys.executable, "-m", "onnxruntime_genai.models.builder", "-i", str(source), "-o", str(out),
+        sys.executable, str(EXPORTER), "-i", str(source), "-o", str(out),
         "-p", precision, "-e", "cpu", "-c", str(cache / "cache"),
     ]  # fmt: skip
     if options:
         command += ["--extra_options", *options]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    target.mkdir(parents=True, exist_ok=True)
-    for name in KEPT:
-        if (out / name).exists():
-            (target / name).write_bytes((out / name).read_bytes())
+    keep(out, target, KEPT)
 
 
 @torch.no_grad()
@@ -98,8 +120,14 @@ def answer(
 
 
 def made_with() -> dict[str, str]:
-    packages = ("torch", "transformers", "tokenizers", "onnxruntime-genai", "onnxruntime")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    packages = (
+        "torch", "transformers", "tokenizers", "onnxruntime-genai", "onnxruntime", "optimum-onnx",
+    )  # fmt: skip
+    installed = {name for found in distributions() if (name := found.metadata["Name"]) in packages}
+    return {
+        "python": platform.python_version(),
+        **{n: version(n) for n in packages if n in installed},
+    }
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
@@ -111,8 +139,11 @@ def make_tiny(name: str) -> None:
         source = Path(scratch) / name
         make_tiny_model(name, source)
         for label in TINY_EXPORTS[name]:
-            precision, options = EXPORTS[label]
-            export(source, GOLDENS / name / label, precision, options, Path(scratch))
+            if label == OPTIMUM:
+                export_optimum(source, GOLDENS / name / "fp32")
+            else:
+                precision, options = EXPORTS[label]
+                export(source, GOLDENS / name / label, precision, options, Path(scratch))
         tokenizer = AutoTokenizer.from_pretrained(source)
         model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval()
         cases = []
@@ -154,7 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("tiny", "demo"))
+    parser.add_argument("what", choices=("tiny", "optimum", "demo"))
     parser.add_argument("names", nargs="*", help="of tiny models; default: all")
     parser.add_argument(
         "--weights",
@@ -166,11 +197,12 @@ def main() -> None:
         "--tokenizer", type=Path, default=Path("models/demo"), help="folder of its tokenizer"
     )
     arguments = parser.parse_args()
-    if arguments.what == "tiny":
-        for name in arguments.names or TINY_MODELS:
-            make_tiny(name)
-    else:
+    if arguments.what == "demo":
         make_demo(arguments.weights, arguments.tokenizer)
+        return
+    for name in arguments.names or TINY_MODELS:
+        if (TINY_EXPORTS[name] == (OPTIMUM,)) == (arguments.what == OPTIMUM):
+            make_tiny(name)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
     GraniteConfig,
     GraniteForCausalLM,
     LlamaConfig,
@@ -27,6 +31,8 @@ from transformers import (
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
 )
 
 __all__ = ["CHAT_TEMPLATE", "TINY_MODELS", "byte_tokenizer", "make_tiny_model"]
@@ -122,10 +128,47 @@ def _gemma2() -> torch.nn.Module:
     return Gemma2ForCausalLM(config)
 
 
+def _gemma3() -> torch.nn.Module:
+    """Queries and keys are normalised; layers with a window rotate by another table than the others, and unscaled."""
+    config = Gemma3TextConfig(
+        **SMALL, head_dim=16, query_pre_attn_scalar=16, sliding_window=WINDOW,
+        layer_types=["sliding_attention", "full_attention"],
+        rope_parameters={
+            "sliding_attention": {"rope_type": "default", "rope_theta": 1000.0},
+            "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 50000.0},
+        },
+    )  # fmt: skip
+    return Gemma3ForCausalLM(config)
+
+
+def _smollm3() -> torch.nn.Module:
+    """Every second layer does not rotate, and has a window."""
+    config = SmolLM3Config(
+        **SMALL, no_rope_layers=[1, 0], use_sliding_window=True, sliding_window=WINDOW, tie_word_embeddings=True
+    )  # fmt: skip
+    return SmolLM3ForCausalLM(config)
+
+
 def _phi3() -> torch.nn.Module:
     """One matrix for query, key and value, one for gate and up."""
     # The builder takes any other length for a model with two tables of rotary positions.
     return Phi3ForCausalLM(Phi3Config(**(SMALL | {"max_position_embeddings": 4096})))
+
+
+def _gpt2() -> torch.nn.Module:
+    """Learned positions, biases everywhere, every head with keys of its own: what no builder's export has."""
+    sizes = {
+        "n_positions": SHARED["max_position_embeddings"],
+        "n_embd": 64,
+        "n_layer": 2,
+        "n_head": 4,
+    }
+    shared = {
+        key: value
+        for key, value in SHARED.items()
+        if key not in ("hidden_size", "max_position_embeddings")
+    }
+    return GPT2LMHeadModel(GPT2Config(**shared, **sizes))
 
 
 def _granite() -> torch.nn.Module:
@@ -142,8 +185,12 @@ TINY_MODELS: Final = {
     "tiny-mistral": _mistral,
     "tiny-qwen3": _qwen3,
     "tiny-gemma2": _gemma2,
+    "tiny-gemma3": _gemma3,
+    "tiny-smollm3": _smollm3,
     "tiny-phi3": _phi3,
     "tiny-granite": _granite,
+    "tiny-optimum-llama": _llama,
+    "tiny-optimum-gpt2": _gpt2,
 }
 
 

@@ -14,6 +14,7 @@ from worker.runtime.artifacts import read_artifact
 from worker.runtime.fingerprint import precision_of
 from worker.runtime.graphs.exported import read_exported
 from worker.runtime.model import load_model
+from worker.runtime.models.family import CacheRule
 from worker.runtime.models.registry import family_of
 
 __all__ = ["Served", "check_served", "read_served"]
@@ -46,6 +47,12 @@ def read_served(folder: Path) -> Served:
     """
     artifact = read_artifact(folder)
     family = family_of(artifact.config.model.type)
+    if family.cache is CacheRule.GROWING:
+        raise BadModel(
+            f"{artifact.graph.name}: an Optimum export is served as it is; to quantise the model, convert the Hugging "
+            "Face folder that it was made of (lepton convert)",
+            reason=Reason.MODEL_GRAPH_UNSUPPORTED,
+        )
     exported = read_exported(artifact, family)
     precision = precision_of(artifact.graph)
     if precision != "fp32":

@@ -36,8 +36,19 @@ class EngineConfig:
     """Aim for the length of a step, milliseconds; aborts, deadlines and liveness rest on it."""
     retry_after_s_max: float = 30.0
     """Longest retry hint in a refusal, seconds."""
+    prefix_digest_max: int = 4096
+    """Most beginnings of prompts that are told to routers as cached."""
+    lookup_streams_max: int = 4
+    """Most decoding sequences beside which drafts are made (`worker.engine.drafter`)."""
+    lookup_tokens_max: int = 8
+    """Most tokens of a draft; 0: none are made."""
+    lookup_ngram: int = 3
+    """How many tokens must have been there before for those after them to be proposed."""
     rest_after_s: float = 10.0
     """After so many seconds without work the memory of rows goes back to the system."""
+    linger_ms: float = 10.0
+    """How long the next step may wait for an arrival after a stream of another worker has gone on, milliseconds. The
+    router tries such streams one after another on each worker, and the next one would just miss the step."""
     failed_steps_max: int = 3
     """Failed steps in a row after which the engine no longer calls itself healthy."""
     step_late_s_max: float = 60.0
@@ -51,9 +62,15 @@ class EngineConfig:
             "waiting_tokens_max",
             "overtaken_max",
             "failed_steps_max",
+            "lookup_ngram",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; at least 1")
+        if not self.linger_ms >= 0:
+            raise ValueError(f"linger_ms is {self.linger_ms}; at least 0")
+        for name in ("lookup_streams_max", "lookup_tokens_max"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; at least 0")
         if not self.chunk_stretch > 1:
             raise ValueError(f"chunk_stretch is {self.chunk_stretch}; more than 1")
         for name in (

@@ -21,16 +21,18 @@ from typing import final
 from common.clock import Clock
 from common.errors import Internal, LeptonError, Reason, Unavailable
 from common.logs import get_logger
+from worker.engine.answers import check_answer
 from worker.engine.config import EngineConfig
-from worker.engine.events import Event, is_terminal
+from worker.engine.events import Event, TokenEvent, is_terminal
 from worker.engine.intake import check_fits, sequences_of
 from worker.engine.load import EngineLoad
 from worker.engine.mailbox import Abort, Arrival, Mailbox, Report
 from worker.engine.observer import StepObserver
 from worker.engine.ports import Batch, ModelRunner, Sampled
+from worker.engine.prefix_digest import PrefixDigest
 from worker.engine.queue import Waiting
 from worker.engine.request import EngineRequest
-from worker.engine.scheduler import Scheduler, SequenceEvent, check_answer
+from worker.engine.scheduler import Scheduler, SequenceEvent
 from worker.engine.sequence import Sequence
 from worker.engine.stream import TokenStream
 
@@ -155,6 +157,11 @@ class EngineLoop:
             speed=report.speed,
         )
 
+    @property
+    def prefixes(self) -> PrefixDigest:
+        """Which beginnings of prompts are cached; any thread."""
+        return self._scheduler.digest
+
     def drain(self) -> None:
         """Refuses what is new with DRAINING and finishes what it has."""
         if self._refusal is None:
@@ -194,6 +201,8 @@ class EngineLoop:
         if batch is not None:
             events += self._run(batch)
         self._publish(events)
+        if any(_has_gone_on(sequence, event) for sequence, event in events):
+            self._mailbox.linger(self._config.linger_ms / 1000)
 
     def _main(self) -> None:
         try:
@@ -243,7 +252,7 @@ class EngineLoop:
         sampled = self._compute(batch)
         ended_at = self._clock.now()
         self._num_steps += 1
-        self._observe(batch, ended_at - began_at)
+        self._observe(batch, sampled, ended_at - began_at)
         if sampled is None:
             return self._scheduler.fail(ended_at)
         self._scheduler.observe(batch, ended_at - began_at)
@@ -265,11 +274,13 @@ class EngineLoop:
 
     def _expected_end(self, batch: Batch, began_at: float) -> float:
         expected_s = self._scheduler.meter.step_s(
-            num_prefill_tokens=batch.num_prefill_tokens, num_decode_rows=len(batch.decode)
+            num_prefill_tokens=batch.num_prefill_tokens,
+            num_decode_rows=len(batch.decode),
+            num_drafted=batch.num_drafted,
         )
         return began_at + (self._config.step_ms_max / 1000 if expected_s is None else expected_s)
 
-    def _observe(self, batch: Batch, duration_s: float) -> None:
+    def _observe(self, batch: Batch, sampled: list[Sampled] | None, duration_s: float) -> None:
         if self._observer is None:
             return
         try:
@@ -278,6 +289,10 @@ class EngineLoop:
                 num_prefill_tokens=batch.num_prefill_tokens,
                 num_decode_rows=len(batch.decode),
             )
+            if batch.drafts and sampled is not None:
+                self._observer.on_drafts(
+                    num_drafted=batch.num_drafted, num_accepted=len(sampled) - len(batch.drawing)
+                )
         except Exception:
             log.exception("engine.observer_failed")
 
@@ -348,6 +363,15 @@ class EngineLoop:
     def _is_stuck(self) -> bool:
         ends_at = self._mailbox.report.step_ends_at
         return ends_at is not None and self._clock.now() > ends_at + self._config.step_late_s_max
+
+
+def _has_gone_on(sequence: Sequence, event: Event) -> bool:
+    """Whether this is the first thing that is new in a stream of another worker."""
+    return (
+        sequence.is_continued
+        and isinstance(event, TokenEvent)
+        and len(sequence.generated_ids) == len(sequence.known_ids) + 1
+    )
 
 
 def _starting() -> LeptonError:

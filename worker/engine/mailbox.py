@@ -121,6 +121,11 @@ class Mailbox:
                 self._changed.wait_for(lambda: self._letters or self._is_closed, timeout_s)
             return not self._is_closed
 
+    def linger(self, timeout_s: float) -> None:
+        """Waits for a letter, no longer than `timeout_s`."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._letters or self._is_closed, timeout_s)
+
     @property
     def is_empty(self) -> bool:
         """Whether no letter is there."""

@@ -16,6 +16,7 @@ __all__ = [
     "BlockLoad",
     "BlockSave",
     "CacheLayout",
+    "Draft",
     "ModelRunner",
     "PrefillChunk",
     "RowSave",
@@ -27,7 +28,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheLayout:
-    """How much the KV slab holds; discovered at load, never changed."""
+    """How much the KV slab holds, and what the runner can do; discovered at load, never changed. Raises ValueError."""
 
     num_slots: int
     """Rows; most sequences at once."""
@@ -37,6 +38,13 @@ class CacheLayout:
     """Whether a decoded token has the keys and values, to the bit, that a prompt gives it: then both may be shared."""
     num_blocks: int = 0
     """Blocks of `worker.engine.prefix.BLOCK_TOKENS` positions beside the rows, for beginnings that prompts share."""
+    num_drafted: int = 0
+    """Most tokens of drafts in one step, over all rows; 0: the runner verifies none. Only with `keeps_decoded`, and
+    where logits are the same to the bit, too."""
+
+    def __post_init__(self) -> None:
+        if self.num_drafted and not self.keeps_decoded:
+            raise ValueError("drafts without keys and values that are the same to the bit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,15 @@ class RowSave:
 
     sequence: Sequence
     save: BlockSave
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Tokens that may come next in a decoding sequence, to be computed behind its last one in the same run."""
+
+    sequence: Sequence
+    token_ids: tuple[int, ...]
+    """At least one. None of them would end the sequence, and one more token fits into `max_tokens`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +128,10 @@ class Batch:
     """
     decode: tuple[Sequence, ...] = ()
     """Sequences whose slots are 0, 1, …, len(decode) - 1, in that order."""
+    drafts: tuple[Draft, ...] = ()
+    """Of sequences in `decode`, in their order; at most `CacheLayout.num_drafted` tokens."""
     saves: tuple[RowSave, ...] = ()
-    """Of sequences in `decode`; only where `CacheLayout.keeps_decoded`."""
+    """Of sequences in `decode`, never with a token of a draft; only where `CacheLayout.keeps_decoded`."""
 
     @property
     def drawing(self) -> tuple[Sequence, ...]:
@@ -124,6 +143,11 @@ class Batch:
     def num_prefill_tokens(self) -> int:
         """Prompt tokens that this step computes."""
         return sum(chunk.end - chunk.start for chunk in self.prefill)
+
+    @property
+    def num_drafted(self) -> int:
+        """Tokens of drafts that this step computes."""
+        return sum(len(draft.token_ids) for draft in self.drafts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +180,8 @@ class ModelRunner(Protocol):
     def layout(self) -> CacheLayout: ...
 
     def run(self, batch: Batch) -> list[Sampled]:
-        """One `Sampled` per decode row and per chunk with `is_last`. Does not change any sequence.
+        """One `Sampled` per decode row and per chunk with `is_last`; of a row with a draft, one for each token that
+        `worker.engine.answers.verify` draws, in their order. Leaves every sequence as it was.
 
         Raises anything on a failure that concerns the whole step; the engine then fails the sequences of the batch.
         """

@@ -3,10 +3,11 @@
     add ──> queue ──> prefilling slot ──> decoding slot ──> EndEvent
               └────────────┴───────────────────┴──────────> FailedEvent   (abort, expire, refuse_late, fail)
 
-Every step decodes all running sequences and, within a budget of tokens, computes prompts: first the one that was begun,
-then those that wait, as long as slots and budget last. What is begun is finished first, so a sequence of high
-priority overtakes those that wait but not the one prompt that is half computed. Rows are never preempted: a
-sequence that has a slot keeps it to its end, since prompt + max_tokens fit into every slot.
+Every step decodes all running sequences, some of them several tokens ahead (`worker.engine.drafter`), and, within a
+budget of tokens, computes prompts: first the one that was begun, then those that wait, as long as slots and budget
+last. What is begun is finished first, so a sequence of high priority overtakes those that wait but not the one prompt
+that is half computed. Rows are never preempted: a sequence that has a slot keeps it to its end, since prompt +
+max_tokens fit into every slot.
 
 Pure: time comes in as an argument, seconds on the engine's clock; engine thread only.
 """
@@ -17,9 +18,12 @@ from collections.abc import Sequence as SequenceOf
 from typing import TypeAlias
 
 from common.errors import Cancelled, DeadlineExceeded, Internal, LeptonError, Overloaded, Reason
+from worker.engine.answers import num_accepted
+from worker.engine.beginnings import Beginnings
 from worker.engine.budget import prefill_budget, pressure
 from worker.engine.chunking import CHUNK_TOKENS_MIN, chunk_sizes
 from worker.engine.config import EngineConfig
+from worker.engine.drafter import Drafter
 from worker.engine.events import (
     EndEvent,
     Event,
@@ -31,20 +35,18 @@ from worker.engine.events import (
 from worker.engine.ports import (
     Batch,
     BlockLoad,
-    BlockSave,
     CacheLayout,
     PrefillChunk,
-    RowSave,
     Sampled,
 )
-from worker.engine.prefix import BLOCK_TOKENS, PrefixCache, block_keys, num_reusable
+from worker.engine.prefix_digest import PrefixDigest
 from worker.engine.queue import Waiting, WaitingQueue, retry_after_s
 from worker.engine.sequence import Sequence, SequenceState
 from worker.engine.slots import SlotTable
 from worker.engine.speed import SpeedMeter
 from worker.engine.stopping import finish
 
-__all__ = ["Scheduler", "SequenceEvent", "check_answer"]
+__all__ = ["Scheduler", "SequenceEvent"]
 
 SequenceEvent: TypeAlias = tuple[Sequence, Event]
 """An event and whom it concerns. A method's events are in the order in which they happened."""
@@ -60,8 +62,10 @@ class Scheduler:
         self._config = config
         self._queue = WaitingQueue(overtaken_max=config.overtaken_max)
         self._slots = SlotTable(layout)
-        self._prefixes = PrefixCache(layout.num_blocks)
-        self._keeps_decoded = layout.keeps_decoded
+        self.digest = PrefixDigest(config.prefix_digest_max)
+        """What is kept of prompts, for routers; any thread."""
+        self._beginnings = Beginnings(layout, self.digest)
+        self._drafter = Drafter(config, layout)
         self._meter = SpeedMeter()
         self._started: list[Sequence] = []
         """Got a slot in the last `schedule`; their readers do not know yet."""
@@ -138,7 +142,8 @@ class Scheduler:
             loads=tuple(loads),
             prefill=tuple(chunks),
             decode=decode,
-            saves=self._decoded_saves(decode),
+            drafts=() if chunks else self._drafter.propose(decode, self._meter),
+            saves=self._beginnings.of_rows(decode),
         )
 
     def refuse_late(self, now: float) -> list[SequenceEvent]:
@@ -168,14 +173,19 @@ class Scheduler:
             num_prefill_tokens=batch.num_prefill_tokens,
             num_decode_rows=len(batch.decode),
             num_starts=len(self._started),
+            num_drafted=batch.num_drafted,
         )
 
     def update(self, batch: Batch, sampled: SequenceOf[Sampled], now: float) -> list[SequenceEvent]:
-        """Takes in what the runner computed; `check_answer` has passed."""
+        """Takes in what the runner computed; `worker.engine.answers.check_answer` has passed."""
         events = self._scheduled_events()
-        self._prefixes.commit()
+        self._beginnings.commit()
         for sequence in batch.decode:
             sequence.num_computed_tokens += 1
+        for draft in batch.drafts:
+            accepted = num_accepted(draft, sampled)
+            draft.sequence.num_computed_tokens += accepted
+            self._drafter.learn(draft, accepted)
         for chunk in batch.prefill:
             chunk.sequence.num_computed_tokens = chunk.end
             if chunk.is_last:
@@ -190,7 +200,7 @@ class Scheduler:
         The rows cannot be trusted any more, half of the copies may have happened. Those that wait go on.
         """
         events = self._scheduled_events()
-        self._prefixes.drop()
+        self._beginnings.drop()
         for sequence in self._slots.occupants:
             error = Internal("the engine failed in this step", reason=Reason.ENGINE_FAILED)
             events.append(self._fail(sequence, error, now))
@@ -200,7 +210,7 @@ class Scheduler:
         """Raises RuntimeError when the books do not agree."""
         self._slots.check_integrity()
         self._queue.check_integrity()
-        self._prefixes.check_integrity()
+        self._beginnings.check_integrity()
 
     def _prefill_budget(self, num_decode_rows: int, now: float) -> int:
         """Prompt tokens of this step."""
@@ -224,13 +234,7 @@ class Scheduler:
         sequence.state = SequenceState.PREFILLING
         sequence.scheduled_at = now
         self._started.append(sequence)
-        if sequence.salt is None or not self._prefixes.num_blocks:
-            return []
-        sequence.block_keys = block_keys(sequence.prefill_ids, sequence.salt)
-        usable = sequence.block_keys[: num_reusable(sequence.num_prefill_tokens)]
-        blocks = self._prefixes.match(usable)
-        sequence.num_cached_tokens = len(blocks) * BLOCK_TOKENS
-        sequence.num_computed_tokens = sequence.num_cached_tokens
+        blocks = self._beginnings.begin(sequence)
         return [BlockLoad(slot, blocks)] if blocks else []
 
     def _start_followers(self, leader: Sequence, now: float) -> None:
@@ -257,6 +261,7 @@ class Scheduler:
             self._slots.promote(sequence)
             sequence.state = SequenceState.RUNNING
         leader.followers.clear()
+        self._beginnings.tell(leader)
 
     def _extend(self, chunks: list[PrefillChunk], sequence: Sequence, budget: int) -> int:
         """Adds what a prompt may compute in this step; returns what is left of `budget` for others.
@@ -267,7 +272,7 @@ class Scheduler:
         start = sequence.num_computed_tokens
         for size in chunk_sizes(sequence.num_prefill_tokens - start, budget):
             end = start + size
-            saves = self._saves(sequence, start, end)
+            saves = self._beginnings.of_chunk(sequence, start, end)
             followers = sequence.followers if end == sequence.num_prefill_tokens else ()
             chunks.append(
                 PrefillChunk(
@@ -281,33 +286,6 @@ class Scheduler:
             start = end
             budget -= size
         return budget if chunks[-1].is_last and budget >= CHUNK_TOKENS_MIN else 0
-
-    def _saves(self, sequence: Sequence, start: int, end: int) -> tuple[BlockSave, ...]:
-        """The blocks that end in (start, end] and are not kept yet, as far as there is room."""
-        saves = []
-        for index in range(start // BLOCK_TOKENS, end // BLOCK_TOKENS):
-            if index >= len(sequence.block_keys):
-                break
-            block = self._prefixes.reserve(sequence.block_keys[index])
-            if block is not None:
-                saves.append(BlockSave(block, index * BLOCK_TOKENS))
-        return tuple(saves)
-
-    def _decoded_saves(self, decode: tuple[Sequence, ...]) -> tuple[RowSave, ...]:
-        """The blocks that are complete with the tokens of this step and are not kept yet."""
-        if not (self._keeps_decoded and self._prefixes.num_blocks):
-            return ()
-        saves = []
-        for sequence in decode:
-            end = sequence.num_computed_tokens + 1
-            if end % BLOCK_TOKENS or sequence.salt is None:
-                continue
-            ids = (*sequence.prompt_ids, *sequence.generated_ids)[:end]
-            sequence.block_keys = block_keys(ids, sequence.salt, sequence.block_keys)
-            block = self._prefixes.reserve(sequence.block_keys[-1])
-            if block is not None:
-                saves.append(RowSave(sequence, BlockSave(block, end - BLOCK_TOKENS)))
-        return tuple(saves)
 
     def _scheduled_events(self) -> list[SequenceEvent]:
         started, self._started = self._started, []
@@ -360,6 +338,7 @@ class Scheduler:
             self._queue.remove(sequence)
         else:
             self._slots.free(sequence)
+            self._drafter.forget(sequence)
             _leave_group(sequence)
         sequence.state = SequenceState.FINISHED
 
@@ -389,12 +368,3 @@ def _leave_group(sequence: Sequence) -> None:
         heir.followers = others
         for follower in others:
             follower.leader = heir
-
-
-def check_answer(batch: Batch, sampled: SequenceOf[Sampled]) -> None:
-    """Raises RuntimeError unless `sampled` has exactly one result for every sequence that `batch` draws a token for."""
-    expected = sorted(sequence.id for sequence in batch.drawing)
-    if sorted(result.sequence.id for result in sampled) != expected:
-        raise RuntimeError(
-            f"the runner answered with {len(sampled)} results for {len(expected)} sequences"
-        )

@@ -70,6 +70,8 @@ class Sequence:
     """What the completion must follow; None: nothing."""
     salt: bytes | None = b""
     """Shares beginnings with prompts of the same salt; None shares nothing."""
+    marks: tuple[tuple[int, int], ...] = field(default=(), repr=False)
+    """(number of prompt tokens, hash by which routers know that beginning), shortest first."""
     priority: int = 0
     """Higher goes first."""
     deadline: float | None = None

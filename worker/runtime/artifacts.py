@@ -3,6 +3,8 @@
     genai_config.json  model.onnx  [model.onnx.data]  tokenizer.json  tokenizer_config.json  [chat_template.jinja]
     [golden.json]  [manifest.json]                                   (layout of the onnxruntime-genai builder)
 
+In the layout of Optimum config.json, with [generation_config.json], stands for genai_config.json.
+
 Every fault is a `BadModel` whose message begins with the file.
 """
 
@@ -19,10 +21,13 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from common.errors import BadModel, Reason
 from worker.runtime.genai_config import GenaiConfig
+from worker.runtime.optimum_config import GRAPH, OptimumConfig
 
 __all__ = ["Artifact", "Golden", "GoldenMessage", "read_artifact"]
 
 CONFIG: Final = "genai_config.json"
+OPTIMUM_CONFIG: Final = "config.json"
+GENERATION_CONFIG: Final = "generation_config.json"
 TOKENIZER: Final = "tokenizer.json"
 TOKENIZER_CONFIG: Final = "tokenizer_config.json"
 CHAT_TEMPLATE: Final = "chat_template.jinja"
@@ -110,7 +115,7 @@ def read_artifact(folder: Path) -> Artifact:
     """
     if not folder.is_dir():
         raise BadModel(f"{folder}: no such model folder", reason=Reason.MODEL_FILE_MISSING)
-    config = _parse(GenaiConfig, _read_json(folder / CONFIG), CONFIG)
+    config, config_files = _read_config(folder)
     if config.model.decoder.sliding_window is not None:
         raise BadModel(
             f"{CONFIG}: model.decoder.sliding_window is not supported; "
@@ -120,7 +125,7 @@ def read_artifact(folder: Path) -> Artifact:
     tokenizer_config = _read_json(folder / TOKENIZER_CONFIG)
     tokenizer_json = _read_text(folder / TOKENIZER)
     graph = config.model.decoder.filename
-    required = {CONFIG, TOKENIZER, TOKENIZER_CONFIG, graph}
+    required = {*config_files, TOKENIZER, TOKENIZER_CONFIG, graph}
     found = {
         path.name
         for path in folder.iterdir()
@@ -138,6 +143,21 @@ def read_artifact(folder: Path) -> Artifact:
         golden=_parse(Golden, _read_json(golden), GOLDEN) if golden.exists() else None,
         revision=_revision(hashes),
     )
+
+
+def _read_config(folder: Path) -> tuple[GenaiConfig, list[str]]:
+    """What the graph is, and the files that say so."""
+    if (folder / CONFIG).exists() or not all(
+        (folder / name).is_file() for name in (OPTIMUM_CONFIG, GRAPH)
+    ):
+        return _parse(GenaiConfig, _read_json(folder / CONFIG), CONFIG), [CONFIG]
+    files, data = [OPTIMUM_CONFIG], _read_json(folder / OPTIMUM_CONFIG)
+    if (folder / GENERATION_CONFIG).is_file():
+        files.append(GENERATION_CONFIG)
+        ends = _read_json(folder / GENERATION_CONFIG).get("eos_token_id")
+        data |= {} if ends is None else {"eos_token_id": ends}
+    optimum = _parse(OptimumConfig, data, OPTIMUM_CONFIG)
+    return _parse(GenaiConfig, optimum.as_genai(), OPTIMUM_CONFIG), files
 
 
 def _holds_weights(name: str, graph: str) -> bool:

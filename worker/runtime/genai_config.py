@@ -23,6 +23,7 @@ class TensorNames(_Part):
 
     input_ids: str | None = None
     attention_mask: str | None = None
+    position_ids: str | None = None
     past_key_names: str | None = None
     past_value_names: str | None = None
     logits: str | None = None

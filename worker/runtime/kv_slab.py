@@ -94,6 +94,10 @@ class KvSlab:
             for i in range(layers)
         ]
 
+    def row(self, slot: int) -> list[Rows]:
+        """One row's keys of all layers, then values: views [kv_heads, capacity, head_size]."""
+        return [rows[slot] for rows in self._rows]
+
     def copy(self, source: int, target: int, num_tokens: int) -> None:
         """Positions [0, num_tokens) of one row to another, in all layers."""
         slots = self.layout.num_slots

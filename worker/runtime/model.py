@@ -72,6 +72,7 @@ def load_model(
     rows_max: int = 8,
     context_max: int = 0,
     prefix_cache_mib: int = 0,
+    drafted_max: int = 0,
     prefill_int8: bool = False,
     mode: Mode = "exact",
     kernels: Kernels = "auto",
@@ -82,9 +83,10 @@ def load_model(
     """Loads `folder` for up to `rows_max` sequences at once; blocks for seconds, computes on `threads` threads.
 
     `threads` 0 takes every core that affinity and control group allow; `context_max` 0 takes the model's own limit;
-    `prefix_cache_mib` bounds the memory that keeps beginnings of prompts, 0 keeps none; `prefill_int8` computes prompts
-    with 8-bit integers where the weights are quantised (`worker.runtime.graphs.row_int8`); `kernels` says whose
-    operators compute, and ours need no second form of the weights; `kv_precision` how keys and values are kept.
+    `prefix_cache_mib` bounds the memory that keeps beginnings of prompts, 0 keeps none; `drafted_max` says how many
+    tokens of drafts a step may verify, which only our own operators do; `prefill_int8` computes prompts with 8-bit
+    integers where the weights are quantised (`worker.runtime.graphs.row_int8`); `kernels` says whose operators compute,
+    and ours need no second form of the weights; `kv_precision` how keys and values are kept.
     Raises `BadModel` with the reason and a message that names the file at fault.
     """
     say = progress or (lambda event, fields: None)
@@ -133,6 +135,7 @@ def load_model(
         capacity=capacity,
         num_blocks=(prefix_cache_mib << 20) // block,
         keeps_decoded=graph.is_native,
+        num_drafted=drafted_max if graph.is_native else 0,
     )
     try:
         runner = OnnxRunner(graph, layout)

@@ -20,12 +20,13 @@ from worker.kernels.library import find_library
 from worker.runtime.artifacts import Artifact
 from worker.runtime.graphs.edit import edited
 from worker.runtime.graphs.exported import ExportedGraph, read_exported
+from worker.runtime.graphs.growing import growing_graph
 from worker.runtime.graphs.native import native_graph, why_not_native
 from worker.runtime.graphs.row_int8 import with_row_int8
 from worker.runtime.graphs.weights import RewrittenGraph, largest_block
 from worker.runtime.kv_precision import FP32, KvPrecision, KvPrecisionName, kv_precision_named
 from worker.runtime.mode import EXACT_BLOCK_MAX, Mode
-from worker.runtime.models.family import GraphNames, ModelFamily
+from worker.runtime.models.family import CacheRule, GraphNames, ModelFamily
 from worker.runtime.providers.spec import ProviderSpec
 
 __all__ = ["Graph", "Kernels", "open_graph"]
@@ -41,9 +42,10 @@ SPIN_US: Final = 1000
 class Graph:
     """Sessions on the edited graph, and the numbers that buffers are made from."""
 
+    cache: CacheRule
+    """With GROWING the graph is that of `worker.runtime.graphs.growing`."""
     is_native: bool
-    """Whether the graph is that of `worker.runtime.graphs.native`; else that of `worker.runtime.graphs.edit`."""
-
+    """Else: whether it is that of `worker.runtime.graphs.native` or that of `worker.runtime.graphs.edit`."""
     few: ort.InferenceSession
     """For runs of few positions."""
     many: ort.InferenceSession
@@ -93,11 +95,15 @@ def open_graph(
             f"{exported.file}: worker.kv_precision = {kv.name} needs our own operators; set it to auto",
             reason=Reason.MODEL_GRAPH_UNSUPPORTED,
         )
-    if is_native:
+    if exported.cache is CacheRule.GROWING:
+        session = loader.load(growing_graph(exported))
+        forms = _Forms(session, session, is_int8=False)
+    elif is_native:
         forms = _open_native(loader, exported, kv)
     else:
         forms = _open_forms(loader, exported, mode=mode, prefill_int8=prefill_int8)
     return Graph(
+        cache=exported.cache,
         is_native=is_native,
         kv=kv,
         few=forms.few,
@@ -256,6 +262,8 @@ class _Loader:
         except Exception as error:  # onnxruntime's exceptions share no base class
             raise _load_error(self.file, error) from error
         session.disable_fallback()
+        # Kept for a fallback, and with the weights inside the graph as large as the model.
+        session._model_bytes = None  # noqa: SLF001
         if session.get_providers()[0] != provider.ort_names[0]:
             raise _no_provider(
                 f"provider {provider.name!r} could not start; onnxruntime offered {', '.join(session.get_providers())}"

@@ -22,6 +22,14 @@ def test_a_folder_gives_its_name(folder: Path) -> None:
     assert choose_models([str(folder)]) == (ModelChoice(name="tiny", folder=folder),)
 
 
+def test_an_export_of_optimum_is_a_model_folder(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(BadModel, match=r"genai_config\.json, nor config\.json and model\.onnx"):
+        choose_models([str(tmp_path)])
+    (tmp_path / "model.onnx").touch()
+    assert choose_models([str(tmp_path)])[0].folder == tmp_path
+
+
 def test_a_name_can_be_given(folder: Path) -> None:
     models = choose_models([f"org/a={folder}", f"b={folder}"])
     assert [model.name for model in models] == ["org/a", "b"]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from router.core.deaths import Key
 from router.core.endpoint import Endpoint, EndpointState
 from router.core.policy.api import Choice, Tried
 from router.core.pool import EndpointPool
 from router.core.probation import Choose, Probation
-from router.core.quarantine import Key, Quarantine, QuarantineLimits, Suspect
+from router.core.quarantine import Quarantine, QuarantineLimits
+from router.core.suspect import Suspect
 from tests.support.endpoints import make_endpoint
 from tests.support.manual_clock import ManualClock
 

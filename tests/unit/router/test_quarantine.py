@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import pytest
 
 from common.errors import Quarantined, Reason
-from router.core.quarantine import Key, Quarantine, QuarantineLimits, Suspect
+from router.core.deaths import Key
+from router.core.quarantine import Quarantine, QuarantineLimits
+from router.core.suspect import Suspect
 from tests.support.manual_clock import ManualClock
 
 W1, W2, W3 = ("w1", "1"), ("w2", "1"), ("w3", "1")
@@ -70,7 +72,7 @@ def test_conviction_reaches_those_alike_and_frees_those_beside() -> None:
     beside = ward.quarantine.accuse(None, b"z", Worker(W2))
     ward.quarantine.wait(like, [W2])
     ward.quarantine.wait(beside, [W2])
-    ward.quarantine.convict(poison, Worker(W2))
+    ward.quarantine.judge(poison, Worker(W2))
     assert like.turn.is_set()
     with pytest.raises(Quarantined) as caught:
         ward.quarantine.check(like.fingerprint)
@@ -118,13 +120,66 @@ def test_convictions_end_in_time_and_are_bounded() -> None:
     ward = Ward("abc", quarantine_s=10, entries_max=2)
     for suspect, key in zip(ward.suspects, (W1, W2, W3), strict=True):
         ward.quarantine.begin(suspect, key)
-        ward.quarantine.convict(suspect, Worker(key))
+        assert ward.quarantine.judge(suspect, Worker(key))
     ward.quarantine.check(b"a")  # the oldest was forgotten
     with pytest.raises(Quarantined, match="another 10 s"):
         ward.quarantine.check(b"c")
     ward.clock.advance(10)
     assert not ward.quarantine.is_watching
     ward.quarantine.check(b"c")
+
+
+@pytest.mark.parametrize(
+    ("after_s", "is_cleared", "is_convicted"),
+    [(0, True, False), (60, True, True), (0, False, True)],
+)
+def test_while_workers_die_by_nobodys_doing_one_death_on_probation_convicts_nobody(
+    after_s: float, *, is_cleared: bool, is_convicted: bool
+) -> None:
+    """Both who were on w1 go on: nobody killed it. Then c loses w2, and w3 with it alone."""
+    ward = Ward("ab")
+    for suspect in ward.suspects:
+        if is_cleared or suspect is ward.suspects[0]:
+            ward.quarantine.clear(suspect)
+    ward.clock.advance(after_s)
+    c = ward.quarantine.accuse(None, b"c", Worker(W2))
+    assert ward.quarantine.begin(c, W3)
+    assert ward.quarantine.judge(c, Worker(W3)) is is_convicted
+    if not is_convicted:
+        assert ward.quarantine.begin(c, W1), "it may be tried once more"
+        assert ward.quarantine.judge(c, Worker(W1))
+    ward.quarantine.check_integrity()
+    with pytest.raises(Quarantined):
+        ward.quarantine.check(b"c")
+
+
+def test_who_leaves_and_comes_again_may_prove_that_the_death_was_nobodys() -> None:
+    """As every call does in direct mode that has lost its worker."""
+    ward = Ward("a")
+    ward.quarantine.leave(ward.suspects[0])
+    again = ward.quarantine.admit(b"a")
+    assert again is not None
+    ward.quarantine.clear(again)
+    c = ward.quarantine.accuse(None, b"c", Worker(W2))
+    ward.quarantine.begin(c, W3)
+    assert not ward.quarantine.judge(c, Worker(W3))
+
+
+def test_who_leaves_and_comes_again_has_no_further_try() -> None:
+    ward = Ward("a")
+    ward.quarantine.clear(ward.suspects[0])
+    c = ward.quarantine.accuse(None, b"c", Worker(W2))
+    ward.quarantine.begin(c, W3)
+    assert not ward.quarantine.judge(c, Worker(W3))
+    like = ward.quarantine.admit(b"c")
+    assert like is not None
+    assert like.num_deaths == 1
+    for suspect in (c, like):
+        ward.quarantine.leave(suspect)
+    again = ward.quarantine.admit(b"c")
+    assert again is not None
+    ward.quarantine.begin(again, W1)
+    assert ward.quarantine.judge(again, Worker(W1))
 
 
 def test_quarantine_can_be_switched_off() -> None:

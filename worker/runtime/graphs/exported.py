@@ -16,11 +16,14 @@ from onnx import TensorProto
 
 from common.errors import BadModel, Reason
 from worker.runtime.artifacts import Artifact
-from worker.runtime.models.family import GraphNames, ModelFamily
+from worker.runtime.models.family import CacheRule, GraphNames, ModelFamily
 
 __all__ = ["ExportedGraph", "read_exported"]
 
 ATTENTION: Final = "GroupQueryAttention"
+
+_POSITIONS: Final = 2
+"""The axis of keys and values along which positions lie."""
 
 Expected = tuple[tuple[int, ...], list[int | None]]
 """Element types and shape of a tensor; None for a size that varies."""
@@ -34,6 +37,7 @@ class ExportedGraph:
     """Its name, for messages."""
     model: onnx.ModelProto
     """Large tensors are references into the files beside it."""
+    cache: CacheRule
     names: GraphNames
     num_layers: int
     num_kv_heads: int
@@ -62,23 +66,29 @@ def read_exported(artifact: Artifact, family: ModelFamily) -> ExportedGraph:
     exported = ExportedGraph(
         file=file,
         model=model,
-        names=_names(artifact, family),
+        cache=family.cache,
+        names=_names(artifact, family, model.graph),
         num_layers=decoder.num_hidden_layers,
         num_kv_heads=decoder.num_key_value_heads,
         head_size=decoder.head_size,
         vocab_size=artifact.config.model.vocab_size,
     )
     _check_tensors(exported)
-    _check_attention(exported)
+    if exported.cache is CacheRule.GROWING:
+        _check_growth(exported)
+    else:
+        _check_attention(exported)
     return exported
 
 
-def _names(artifact: Artifact, family: ModelFamily) -> GraphNames:
+def _names(artifact: Artifact, family: ModelFamily, graph: onnx.GraphProto) -> GraphNames:
     inputs, outputs = artifact.config.model.decoder.inputs, artifact.config.model.decoder.outputs
     usual = family.names
+    positions = usual.position_ids and (inputs.position_ids or usual.position_ids)
     return GraphNames(
         input_ids=inputs.input_ids or usual.input_ids,
         attention_mask=inputs.attention_mask or usual.attention_mask,
+        position_ids=positions if any(node.name == positions for node in graph.input) else "",
         past_key=inputs.past_key_names or usual.past_key,
         past_value=inputs.past_value_names or usual.past_value,
         logits=outputs.logits or usual.logits,
@@ -95,6 +105,8 @@ def _check_tensors(exported: ExportedGraph) -> None:
         [None, exported.num_kv_heads, None, exported.head_size],
     )
     inputs = {names.input_ids: ids, names.attention_mask: ids}
+    if names.position_ids:
+        inputs[names.position_ids] = ids
     inputs |= {t % layer: cache for t in (names.past_key, names.past_value) for layer in layers}
     outputs: dict[str, Expected] = {
         names.logits: ((TensorProto.FLOAT,), [None, None, exported.vocab_size])
@@ -116,7 +128,9 @@ def _compare(
 ) -> None:
     for name, (types, shape) in expected.items():
         if name not in found:
-            raise _unsupported(f"{file}: {kind} {name!r} of genai_config.json is not in the graph")
+            raise _unsupported(
+                f"{file}: {kind} {name!r}, which the configuration asks for, is not in the graph"
+            )
         tensor = found[name].type.tensor_type
         if tensor.elem_type not in types:
             wanted = " or ".join(map(_type_name, types))
@@ -171,6 +185,29 @@ def _check_attention(exported: ExportedGraph) -> None:
                 f"{file}: layer {layer} keeps only a window of its past; "
                 "export with windowed_kv_cache=false"
             )
+
+
+def _check_growth(exported: ExportedGraph) -> None:
+    """Every layer appends to its past and returns the whole: then what is new is at the end, and nothing is lost."""
+    names, file = exported.names, exported.file
+    maker = {name: node for node in exported.model.graph.node for name in node.output}
+    for layer in range(exported.num_layers):
+        for past, present in (
+            (names.past_key % layer, names.present_key % layer),
+            (names.past_value % layer, names.present_value % layer),
+        ):
+            node = maker.get(present)
+            if node is None or node.op_type != "Concat" or list(node.input)[:-1] != [past]:
+                raise _unsupported(
+                    f"{file}: {present!r} must be {past!r} and the new positions (Concat); how this graph keeps its "
+                    "past we do not know. Convert the model (lepton convert), or let Optimum export it as "
+                    "text-generation-with-past"
+                )
+            axis = next((item.i for item in node.attribute if item.name == "axis"), None)
+            if axis not in (_POSITIONS, _POSITIONS - 4):
+                raise _unsupported(
+                    f"{file}: {present!r} grows along axis {axis}, must be {_POSITIONS}"
+                )
 
 
 def _type_name(element_type: int) -> str:

@@ -14,6 +14,8 @@ class CacheRule(Enum):
     SHARED_ROWS = auto()
     """One buffer [slots, kv_heads, capacity, head_size] per layer, bound as past and as present: the graph
     (GroupQueryAttention) writes new positions in place. Positions count from 0 in every row."""
+    GROWING = auto()
+    """The graph takes a past [1, kv_heads, positions, head_size] and returns it with the new positions at its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +24,8 @@ class GraphNames:
 
     input_ids: str = "input_ids"
     attention_mask: str = "attention_mask"
+    position_ids: str = ""
+    """Empty for a graph that counts by itself."""
     past_key: str = "past_key_values.%d.key"
     past_value: str = "past_key_values.%d.value"
     logits: str = "logits"
@@ -31,7 +35,7 @@ class GraphNames:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFamily:
-    """One architecture as the onnxruntime-genai builder exports it."""
+    """One architecture as the onnxruntime-genai builder exports it, or all of them as another exporter does."""
 
     name: str
     model_types: frozenset[str]

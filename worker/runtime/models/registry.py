@@ -7,12 +7,15 @@ from typing import Final
 from common.errors import BadModel, Reason
 from worker.runtime.models.family import ModelFamily
 from worker.runtime.models.gemma2 import GEMMA2
+from worker.runtime.models.gemma3 import GEMMA3
 from worker.runtime.models.granite import GRANITE
 from worker.runtime.models.llama import LLAMA
 from worker.runtime.models.mistral import MISTRAL
+from worker.runtime.models.optimum import OPTIMUM
 from worker.runtime.models.phi3 import PHI3
 from worker.runtime.models.qwen2 import QWEN2
 from worker.runtime.models.qwen3 import QWEN3
+from worker.runtime.models.smollm3 import SMOLLM3
 
 __all__ = ["FAMILIES", "family_of"]
 
@@ -23,7 +26,10 @@ FAMILIES: Final[tuple[ModelFamily, ...]] = (
     MISTRAL,
     PHI3,
     GEMMA2,
+    GEMMA3,
+    SMOLLM3,
     GRANITE,
+    OPTIMUM,
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -18,8 +19,9 @@ from common.errors import (
 from tests.support.engine import PROMPT, ids_of, make_request, read_all, running, until
 from tests.support.fake_runner import FakeRunner, fake_completion, fake_token
 from tests.support.manual_clock import ManualClock
+from tests.support.patience import PATIENCE_S
 from worker.engine.config import EngineConfig
-from worker.engine.events import EndEvent, FailedEvent, ScheduledEvent, TokenEvent
+from worker.engine.events import EndEvent, Event, FailedEvent, ScheduledEvent, TokenEvent
 from worker.engine.sampling_params import SamplingParams
 from worker.engine.sequence import FinishReason, StopRule
 
@@ -247,11 +249,11 @@ async def test_an_engine_without_work_rests_once_and_goes_on_afterwards() -> Non
     runner = FakeRunner()
     async with running(runner, EngineConfig(rest_after_s=0.01)) as engine:
         first = ids_of(await read_all(engine.submit(make_request(max_tokens=5))))
-        assert await asyncio.to_thread(runner.rested.wait, 5)
+        assert await asyncio.to_thread(runner.rested.wait, PATIENCE_S)
         runner.rested.clear()
         assert not await asyncio.to_thread(runner.rested.wait, 0.1), "once is enough"
         assert ids_of(await read_all(engine.submit(make_request(max_tokens=5)))) == first
-        assert await asyncio.to_thread(runner.rested.wait, 5)
+        assert await asyncio.to_thread(runner.rested.wait, PATIENCE_S)
     assert not runner.violations
 
 
@@ -263,6 +265,29 @@ async def test_an_engine_that_has_work_does_not_rest() -> None:
             await asyncio.to_thread(runner.wait_entered)
             assert not await asyncio.to_thread(runner.rested.wait, 0.1)
         assert len(ids_of(await read_all(stream))) == 5
+
+
+@pytest.mark.parametrize("linger_ms", [60_000, 0])
+async def test_a_stream_that_goes_on_here_keeps_the_step_for_the_next_one(linger_ms: int) -> None:
+    """The second is sent when the first has proved itself, as the router does; a neighbour decodes all the time."""
+    runner = FakeRunner(capacity=20_000)
+    config = EngineConfig(linger_ms=linger_ms)
+    completion = fake_completion(PROMPT, num_tokens=8)
+    continued = replace(make_request(max_tokens=8), known_ids={0: tuple(completion[:5])})
+    async with running(runner, config) as engine:
+        neighbour = engine.submit(make_request(max_tokens=10_000))
+        for _ in range(3):
+            stream = engine.submit(continued)
+            first: tuple[Event, ...] = ()
+            while not any(isinstance(event, TokenEvent) for event in first):
+                first = await stream.next()
+            num_batches = len(runner.batches)
+            await read_all(engine.submit(make_request(max_tokens=1)))
+            assert ids_of([*first, *await read_all(stream)]) == completion[5:]
+            if linger_ms:
+                (chunk,) = runner.batches[num_batches].prefill
+                assert not chunk.sequence.is_continued, "it is in the very next step"
+        engine.abort(neighbour)
 
 
 async def test_load_counts_and_foretells_the_end_of_the_step() -> None:
@@ -315,6 +340,8 @@ async def test_an_observer_sees_each_step_and_cannot_break_it() -> None:
             self.steps.append((duration_s, num_prefill_tokens, num_decode_rows))
             raise ValueError("observers may be wrong")
 
+        def on_drafts(self, *, num_drafted: int, num_accepted: int) -> None: ...
+
     observer = Observer()
     clock = ManualClock()
     runner = FakeRunner(clock=clock, step_s=lambda _: 0.5)
@@ -333,7 +360,7 @@ async def test_drain_finishes_what_it_has_and_refuses_the_rest() -> None:
             with pytest.raises(Unavailable) as refused:
                 engine.submit(make_request())
             assert refused.value.reason is Reason.DRAINING
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await engine.drained()
         for stream in streams:
             assert stream.has_ended

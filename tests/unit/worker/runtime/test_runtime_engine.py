@@ -21,6 +21,7 @@ from tests.support.tiny_models import (
     TINY_LLAMA,
     TINY_LLAMA_INT4,
     TINY_LLAMA_INT4_BLOCK64,
+    TINY_OPTIMUM,
     TINY_QWEN2,
     golden_cases,
     load_tiny,
@@ -41,6 +42,7 @@ Kernelled = tuple[Path, Kernels]
 KERNELS = [
     pytest.param((TINY_LLAMA, "portable"), id="fp32-portable"),
     pytest.param((TINY_LLAMA_INT4, "portable"), id="int4-portable"),
+    pytest.param((TINY_OPTIMUM[0], "portable"), id="optimum"),
     pytest.param((TINY_LLAMA, "native"), id="fp32-native", marks=NEEDS_NATIVE),
     pytest.param((TINY_LLAMA_INT4, "native"), id="int4-native", marks=NEEDS_NATIVE),
     pytest.param((TINY_LLAMA_INT4_BLOCK64, "native"), id="int4-block64-native", marks=NEEDS_NATIVE),
@@ -94,6 +96,7 @@ FORMS: dict[str, Callable[[], tuple[Path, bool, Kernels]]] = {
     "qwen2-int4": lambda: (in_blocks(TINY_QWEN2, 32), False, "portable"),
     "qwen2-int4-prefill-int8": lambda: (in_blocks(TINY_QWEN2, 32), True, "portable"),
     "qwen2-int4-block128-as-int8": lambda: (in_blocks(TINY_QWEN2, 128), True, "portable"),
+    "optimum-gpt2-fp32": lambda: (TINY_OPTIMUM[1], False, "auto"),
 }
 """Model folder, `prefill_int8`, `kernels`."""
 NATIVE_FORMS: dict[str, Callable[[], tuple[Path, bool, Kernels]]] = {
@@ -348,7 +351,8 @@ async def test_a_second_turn_goes_on_from_decoded_tokens_without_a_bit_of_differ
         await keeping.stop()
 
 
-async def test_choices_draw_from_one_prompt() -> None:
+@pytest.mark.parametrize("folder", [TINY_LLAMA, TINY_OPTIMUM[0]], ids=["shared-rows", "growing"])
+async def test_choices_draw_from_one_prompt(folder: Path) -> None:
     """Each of them answers what transformers answers, and the prompt is computed once."""
     computed: list[int] = []
 
@@ -358,9 +362,11 @@ async def test_choices_draw_from_one_prompt() -> None:
         ) -> None:
             computed.append(num_prefill_tokens)
 
-    engine = EngineLoop(load_tiny(TINY_LLAMA).runner, CONFIG, SystemClock(), observer=Observer())
+        def on_drafts(self, *, num_drafted: int, num_accepted: int) -> None: ...
+
+    engine = EngineLoop(load_tiny(folder).runner, CONFIG, SystemClock(), observer=Observer())
     engine.start()
-    cases = golden_cases("tiny-llama")
+    cases = golden_cases(folder.parent.name)
     try:
         for case in cases:
             answer = await collect(

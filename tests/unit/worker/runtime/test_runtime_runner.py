@@ -22,6 +22,7 @@ from tests.support.tiny_models import (
     TINY_LLAMA,
     TINY_LLAMA_INT4,
     TINY_LLAMA_INT4_BLOCK64,
+    TINY_OPTIMUM,
     TINY_QWEN2,
     copy_model,
     golden_cases,
@@ -49,7 +50,7 @@ NATIVE = [
     pytest.param((TINY_LLAMA_INT4, "native-kv-int8"), marks=NEEDS_NATIVE),
 ]
 ALL = [
-    *((folder, "stored") for folder in (*TINY_FAMILIES, TINY_LLAMA_INT4)),
+    *((folder, "stored") for folder in (*TINY_FAMILIES, *TINY_OPTIMUM, TINY_LLAMA_INT4)),
     (TINY_LLAMA_INT4, "prefill-int8"),
     (TINY_LLAMA_INT4_BLOCK64, "prefill-int8"),
     *NATIVE,
@@ -117,7 +118,10 @@ def generate_alone(
 
 @pytest.mark.parametrize(
     "form",
-    [*((folder, "stored") for folder in TINY_FAMILIES), *NATIVE[: len(TINY_FAMILIES)]],
+    [
+        *((folder, "stored") for folder in (*TINY_FAMILIES, *TINY_OPTIMUM)),
+        *NATIVE[: len(TINY_FAMILIES)],
+    ],
     ids=model_id,
 )
 def test_answers_what_transformers_answers(form: Form) -> None:
@@ -546,5 +550,5 @@ def test_the_mode_fast_chooses_by_the_number_of_rows() -> None:
 
 def test_every_family_has_a_golden_model() -> None:
     served = {name for family in FAMILIES for name in family.model_types}
-    tried = {read_artifact(folder).config.model.type for folder in TINY_FAMILIES}
+    tried = {read_artifact(folder).config.model.type for folder in (*TINY_FAMILIES, *TINY_OPTIMUM)}
     assert tried == served
