@@ -61,6 +61,8 @@ class GatewaySettings(Section):
     """Most WebSockets at once; further ones are refused with QUEUE_FULL."""
     socket_generations_max: int = Field(default=64, ge=1)
     """Most generations at once on one WebSocket; further ones are refused with CALLER_QUEUE_FULL."""
+    socket_faults_max: int = Field(default=8, ge=0)
+    """Most texts on one WebSocket that are no message: each is told so, the next one closes the socket."""
     socket_frames_max: int = Field(default=1024, ge=1)
     """Most frames that one message on a WebSocket may be cut into; it has at most `body_bytes_max` bytes."""
     socket_ping_s: float = Field(default=20.0, gt=0, le=3600)

@@ -63,6 +63,7 @@ class Connection:
             generations_max=settings.socket_generations_max,
             depth_max=settings.json_depth_max,
             values_max=settings.json_values_max,
+            faults_max=settings.socket_faults_max,
             new_request_id=lambda: uuid.uuid4().hex,
         )
         self._tasks: dict[Generation, asyncio.Task[None]] = {}

@@ -87,8 +87,7 @@ async def test_what_no_library_sends_leaves_nothing(cluster: DemoCluster) -> Non
     assert not grown.leaks(), grown
 
 
-@pytest.mark.skipif(not THOROUGH, reason="make leaks")
-@pytest.mark.parametrize(("door", "name"), small(ROWS))
+@pytest.mark.parametrize(("door", "name"), small(ROWS) if THOROUGH else ())
 async def test_no_input_leaves_anything(
     cluster: DemoCluster, doors: Doors, door: str, name: str
 ) -> None:
@@ -97,8 +96,7 @@ async def test_no_input_leaves_anything(
     assert not grown.leaks(), grown
 
 
-@pytest.mark.skipif(not THOROUGH, reason="make leaks")
-@pytest.mark.parametrize("raw", RAW, ids=[raw.id for raw in RAW])
+@pytest.mark.parametrize("raw", RAW if THOROUGH else (), ids=lambda raw: raw.id)
 async def test_nothing_raw_leaves_anything(cluster: DemoCluster, raw: RawRequest) -> None:
     if len(raw.sent) < THOROUGH_BYTES_MAX:
         grown = await _growth(cluster, lambda: _send_raw(cluster, raw.sent), repeats=THOROUGH)

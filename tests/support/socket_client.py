@@ -49,6 +49,7 @@ class SocketClient:
         self.socket = socket
         self.events: dict[str, list[inference_pb2.Event]] = {}
         self.ended: dict[str, dict[str, Any]] = {}
+        self.faults: list[dict[str, Any]] = []
         self.num_pongs = 0
 
     async def say(self, **message: Any) -> None:
@@ -63,6 +64,9 @@ class SocketClient:
         message = checked("ServerMessage", json.loads(came.data))
         if message["type"] == "pong":
             self.num_pongs += 1
+            return True
+        if message["type"] == "fault":
+            self.faults.append(message["error"])
             return True
         name = message["id"]
         assert name not in self.ended, f"after the end: {message}"
