@@ -22,8 +22,8 @@ class EngineConfig:
     chunk_tokens_max: int = 512
     """Most prompt tokens in one step, over all prompts."""
     chunk_tokens_min: int = 16
-    """Prompt tokens that a step takes even when decoding alone is over `step_ms_max`, so that prompts always move; more
-    when others wait (`chunk_patience_s`)."""
+    """Prompts get the time of so many tokens at the beginning of a prompt, and at least four tokens, even when decoding
+    alone is over `step_ms_max`, so that they always move; more when others wait (`chunk_patience_s`)."""
     chunk_tokens_first: int = 128
     """Most prompt tokens in a step while no speed has been measured yet."""
     chunk_stretch: float = 2.0

@@ -18,8 +18,8 @@ from typing import TypeAlias
 
 from common.errors import Cancelled, DeadlineExceeded, Internal, LeptonError, Overloaded, Reason
 from worker.engine.beginnings import Beginnings
-from worker.engine.budget import prefill_budget, pressure
-from worker.engine.chunking import CHUNK_TOKENS_MIN, chunk_sizes
+from worker.engine.budget import PrefillBudget, PrefillBudgets, pressure
+from worker.engine.chunking import chunk_sizes
 from worker.engine.config import EngineConfig
 from worker.engine.events import (
     EndEvent,
@@ -60,6 +60,7 @@ class Scheduler:
         self._slots = SlotTable(layout)
         self._beginnings = Beginnings(layout)
         self._meter = SpeedMeter()
+        self._budgets = PrefillBudgets(config, self._meter)
         self._started: list[Sequence] = []
         """Got a slot in the last `schedule`; their readers do not know yet."""
 
@@ -113,12 +114,12 @@ class Scheduler:
         """The work of the next step; None exactly when idle."""
         copies = self._slots.compact()
         decode = self._slots.decoding
-        budget = self._prefill_budget(len(decode), now)
+        budget = self._begin_budget(len(decode), now)
 
         chunks: list[PrefillChunk] = []
         for sequence in self._slots.prefilling:
             if sequence.leader is None:
-                budget = self._extend(chunks, sequence, budget)
+                self._extend(chunks, sequence, budget)
 
         self._started = []
         loads: list[BlockLoad] = []
@@ -126,7 +127,7 @@ class Scheduler:
             sequence = self._queue.take()
             loads += self._start(sequence, now)
             self._start_followers(sequence, now)
-            budget = self._extend(chunks, sequence, budget)
+            self._extend(chunks, sequence, budget)
 
         if not decode and not chunks:
             return None
@@ -166,6 +167,7 @@ class Scheduler:
             num_decode_rows=len(batch.decode),
             num_starts=len(self._started),
         )
+        self._budgets.observe(batch, duration_s)
 
     def update(self, batch: Batch, sampled: SequenceOf[Sampled], now: float) -> list[SequenceEvent]:
         """Takes in what the runner computed; `check_answer` has passed."""
@@ -199,12 +201,10 @@ class Scheduler:
         self._queue.check_integrity()
         self._beginnings.check_integrity()
 
-    def _prefill_budget(self, num_decode_rows: int, now: float) -> int:
-        """Prompt tokens of this step."""
+    def _begin_budget(self, num_decode_rows: int, now: float) -> PrefillBudget:
+        """What this step has for prompts."""
         num_free = self._slots.num_free
-        return prefill_budget(
-            self._config,
-            self._meter,
+        return self._budgets.begin(
             num_decode_rows=num_decode_rows,
             pressure=pressure(
                 self._config,
@@ -249,14 +249,16 @@ class Scheduler:
             sequence.state = SequenceState.RUNNING
         leader.followers.clear()
 
-    def _extend(self, chunks: list[PrefillChunk], sequence: Sequence, budget: int) -> int:
-        """Adds what a prompt may compute in this step; returns what is left of `budget` for others.
+    def _extend(
+        self, chunks: list[PrefillChunk], sequence: Sequence, budget: PrefillBudget
+    ) -> None:
+        """Adds what a prompt may compute in this step, and leaves the rest of `budget` to others.
 
         That is nothing when this prompt is not finished, whatever the rounding left over: prompts must finish in the
         order of their slots, or the border between decoding and prefilling rows could not simply move.
         """
         start = sequence.num_computed_tokens
-        for size in chunk_sizes(sequence.num_prefill_tokens - start, budget):
+        for size in chunk_sizes(sequence.num_prefill_tokens - start, budget.tokens_at(start)):
             end = start + size
             saves = self._beginnings.of_chunk(sequence, start, end)
             followers = sequence.followers if end == sequence.num_prefill_tokens else ()
@@ -269,9 +271,10 @@ class Scheduler:
                     followers=tuple(followers),
                 )
             )
+            budget.spend(start, end)
             start = end
-            budget -= size
-        return budget if chunks[-1].is_last and budget >= CHUNK_TOKENS_MIN else 0
+        if not chunks[-1].is_last:
+            budget.close()
 
     def _scheduled_events(self) -> list[SequenceEvent]:
         started, self._started = self._started, []
