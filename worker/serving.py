@@ -241,10 +241,14 @@ class _StepMetrics:
 
     def __init__(self, instruments: WorkerInstruments) -> None:
         self._step_seconds = instruments.step_seconds
+        self._preemptions = instruments.preemptions_total
 
     def on_step(self, *, duration_s: float, num_prefill_tokens: int, num_decode_rows: int) -> None:
         del num_prefill_tokens, num_decode_rows
         self._step_seconds.observe(duration_s)
+
+    def on_preemption(self) -> None:
+        self._preemptions.inc()
 
 
 def _show_load(instruments: WorkerInstruments, engine: EngineLoop) -> None:

@@ -68,6 +68,11 @@ class WorkerSettings(Section):
     chunk_patience_s: float = Field(default=0.5, gt=0, le=3600)
     """How long a prompt may wait for its begin beside a free row, seconds; beyond it `chunk_stretch` grows in
     proportion, up to `step_ms_max`. It also grows when many prompts wait so."""
+    preemptions_max: int = Field(default=2, ge=0, le=1000)
+    """How many times a sequence may have to give up its row for one of a higher priority that waits; it goes on later,
+    with the same tokens. 0: never."""
+    preempt_after_s: float = Field(default=0.2, ge=0, le=3600)
+    """How long the one of a higher priority waits before, seconds: a row may become free by itself."""
     step_ms_max: float = Field(default=100.0, gt=0, le=60_000)
     """Aim for the length of one step, milliseconds; cancellation, deadlines and liveness rest on it."""
     rest_after_s: float = Field(default=10.0, gt=0, le=86_400)
@@ -137,6 +142,8 @@ class WorkerSettings(Section):
             chunk_tokens_first=min(smallest.chunk_tokens_first, self.chunk_tokens_max),
             chunk_stretch=self.chunk_stretch,
             chunk_patience_s=self.chunk_patience_s,
+            preemptions_max=self.preemptions_max,
+            preempt_after_s=self.preempt_after_s,
             step_ms_max=self.step_ms_max,
             rest_after_s=self.rest_after_s,
         )

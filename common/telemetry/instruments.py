@@ -141,6 +141,7 @@ class WorkerInstruments:
         )
         self.inter_token_seconds = _take(made, "lepton_inter_token_seconds", Histogram)
         self.step_seconds = _take(made, "lepton_step_seconds", Histogram)
+        self.preemptions_total = _take(made, "lepton_preemptions_total", Counter)
         self.queue_seconds = _take(made, "lepton_queue_seconds", Histogram)
         self.grammar_seconds = _take(made, "lepton_grammar_seconds", Histogram)
         self.num_requests_running = _take(made, "lepton_num_requests_running", Gauge)

@@ -76,6 +76,12 @@ WORKER_METRICS: Final = (
         help="One step of the engine: model runs and sampling.",
     ),
     MetricSpec(
+        name="lepton_preemptions_total",
+        kind="counter",
+        unit="1",
+        help="Sequences that gave up their row for one of a higher priority, to go on later.",
+    ),
+    MetricSpec(
         name="lepton_queue_seconds",
         kind="histogram",
         unit="s",

@@ -235,6 +235,9 @@ class _Steps:
             (time.perf_counter(), self._inside.seconds, num_decode_rows, num_prefill_tokens)
         )
 
+    def on_preemption(self) -> None:
+        """All streams here have the same priority."""
+
     def clear(self) -> None:
         self._seen.clear()
 

@@ -93,6 +93,8 @@ class FakeRunner:
         self._computed: dict[int, int] = {}
         """Sequence id → tokens computed so far, as counted here."""
         self._released: set[int] = set()
+        self._tenures: dict[int, int] = {}
+        """Sequence id → how many times it had given up its row when it was seen last."""
         self._errors: list[BaseException] = []
         self._gate = threading.Event()
         self._gate.set()
@@ -144,7 +146,8 @@ class FakeRunner:
             self._clock.advance(self._step_s(batch))
         for sequence in _everybody(batch):
             # Followers have slots before they are named in a batch, and may end before.
-            self._seen |= {sequence.id, *(follower.id for follower in sequence.followers)}
+            for one in (sequence, *sequence.followers):
+                self._see(one)
         self._copy(batch)
         if self._errors:
             raise self._errors.pop(0)
@@ -171,6 +174,18 @@ class FakeRunner:
             sequence.id in self._seen, f"sequence {sequence.id} was released but never had a slot"
         )
         self._released.add(sequence.id)
+
+    def _see(self, sequence: Sequence) -> None:
+        """One that gave up its row begins anew; the rest of its life is one."""
+        if sequence.num_preemptions != self._tenures.setdefault(sequence.id, 0):
+            self._require(
+                sequence.id in self._released or sequence.id not in self._seen,
+                f"sequence {sequence.id} gave up its row and was not released",
+            )
+            self._tenures[sequence.id] = sequence.num_preemptions
+            self._released.discard(sequence.id)
+            self._computed.pop(sequence.id, None)
+        self._seen.add(sequence.id)
 
     def _copy(self, batch: Batch) -> None:
         for copy in batch.copies:

@@ -49,7 +49,7 @@ __all__ = ["Fuzz", "WatchedRunner"]
 
 CONFIG = EngineConfig(
     chunk_tokens_min=4, chunk_tokens_first=24, chunk_tokens_max=48, overtaken_max=2,
-    waiting_sequences_max=14, waiting_tokens_max=900, step_ms_max=40,
+    waiting_sequences_max=14, waiting_tokens_max=900, step_ms_max=40, preempt_after_s=0.1,
 )  # fmt: skip
 REQUESTS = 48
 """Different ones; each comes many times, so that what each gets alone is computed once."""

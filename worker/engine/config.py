@@ -32,6 +32,10 @@ class EngineConfig:
     chunk_patience_s: float = 0.5
     """How long a prompt may wait for its begin beside a free slot, seconds; beyond it `chunk_stretch` grows in
     proportion, up to `step_ms_max`. It also grows when many prompts wait so."""
+    preemptions_max: int = 2
+    """How many times a sequence may have to give up its row for one of a higher priority, and go on later; 0: never."""
+    preempt_after_s: float = 0.2
+    """How long the one of a higher priority waits before, seconds: a row may become free by itself."""
     step_ms_max: float = 100.0
     """Aim for the length of a step, milliseconds; aborts, deadlines and liveness rest on it."""
     retry_after_s_max: float = 30.0
@@ -54,6 +58,10 @@ class EngineConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; at least 1")
+        if self.preemptions_max < 0 or not self.preempt_after_s >= 0:
+            raise ValueError(
+                f"preemptions_max {self.preemptions_max}, preempt_after_s {self.preempt_after_s}; at least 0"
+            )
         if not self.chunk_stretch > 1:
             raise ValueError(f"chunk_stretch is {self.chunk_stretch}; more than 1")
         for name in (

@@ -167,5 +167,5 @@ class ModelRunner(Protocol):
         ...
 
     def release(self, sequence: Sequence) -> None:
-        """Forgets what is kept per sequence (penalties, grammar). Called once per sequence that had a slot."""
+        """Forgets what is kept per sequence (penalties, grammar). Called once for each time that it had a slot."""
         ...

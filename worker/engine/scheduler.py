@@ -1,12 +1,15 @@
 """Which sequence computes what in the next step. It counts; the runtime stores.
 
     add ──> queue ──> prefilling slot ──> decoding slot ──> EndEvent
-              └────────────┴───────────────────┴──────────> FailedEvent   (abort, expire, refuse_late, fail)
+            │  ^           │                │  │
+            │  └───────────┼───preemption───┘  │
+            └──────────────┴───────────────────┴──────────> FailedEvent   (abort, expire, refuse_late, fail)
 
 Every step decodes all running sequences and, within a budget of tokens, computes prompts: first the one that was begun,
 then those that wait, as long as slots and budget last. What is begun is finished first, so a sequence of high
-priority overtakes those that wait but not the one prompt that is half computed. Rows are never preempted: a
-sequence that has a slot keeps it to its end, since prompt + max_tokens fit into every slot.
+priority overtakes those that wait but not the one prompt that is half computed. A decoding sequence keeps its slot to
+its end, since prompt + max_tokens fit into every slot, or until one of a higher priority needs it
+(`worker.engine.preemption`).
 
 Pure: time comes in as an argument, seconds on the engine's clock; engine thread only.
 """
@@ -36,6 +39,7 @@ from worker.engine.ports import (
     PrefillChunk,
     Sampled,
 )
+from worker.engine.preemption import victim_for
 from worker.engine.queue import Waiting, WaitingQueue, retry_after_s
 from worker.engine.sequence import Sequence, SequenceState
 from worker.engine.slots import SlotTable
@@ -63,6 +67,8 @@ class Scheduler:
         self._budgets = PrefillBudgets(config, self._meter)
         self._started: list[Sequence] = []
         """Got a slot in the last `schedule`; their readers do not know yet."""
+        self._preempted: list[Sequence] = []
+        """Gave up their slots, and the runner does not know yet."""
 
     def __repr__(self) -> str:
         return f"<Scheduler {self._queue!r} {self._slots!r}>"
@@ -112,6 +118,7 @@ class Scheduler:
 
     def schedule(self, now: float) -> Batch | None:
         """The work of the next step; None exactly when idle."""
+        self._preempt(now)
         copies = self._slots.compact()
         decode = self._slots.decoding
         budget = self._begin_budget(len(decode), now)
@@ -138,6 +145,11 @@ class Scheduler:
             decode=decode,
             saves=self._beginnings.of_rows(decode),
         )
+
+    def take_preempted(self) -> tuple[Sequence, ...]:
+        """Those that gave up their slots since the last call: the runner forgets them, and meets them again."""
+        preempted, self._preempted = self._preempted, []
+        return tuple(preempted)
 
     def refuse_late(self, now: float) -> list[SequenceEvent]:
         """Ends those that the last `schedule` left waiting although they should have begun by now.
@@ -200,6 +212,20 @@ class Scheduler:
         self._slots.check_integrity()
         self._queue.check_integrity()
         self._beginnings.check_integrity()
+
+    def _preempt(self, now: float) -> None:
+        """Frees a slot for who is next, if it may have one of those that decode.
+
+        Not beside a prompt that is half computed: that is finished first, and the slot would stay empty.
+        """
+        if self._slots.num_free or self._slots.prefilling:
+            return
+        victim = victim_for(self._queue.peek(), self._slots.decoding, config=self._config, now=now)
+        if victim is not None:
+            self._slots.free(victim)
+            victim.put_back(now)
+            self._queue.put_back(victim)
+            self._preempted.append(victim)
 
     def _begin_budget(self, num_decode_rows: int, now: float) -> PrefillBudget:
         """What this step has for prompts."""
@@ -286,7 +312,7 @@ class Scheduler:
                 ),
             )
             for s in started
-            if s.scheduled_at is not None
+            if s.scheduled_at is not None and not s.num_preemptions
         ]
 
     def _append(self, result: Sampled, now: float) -> list[SequenceEvent]:
@@ -335,13 +361,17 @@ class Scheduler:
 
 
 def _replay(sequence: Sequence, known_id: int, *, drawn_id: int, now: float) -> list[SequenceEvent]:
-    """The known token takes the place of the one that was drawn; both are the same where the arithmetic is."""
+    """The known token takes the place of the one that was drawn; both are the same where the arithmetic is.
+
+    Who gave up its row has told all of them before.
+    """
     sequence.num_replay_mismatches += drawn_id != known_id
     sequence.generated_ids.append(known_id)
     replayed = ReplayedEvent(
         choice=sequence.choice, num_mismatches=sequence.num_replay_mismatches, at=now
     )
-    return [(sequence, replayed)] if sequence.next_known_id is None else []
+    is_new = sequence.next_known_id is None and not sequence.num_preemptions
+    return [(sequence, replayed)] if is_new else []
 
 
 def _leave_group(sequence: Sequence) -> None:

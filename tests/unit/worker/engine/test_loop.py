@@ -315,6 +315,8 @@ async def test_an_observer_sees_each_step_and_cannot_break_it() -> None:
             self.steps.append((duration_s, num_prefill_tokens, num_decode_rows))
             raise ValueError("observers may be wrong")
 
+        def on_preemption(self) -> None: ...
+
     observer = Observer()
     clock = ManualClock()
     runner = FakeRunner(clock=clock, step_s=lambda _: 0.5)

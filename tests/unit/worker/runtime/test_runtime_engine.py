@@ -358,6 +358,9 @@ async def test_choices_draw_from_one_prompt() -> None:
         ) -> None:
             computed.append(num_prefill_tokens)
 
+        def on_preemption(self) -> None:
+            raise AssertionError("nobody else is there")
+
     engine = EngineLoop(load_tiny(TINY_LLAMA).runner, CONFIG, SystemClock(), observer=Observer())
     engine.start()
     cases = golden_cases("tiny-llama")
