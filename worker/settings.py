@@ -60,6 +60,10 @@ class WorkerSettings(Section):
     """Compute prompts with 8-bit integers where weights are quantised in blocks: faster, for a byte more per weight."""
     prefix_cache_mib: int = Field(default=256, ge=0, le=1 << 20)
     """Most memory that keeps beginnings of prompts for requests that share them, MiB; 0 switches that off."""
+    kv_memory_mib: int = Field(default=0, ge=0, le=1 << 30)
+    """Most memory for keys and values of requests, MiB. A request begins when there is room for its prompt and
+    `max_tokens`, and waits until then; what can never fit is refused as too long for the context. 0 takes most of what
+    machine and control group have left at start: set it where several workers share a machine."""
     chunk_tokens_max: int = Field(default=512, ge=4)
     """Most prompt tokens in one step, over all prompts."""
     chunk_stretch: float = Field(default=2.0, gt=1, le=1000)

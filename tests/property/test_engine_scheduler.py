@@ -40,11 +40,16 @@ CONFIG = EngineConfig(
 
 
 class SchedulerMachine(RuleBasedStateMachine):
-    @initialize(num_slots=st.integers(1, 4), num_blocks=st.sampled_from([0, 1, 2, 3, 8, 40]))
-    def begin(self, num_slots: int, num_blocks: int) -> None:
+    @initialize(
+        num_slots=st.integers(1, 4),
+        num_blocks=st.sampled_from([0, 1, 2, 3, 8, 40]),
+        tokens_max=st.none() | st.integers(CAPACITY, 2 * CAPACITY),
+    )
+    def begin(self, num_slots: int, num_blocks: int, tokens_max: int | None) -> None:
         self.runner = FakeRunner(
             num_slots=num_slots,
             capacity=CAPACITY,
+            tokens_max=tokens_max,
             num_blocks=num_blocks,
             keeps_decoded=num_blocks % 2 == 1,
         )

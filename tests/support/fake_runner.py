@@ -70,6 +70,7 @@ class FakeRunner:
         *,
         num_slots: int = 4,
         capacity: int = 64,
+        tokens_max: int | None = None,
         num_blocks: int = 0,
         keeps_decoded: bool = False,
         tokens: Callable[[Sequence, int], int] | None = None,
@@ -79,6 +80,7 @@ class FakeRunner:
         self._layout = CacheLayout(
             num_slots=num_slots,
             capacity=capacity,
+            tokens_max=tokens_max,
             num_blocks=num_blocks,
             keeps_decoded=keeps_decoded,
         )
@@ -88,6 +90,8 @@ class FakeRunner:
         self._clock = clock
         self._rows: list[list[int]] = [[] for _ in range(num_slots)]
         """Token ids whose keys and values a real slab would hold."""
+        self._written = [0] * num_slots
+        """Per row, tokens that a real slab would have taken memory for."""
         self._blocks: list[list[int]] = [[] for _ in range(num_blocks)]
         self._seen: set[int] = set()
         self._computed: dict[int, int] = {}
@@ -159,11 +163,17 @@ class FakeRunner:
         for sequence in batch.decode:
             self._compute(sequence, sequence.num_tokens - 1, (sequence.generated_ids[-1],))
         self._save_decoded(batch)
+        self._note_written()
+        self._require(
+            sum(self._written) <= self._layout.num_tokens,
+            f"rows have written {self._written}, there is memory for {self._layout.num_tokens}",
+        )
         return [self._sample(sequence) for sequence in batch.drawing]
 
     def rest(self) -> None:
         """Rows are forgotten, as a slab forgets them; blocks stay."""
         self._rows = [[] for _ in self._rows]
+        self._written = [0] * len(self._rows)
         self.rested.set()
 
     def release(self, sequence: Sequence) -> None:
@@ -194,6 +204,10 @@ class FakeRunner:
                 f"{copy} takes more than row {copy.source} holds",
             )
             self._rows[copy.target] = self._rows[copy.source][: copy.num_tokens]
+        self._note_written()
+        for trim in batch.trims:
+            self._rows[trim.slot] = self._rows[trim.slot][: trim.num_tokens]
+            self._written[trim.slot] = min(trim.num_tokens, self._written[trim.slot])
         begun = {chunk.sequence.slot for chunk in batch.prefill}
         for load in batch.loads:
             self._require(load.slot in begun, f"{load} is for nobody who begins")
@@ -201,6 +215,11 @@ class FakeRunner:
             self._rows[load.slot] = [
                 token for block in load.blocks for token in self._blocks[block]
             ]
+
+    def _note_written(self) -> None:
+        self._written = [
+            max(written, len(row)) for written, row in zip(self._written, self._rows, strict=True)
+        ]
 
     def _save(self, chunk: PrefillChunk) -> None:
         row = self._rows[chunk.sequence.slot or 0]

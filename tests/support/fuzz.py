@@ -64,7 +64,10 @@ class WatchedRunner:
         self._runner = runner
         self._clock = clock
         self.fake = FakeRunner(
-            num_slots=layout.num_slots, capacity=layout.capacity, num_blocks=layout.num_blocks
+            num_slots=layout.num_slots,
+            capacity=layout.capacity,
+            tokens_max=layout.tokens_max,
+            num_blocks=layout.num_blocks,
         )
         self.step_s = 0.0
         self.fault: str = "none"
@@ -265,7 +268,9 @@ class Fuzz:
         assert not self._runner.fake.violations, self._runner.fake.violations
         assert not self._runner.unexpected, self._runner.unexpected
         self.seen["steps"] += 1
-        self.seen["rows"] += self._engine.loop._scheduler.num_running
+        scheduler = self._engine.loop._scheduler
+        self.seen["rows"] += scheduler.num_running
+        self.seen["preempted"] += sum(s.num_preemptions > 0 for s in scheduler._slots.occupants)
 
     def _read(self, *, everything: bool) -> None:
         for reader in list(self._readers):

@@ -11,7 +11,7 @@ from worker.engine.prefill_cost import PrefillCost
 from worker.engine.sequence import Sequence
 from worker.engine.speed import SpeedMeter
 
-__all__ = ["PrefillBudget", "PrefillBudgets", "pressure"]
+__all__ = ["PrefillBudget", "PrefillBudgets"]
 
 _WAITING_WEIGHT: Final = 4
 """So many streams may be slowed down for each prompt that could begin: who waits has nothing yet."""
@@ -74,8 +74,10 @@ class PrefillBudgets:
         prefill_s = self._meter.prefill_share_s(duration_s, len(batch.decode))
         cost.observe([(chunk.start, chunk.end) for chunk in batch.prefill], prefill_s)
 
-    def begin(self, *, num_decode_rows: int, pressure: float) -> PrefillBudget:
-        """Of a step that decodes so many rows; `pressure` says how much more than usual prompts may take from them.
+    def begin(
+        self, *, num_decode_rows: int, first: Sequence | None, num_beginning: int, now: float
+    ) -> PrefillBudget:
+        """Of a step that decodes so many rows, while prompts may begin, so many, `first` before the others.
 
         They get at least the time of `chunk_tokens_min` at the beginning of a prompt, also beyond `step_ms_max`, but
         no more than `chunk_stretch` allows.
@@ -87,6 +89,13 @@ class PrefillBudgets:
         if not cost.is_measured:
             return PrefillBudget(tokens=config.chunk_tokens_first, seconds=0.0, cost=cost)
         decode_s = self._meter.decode_s(num_decode_rows)
+        pressure = _pressure(
+            config,
+            first=first,
+            num_beginning=num_beginning,
+            num_decode_rows=num_decode_rows,
+            now=now,
+        )
         seconds, least = config.step_ms_max / 1000 - decode_s, config.chunk_tokens_min
         if seconds <= 0:  # the aim is missed as it is
             least = min(int(least * pressure), config.chunk_tokens_max)
@@ -96,7 +105,7 @@ class PrefillBudgets:
         return PrefillBudget(tokens=config.chunk_tokens_max, seconds=seconds, cost=cost)
 
 
-def pressure(
+def _pressure(
     config: EngineConfig,
     *,
     first: Sequence | None,

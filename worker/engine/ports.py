@@ -19,6 +19,7 @@ __all__ = [
     "ModelRunner",
     "PrefillChunk",
     "RowSave",
+    "RowTrim",
     "Sampled",
     "SlotCopy",
     "TopLogprob",
@@ -33,10 +34,18 @@ class CacheLayout:
     """Rows; most sequences at once."""
     capacity: int
     """Tokens per row."""
+    tokens_max: int | None = None
+    """Most tokens of all rows together for which there is memory, at least `capacity`; None: rows may all be full."""
     keeps_decoded: bool = False
     """Whether a decoded token has the keys and values, to the bit, that a prompt gives it: then both may be shared."""
     num_blocks: int = 0
     """Blocks of `worker.engine.prefix.BLOCK_TOKENS` positions beside the rows, for beginnings that prompts share."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Most tokens of all rows together."""
+        full = self.num_slots * self.capacity
+        return full if self.tokens_max is None else min(self.tokens_max, full)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,14 @@ class SlotCopy:
 
     source: int
     target: int
+    num_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowTrim:
+    """Give back the memory of a row from position `num_tokens` on, in all layers: nobody will read it again."""
+
+    slot: int
     num_tokens: int
 
 
@@ -97,9 +114,10 @@ class PrefillChunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """The work of one step, in this order: copies (one after another), loads, prefill chunks, decode, saves."""
+    """The work of one step, in this order: copies (one after another), trims, loads, prefill chunks, decode, saves."""
 
     copies: tuple[SlotCopy, ...] = ()
+    trims: tuple[RowTrim, ...] = ()
     loads: tuple[BlockLoad, ...] = ()
     """Into slots of sequences whose first chunk comes in the same batch."""
     prefill: tuple[PrefillChunk, ...] = ()

@@ -17,14 +17,21 @@ __all__ = ["victim_for"]
 
 
 def victim_for(
-    first: Sequence | None, running: Iterable[Sequence], *, config: EngineConfig, now: float
+    first: Sequence,
+    running: Iterable[Sequence],
+    *,
+    shortage: int = 0,
+    config: EngineConfig,
+    now: float,
 ) -> Sequence | None:
     """Whose row `first`, who is next, may have; None: it has to wait until one is free.
+
+    `shortage`: tokens of memory that it lacks as well (`worker.engine.row_memory`).
 
     The lowest priority below its own, of those the fewest tokens to compute again. Not who computes known tokens at the
     moment, nor who came from another worker: such a one goes before all others and would take its row back.
     """
-    if first is None or now - first.arrived_at < config.preempt_after_s:
+    if now - first.arrived_at < config.preempt_after_s:
         return None
     return min(
         (
@@ -32,6 +39,7 @@ def victim_for(
             for sequence in running
             if sequence.priority < first.priority
             and sequence.num_preemptions < config.preemptions_max
+            and sequence.num_tokens_max >= shortage
             and sequence.next_known_id is None
             and not sequence.is_continued
         ),

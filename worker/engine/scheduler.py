@@ -21,7 +21,7 @@ from typing import TypeAlias
 
 from common.errors import Cancelled, DeadlineExceeded, Internal, LeptonError, Overloaded, Reason
 from worker.engine.beginnings import Beginnings
-from worker.engine.budget import PrefillBudget, PrefillBudgets, pressure
+from worker.engine.budget import PrefillBudget, PrefillBudgets
 from worker.engine.chunking import chunk_sizes
 from worker.engine.config import EngineConfig
 from worker.engine.events import (
@@ -41,6 +41,7 @@ from worker.engine.ports import (
 )
 from worker.engine.preemption import victim_for
 from worker.engine.queue import Waiting, WaitingQueue, retry_after_s
+from worker.engine.row_memory import RowMemory
 from worker.engine.sequence import Sequence, SequenceState
 from worker.engine.slots import SlotTable
 from worker.engine.speed import SpeedMeter
@@ -62,6 +63,7 @@ class Scheduler:
         self._config = config
         self._queue = WaitingQueue(overtaken_max=config.overtaken_max)
         self._slots = SlotTable(layout)
+        self._memory = RowMemory(layout)
         self._beginnings = Beginnings(layout)
         self._meter = SpeedMeter()
         self._budgets = PrefillBudgets(config, self._meter)
@@ -121,7 +123,12 @@ class Scheduler:
         self._preempt(now)
         copies = self._slots.compact()
         decode = self._slots.decoding
-        budget = self._begin_budget(len(decode), now)
+        budget = self._budgets.begin(
+            num_decode_rows=len(decode),
+            first=self._next(),
+            num_beginning=min(self._queue.waiting.sequences, self._slots.num_free),
+            now=now,
+        )
 
         chunks: list[PrefillChunk] = []
         for sequence in self._slots.prefilling:
@@ -130,7 +137,7 @@ class Scheduler:
 
         self._started = []
         loads: list[BlockLoad] = []
-        while budget and self._slots.num_free and self._queue:
+        while budget and self._next() is not None:
             sequence = self._queue.take()
             loads += self._start(sequence, now)
             self._start_followers(sequence, now)
@@ -140,6 +147,7 @@ class Scheduler:
             return None
         return Batch(
             copies=copies,
+            trims=self._memory.trim(self._slots.occupants),
             loads=tuple(loads),
             prefill=tuple(chunks),
             decode=decode,
@@ -218,28 +226,28 @@ class Scheduler:
 
         Not beside a prompt that is half computed: that is finished first, and the slot would stay empty.
         """
-        if self._slots.num_free or self._slots.prefilling:
+        first = self._queue.peek()
+        if first is None or self._slots.prefilling or self._next() is not None:
             return
-        victim = victim_for(self._queue.peek(), self._slots.decoding, config=self._config, now=now)
+        victim = victim_for(
+            first,
+            self._slots.decoding,
+            shortage=self._memory.shortage(first, self._slots.occupants),
+            config=self._config,
+            now=now,
+        )
         if victim is not None:
             self._slots.free(victim)
             victim.put_back(now)
             self._queue.put_back(victim)
             self._preempted.append(victim)
 
-    def _begin_budget(self, num_decode_rows: int, now: float) -> PrefillBudget:
-        """What this step has for prompts."""
-        num_free = self._slots.num_free
-        return self._budgets.begin(
-            num_decode_rows=num_decode_rows,
-            pressure=pressure(
-                self._config,
-                first=self._queue.peek() if num_free else None,
-                num_beginning=min(self._queue.waiting.sequences, num_free),
-                num_decode_rows=num_decode_rows,
-                now=now,
-            ),
-        )
+    def _next(self) -> Sequence | None:
+        """Who may begin now: there is a slot, and memory for all that it may write."""
+        first = self._queue.peek() if self._slots.num_free else None
+        if first is None or self._memory.shortage(first, self._slots.occupants):
+            return None
+        return first
 
     def _start(self, sequence: Sequence, now: float) -> list[BlockLoad]:
         """Gives a slot and, where the beginning of the prompt is known, the load that fills it."""
@@ -252,7 +260,7 @@ class Scheduler:
 
     def _start_followers(self, leader: Sequence, now: float) -> None:
         """Gives slots to the other choices of the request, as far as there are any that begin with the same tokens."""
-        while self._slots.num_free and (follower := self._queue.peek()) is not None:
+        while (follower := self._next()) is not None:
             is_of_group = leader.group is not None and follower.group == leader.group
             if not is_of_group or follower.prefill_ids != leader.prefill_ids:
                 return
@@ -353,7 +361,7 @@ class Scheduler:
             self._queue.remove(sequence)
         else:
             self._slots.free(sequence)
-            _leave_group(sequence)
+            sequence.leave_group()
         sequence.state = SequenceState.FINISHED
 
     def _everybody(self) -> tuple[Sequence, ...]:
@@ -372,20 +380,6 @@ def _replay(sequence: Sequence, known_id: int, *, drawn_id: int, now: float) -> 
     )
     is_new = sequence.next_known_id is None and not sequence.num_preemptions
     return [(sequence, replayed)] if is_new else []
-
-
-def _leave_group(sequence: Sequence) -> None:
-    """The first of those who followed computes the prompt now, from its beginning, for the others as well."""
-    if sequence.leader is not None:
-        sequence.leader.followers.remove(sequence)
-        sequence.leader = None
-    if sequence.followers:
-        heir, *others = sequence.followers
-        sequence.followers.clear()
-        heir.leader, heir.num_cached_tokens = None, 0
-        heir.followers = others
-        for follower in others:
-            follower.leader = heir
 
 
 def check_answer(batch: Batch, sampled: SequenceOf[Sampled]) -> None:

@@ -128,6 +128,19 @@ class Sequence:
         self.arrived_at, self.scheduled_at, self.start_by = now, None, None
         self.num_preemptions += 1
 
+    def leave_group(self) -> None:
+        """It ends: the first of those who followed computes the prompt now, from its beginning, for the others, too."""
+        if self.leader is not None:
+            self.leader.followers.remove(self)
+            self.leader = None
+        if self.followers:
+            heir, *others = self.followers
+            self.followers.clear()
+            heir.leader, heir.num_cached_tokens = None, 0
+            heir.followers = others
+            for follower in others:
+                follower.leader = heir
+
     def _begin_with_known(self) -> None:
         self.prefill_ids = self.prompt_ids
         if self.known_with_prompt:
@@ -147,6 +160,11 @@ class Sequence:
         """What the next token is, whatever is drawn; None once all that is known is there."""
         at = len(self.generated_ids)
         return self.known_ids[at] if at < len(self.known_ids) else None
+
+    @property
+    def num_tokens_max(self) -> int:
+        """Prompt and completion at the most."""
+        return len(self.prompt_ids) + self.stop.max_tokens
 
     @property
     def num_tokens(self) -> int:

@@ -70,7 +70,6 @@ def test_the_lowest_priority_with_the_fewest_tokens_gives_up_its_row() -> None:
 def test_nobody_gives_up_a_row_for_its_equal_or_before_time() -> None:
     rows = [decoding(1, NORMAL), decoding(2, HIGH)]
     assert victim_for(make_sequence(9, priority=NORMAL), rows, config=CONFIG, now=0) is None
-    assert victim_for(None, rows, config=CONFIG, now=0) is None
     first, patient = make_sequence(9, priority=HIGH), EngineConfig(preempt_after_s=0.5)
     assert victim_for(first, rows, config=patient, now=0.4) is None
     assert victim_for(first, rows, config=patient, now=0.5) is rows[0]
