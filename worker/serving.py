@@ -245,6 +245,7 @@ class _StepMetrics:
         self._step_seconds = instruments.step_seconds
         self._drafted_tokens = instruments.drafted_tokens_total
         self._accepted_tokens = instruments.accepted_tokens_total
+        self._preemptions = instruments.preemptions_total
 
     def on_step(self, *, duration_s: float, num_prefill_tokens: int, num_decode_rows: int) -> None:
         del num_prefill_tokens, num_decode_rows
@@ -253,6 +254,9 @@ class _StepMetrics:
     def on_drafts(self, *, num_drafted: int, num_accepted: int) -> None:
         self._drafted_tokens.inc(num_drafted)
         self._accepted_tokens.inc(num_accepted)
+
+    def on_preemption(self) -> None:
+        self._preemptions.inc()
 
 
 def _show_load(instruments: WorkerInstruments, engine: EngineLoop) -> None:

@@ -143,6 +143,7 @@ class WorkerInstruments:
         self.step_seconds = _take(made, "lepton_step_seconds", Histogram)
         self.drafted_tokens_total = _take(made, "lepton_drafted_tokens_total", Counter)
         self.accepted_tokens_total = _take(made, "lepton_accepted_tokens_total", Counter)
+        self.preemptions_total = _take(made, "lepton_preemptions_total", Counter)
         self.queue_seconds = _take(made, "lepton_queue_seconds", Histogram)
         self.grammar_seconds = _take(made, "lepton_grammar_seconds", Histogram)
         self.num_requests_running = _take(made, "lepton_num_requests_running", Gauge)

@@ -88,6 +88,12 @@ WORKER_METRICS: Final = (
         help="Of these, how many were what the model said: steps that were saved.",
     ),
     MetricSpec(
+        name="lepton_preemptions_total",
+        kind="counter",
+        unit="1",
+        help="Sequences that gave up their row for one of a higher priority, to go on later.",
+    ),
+    MetricSpec(
         name="lepton_queue_seconds",
         kind="histogram",
         unit="s",

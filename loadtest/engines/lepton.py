@@ -254,6 +254,9 @@ class _Steps:
         self.num_drafted += num_drafted
         self.num_accepted += num_accepted
 
+    def on_preemption(self) -> None:
+        """All streams here have the same priority."""
+
     def clear(self) -> None:
         self._seen.clear()
         self.num_drafted = self.num_accepted = 0

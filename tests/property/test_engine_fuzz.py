@@ -19,11 +19,13 @@ from tests.support.quantized import in_blocks
 from tests.support.repeating import echo
 from tests.support.stepped_engine import alone_on
 from tests.support.tiny_models import TINY_LLAMA, TINY_LLAMA_INT4, TINY_QWEN2
-from worker.engine import beginnings, intake, loop, scheduler
+from worker.engine import beginnings, intake, loop
+from worker.engine.loop import EngineLoop
 from worker.engine.mailbox import Mailbox
 from worker.engine.ports import Batch, CacheLayout, Sampled
 from worker.engine.prefix import PrefixCache
 from worker.engine.request import EngineRequest
+from worker.engine.row_memory import RowMemory
 from worker.engine.scheduler import Scheduler
 from worker.engine.sequence import Sequence
 from worker.engine.slots import SlotTable
@@ -34,7 +36,7 @@ from worker.runtime.sampler import Sampler
 STEPS = int(os.environ.get("LEPTON_FUZZ_STEPS", "5000"))
 CONTROL_SEED = 20261
 SEED = int(os.environ.get("LEPTON_FUZZ_SEED", CONTROL_SEED))
-LAYOUT = CacheLayout(num_slots=7, capacity=130, num_blocks=9)
+LAYOUT = CacheLayout(num_slots=7, capacity=130, tokens_max=400, num_blocks=9)
 DRAFTING = replace(LAYOUT, keeps_decoded=True, num_drafted=32)
 
 
@@ -73,7 +75,8 @@ def check_mix(fuzz: Fuzz) -> None:
     if fuzz.seen["steps"] < 5_000:
         return
     for what in ("too long", "queue full", "queue_timeout", "deadline_exceeded", "client_gone", "engine_failed",
-                 "model_output_invalid", "length", "stop", "cached tokens", "known tokens"):  # fmt: skip
+                 "model_output_invalid", "length", "stop", "cached tokens", "known tokens",
+                 "preempted"):  # fmt: skip
         assert fuzz.seen[what] > 10, what
     assert fuzz.seen["rows"] > 3 * fuzz.seen["steps"]
 
@@ -116,7 +119,15 @@ def keep_what_a_failed_step_wrote(patch: pytest.MonkeyPatch) -> None:
 
 
 def forget_followers(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(scheduler, "_leave_group", lambda sequence: None)
+    patch.setattr(Sequence, "leave_group", lambda sequence: None)
+
+
+def forget_to_trim(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(RowMemory, "trim", lambda memory, occupants: ())
+
+
+def forget_who_gave_up_a_row(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(EngineLoop, "_note_preempted", lambda loop: None)
 
 
 def forget_the_report(patch: pytest.MonkeyPatch) -> None:
@@ -163,8 +174,8 @@ def draw_by_company(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "plant",
     [
-        lose_copies, keep_what_a_failed_step_wrote, forget_followers, forget_the_report, share_with_everybody,
-        begin_anew, swallow_deadlines, draw_by_company,
+        lose_copies, keep_what_a_failed_step_wrote, forget_followers, forget_to_trim, forget_who_gave_up_a_row,
+        forget_the_report, share_with_everybody, begin_anew, swallow_deadlines, draw_by_company,
     ],
 )  # fmt: skip
 def test_a_planted_fault_is_found(

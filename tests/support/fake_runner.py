@@ -72,6 +72,7 @@ class FakeRunner:
         *,
         num_slots: int = 4,
         capacity: int = 64,
+        tokens_max: int | None = None,
         num_blocks: int = 0,
         keeps_decoded: bool = False,
         num_drafted: int = 0,
@@ -82,6 +83,7 @@ class FakeRunner:
         self._layout = CacheLayout(
             num_slots=num_slots,
             capacity=capacity,
+            tokens_max=tokens_max,
             num_blocks=num_blocks,
             keeps_decoded=keeps_decoded,
             num_drafted=num_drafted,
@@ -92,11 +94,15 @@ class FakeRunner:
         self._clock = clock
         self._rows: list[list[int]] = [[] for _ in range(num_slots)]
         """Token ids whose keys and values a real slab would hold."""
+        self._written = [0] * num_slots
+        """Per row, tokens that a real slab would have taken memory for."""
         self._blocks: list[list[int]] = [[] for _ in range(num_blocks)]
         self._seen: set[int] = set()
         self._computed: dict[int, int] = {}
         """Sequence id → tokens computed so far, as counted here."""
         self._released: set[int] = set()
+        self._tenures: dict[int, int] = {}
+        """Sequence id → how many times it had given up its row when it was seen last."""
         self._errors: list[BaseException] = []
         self._gate = threading.Event()
         self._gate.set()
@@ -148,7 +154,8 @@ class FakeRunner:
             self._clock.advance(self._step_s(batch))
         for sequence in _everybody(batch):
             # Followers have slots before they are named in a batch, and may end before.
-            self._seen |= {sequence.id, *(follower.id for follower in sequence.followers)}
+            for one in (sequence, *sequence.followers):
+                self._see(one)
         self._copy(batch)
         if self._errors:
             raise self._errors.pop(0)
@@ -163,6 +170,11 @@ class FakeRunner:
             ahead = drafts[sequence].token_ids if sequence in drafts else ()
             self._compute(sequence, sequence.num_tokens - 1, (sequence.generated_ids[-1], *ahead))
         self._save_decoded(batch)
+        self._note_written()
+        self._require(
+            sum(self._written) <= self._layout.num_tokens,
+            f"rows have written {self._written}, there is memory for {self._layout.num_tokens}",
+        )
         sampled = []
         for sequence in batch.drawing:
             if sequence in drafts:
@@ -181,6 +193,7 @@ class FakeRunner:
     def rest(self) -> None:
         """Rows are forgotten, as a slab forgets them; blocks stay."""
         self._rows = [[] for _ in self._rows]
+        self._written = [0] * len(self._rows)
         self.rested.set()
 
     def release(self, sequence: Sequence) -> None:
@@ -192,6 +205,18 @@ class FakeRunner:
         )
         self._released.add(sequence.id)
 
+    def _see(self, sequence: Sequence) -> None:
+        """One that gave up its row begins anew; the rest of its life is one."""
+        if sequence.num_preemptions != self._tenures.setdefault(sequence.id, 0):
+            self._require(
+                sequence.id in self._released or sequence.id not in self._seen,
+                f"sequence {sequence.id} gave up its row and was not released",
+            )
+            self._tenures[sequence.id] = sequence.num_preemptions
+            self._released.discard(sequence.id)
+            self._computed.pop(sequence.id, None)
+        self._seen.add(sequence.id)
+
     def _copy(self, batch: Batch) -> None:
         for copy in batch.copies:
             self._require(
@@ -199,6 +224,10 @@ class FakeRunner:
                 f"{copy} takes more than row {copy.source} holds",
             )
             self._rows[copy.target] = self._rows[copy.source][: copy.num_tokens]
+        self._note_written()
+        for trim in batch.trims:
+            self._rows[trim.slot] = self._rows[trim.slot][: trim.num_tokens]
+            self._written[trim.slot] = min(trim.num_tokens, self._written[trim.slot])
         begun = {chunk.sequence.slot for chunk in batch.prefill}
         for load in batch.loads:
             self._require(load.slot in begun, f"{load} is for nobody who begins")
@@ -206,6 +235,11 @@ class FakeRunner:
             self._rows[load.slot] = [
                 token for block in load.blocks for token in self._blocks[block]
             ]
+
+    def _note_written(self) -> None:
+        self._written = [
+            max(written, len(row)) for written, row in zip(self._written, self._rows, strict=True)
+        ]
 
     def _save(self, chunk: PrefillChunk) -> None:
         row = self._rows[chunk.sequence.slot or 0]

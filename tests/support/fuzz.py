@@ -49,7 +49,8 @@ __all__ = ["Fuzz", "WatchedRunner"]
 
 CONFIG = EngineConfig(
     chunk_tokens_min=4, chunk_tokens_first=24, chunk_tokens_max=48, overtaken_max=2,
-    waiting_sequences_max=14, waiting_tokens_max=900, step_ms_max=40, lookup_streams_max=7, lookup_ngram=2,
+    waiting_sequences_max=14, waiting_tokens_max=900, step_ms_max=40, preempt_after_s=0.1,
+    lookup_streams_max=7, lookup_ngram=2,
 )  # fmt: skip
 REQUESTS = 48
 """Different ones; each comes many times, so that what each gets alone is computed once."""
@@ -75,6 +76,7 @@ class WatchedRunner:
         self.fake = FakeRunner(
             num_slots=layout.num_slots,
             capacity=layout.capacity,
+            tokens_max=layout.tokens_max,
             num_blocks=layout.num_blocks,
             keeps_decoded=layout.keeps_decoded,
             num_drafted=layout.num_drafted,
@@ -289,7 +291,9 @@ class Fuzz:
         assert not self._runner.fake.violations, self._runner.fake.violations
         assert not self._runner.unexpected, self._runner.unexpected
         self.seen["steps"] += 1
-        self.seen["rows"] += self._engine.loop._scheduler.num_running
+        scheduler = self._engine.loop._scheduler
+        self.seen["rows"] += scheduler.num_running
+        self.seen["preempted"] += sum(s.num_preemptions > 0 for s in scheduler._slots.occupants)
 
     def _read(self, *, everything: bool) -> None:
         for reader in list(self._readers):

@@ -197,6 +197,7 @@ class EngineLoop:
         events = self._collect()
         events += self._scheduler.expire(self._clock.now())
         batch = self._scheduler.schedule(self._clock.now())
+        self._note_preempted()
         events += self._scheduler.refuse_late(self._clock.now())
         if batch is not None:
             events += self._run(batch)
@@ -304,13 +305,21 @@ class EngineLoop:
             by_stream.setdefault(self._stream_of[sequence.id], []).append(event)
             if is_terminal(event):
                 del self._stream_of[sequence.id]
-                self._release(sequence)
+                if sequence.scheduled_at is not None:
+                    self._release(sequence)
         if by_stream:
             self._hand_over(lambda: self._deliver(by_stream))
 
+    def _note_preempted(self) -> None:
+        for sequence in self._scheduler.take_preempted():
+            self._release(sequence)
+            try:
+                if self._observer is not None:
+                    self._observer.on_preemption()
+            except Exception:
+                log.exception("engine.observer_failed")
+
     def _release(self, sequence: Sequence) -> None:
-        if sequence.scheduled_at is None:
-            return
         try:
             self._runner.release(sequence)
         except Exception:

@@ -17,4 +17,7 @@ class StepObserver(Protocol):
     def on_drafts(self, *, num_drafted: int, num_accepted: int) -> None:
         """After each run that verified drafts: their tokens, and how many of those stand."""
         ...
+
+    def on_preemption(self) -> None:
+        """A sequence gave up its row for one of a higher priority."""
         ...

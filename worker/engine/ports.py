@@ -20,6 +20,7 @@ __all__ = [
     "ModelRunner",
     "PrefillChunk",
     "RowSave",
+    "RowTrim",
     "Sampled",
     "SlotCopy",
     "TopLogprob",
@@ -34,6 +35,8 @@ class CacheLayout:
     """Rows; most sequences at once."""
     capacity: int
     """Tokens per row."""
+    tokens_max: int | None = None
+    """Most tokens of all rows together for which there is memory, at least `capacity`; None: rows may all be full."""
     keeps_decoded: bool = False
     """Whether a decoded token has the keys and values, to the bit, that a prompt gives it: then both may be shared."""
     num_blocks: int = 0
@@ -46,6 +49,12 @@ class CacheLayout:
         if self.num_drafted and not self.keeps_decoded:
             raise ValueError("drafts without keys and values that are the same to the bit")
 
+    @property
+    def num_tokens(self) -> int:
+        """Most tokens of all rows together."""
+        full = self.num_slots * self.capacity
+        return full if self.tokens_max is None else min(self.tokens_max, full)
+
 
 @dataclass(frozen=True, slots=True)
 class SlotCopy:
@@ -53,6 +62,14 @@ class SlotCopy:
 
     source: int
     target: int
+    num_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowTrim:
+    """Give back the memory of a row from position `num_tokens` on, in all layers: nobody will read it again."""
+
+    slot: int
     num_tokens: int
 
 
@@ -114,9 +131,10 @@ class PrefillChunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """The work of one step, in this order: copies (one after another), loads, prefill chunks, decode, saves."""
+    """The work of one step, in this order: copies (one after another), trims, loads, prefill chunks, decode, saves."""
 
     copies: tuple[SlotCopy, ...] = ()
+    trims: tuple[RowTrim, ...] = ()
     loads: tuple[BlockLoad, ...] = ()
     """Into slots of sequences whose first chunk comes in the same batch."""
     prefill: tuple[PrefillChunk, ...] = ()
@@ -192,5 +210,5 @@ class ModelRunner(Protocol):
         ...
 
     def release(self, sequence: Sequence) -> None:
-        """Forgets what is kept per sequence (penalties, grammar). Called once per sequence that had a slot."""
+        """Forgets what is kept per sequence (penalties, grammar). Called once for each time that it had a slot."""
         ...

@@ -74,8 +74,7 @@ class SpeedMeter:
         self._starts.add(num_starts, duration_s)
         self._step_s = _mean(self._step_s, duration_s)
         if num_prefill_tokens:
-            rest_s = duration_s - self.decode_s(num_decode_rows)
-            self._prefill.add(num_prefill_tokens, max(rest_s, _PREFILL_SHARE_MIN * duration_s))
+            self._prefill.add(num_prefill_tokens, self.prefill_share_s(duration_s, num_decode_rows))
         elif num_drafted:
             decode_s = self.decode_s(num_decode_rows)
             # A whole step for one token is a step that was held up by something else.
@@ -130,11 +129,9 @@ class SpeedMeter:
         decode_s = self.decode_s(num_decode_rows)
         return decode_s * (1 + num_drafted * self.draft_price(num_decode_rows)) + prefill_s
 
-    def prefill_tokens(self, *, step_s: float, num_decode_rows: int) -> int | None:
-        """Prompt tokens that fit beside the decode rows into a step of `step_s` seconds; None when not measured."""
-        if self._prefill.per_s is None:
-            return None
-        return int(max(0.0, step_s - self.decode_s(num_decode_rows)) * self._prefill.per_s)
+    def prefill_share_s(self, duration_s: float, num_decode_rows: int) -> float:
+        """What of the length of a mixed step is put down to its prompt tokens."""
+        return max(duration_s - self.decode_s(num_decode_rows), _PREFILL_SHARE_MIN * duration_s)
 
 
 def _mean(mean_s: float | None, newest_s: float) -> float:

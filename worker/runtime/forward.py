@@ -39,7 +39,7 @@ class Forward(Protocol):
     def layout(self) -> CacheLayout: ...
 
     def compute(self, batch: Batch) -> Iterator[Computed]:
-        """Copies, loads, prompt chunks, saves, decode; what there is to draw from, in any order."""
+        """Copies, trims, loads, prompt chunks, saves, decode; what there is to draw from, in any order."""
         ...
 
     def rest(self) -> None:
@@ -91,9 +91,11 @@ def _check_drafts(batch: Batch, layout: CacheLayout) -> None:
 
 
 def fill_rows(slab: KvSlab, batch: Batch) -> None:
-    """What comes before anything runs: copies, then loads."""
+    """What comes before anything runs: copies, trims, then loads."""
     for copy in batch.copies:
         slab.copy(copy.source, copy.target, copy.num_tokens)
+    for trim in batch.trims:
+        slab.trim(trim.slot, trim.num_tokens)
     for load in batch.loads:
         slab.load(load.slot, load.blocks)
 

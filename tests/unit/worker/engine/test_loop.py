@@ -341,6 +341,7 @@ async def test_an_observer_sees_each_step_and_cannot_break_it() -> None:
             raise ValueError("observers may be wrong")
 
         def on_drafts(self, *, num_drafted: int, num_accepted: int) -> None: ...
+        def on_preemption(self) -> None: ...
 
     observer = Observer()
     clock = ManualClock()
