@@ -65,7 +65,9 @@ async def test_a_refusal_is_final_but_a_draining_router_passes_the_call_on() -> 
         addresses = [f"127.0.0.1:{c.router.port}" for c in (one, two)]
         async with routers_at(addresses) as routers:
             with pytest.raises(LeptonError) as refused:
-                await routers.generate(request("").SerializeToString(), Asked(), _drop)
+                await routers.generate(
+                    request("", resumable_ms=0).SerializeToString(), Asked(), _drop
+                )
             assert refused.value.reason is Reason.PROMPT_EMPTY
             one.router.dispatcher.refuse_new()
             for _ in range(4):

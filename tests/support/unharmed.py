@@ -36,7 +36,7 @@ from tests.support.worker import GENERATE
 
 __all__ = ["Watch", "unharmed"]
 
-GAP_S_MAX: Final = 1.0
+GAP_S_MAX: Final = 2.0
 """Longest that the loop may stand still while this process computes. Generous, and what a busy machine takes away is
 not counted."""
 TICK_S: Final = 0.01
