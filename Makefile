@@ -26,7 +26,7 @@ help: ## This list
 
 setup: $(READY) ## Make the environment in .venv from the hash-locked requirements
 
-$(READY): requirements/bootstrap.lock requirements/dev.lock pyproject.toml $(wildcard worker/kernels/src/* worker/kernels/src/isa/*)
+$(READY): requirements/bootstrap.lock requirements/dev.lock pyproject.toml $(wildcard worker/kernels/src/*.[ch] worker/kernels/src/isa/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Lepton needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 setup"; exit 2; }
 	@echo "Making $(VENV) (once; about 150 MB to download)"

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import onnxruntime as ort
+import pytest
 from onnx import GraphProto, helper
 
-from worker.kernels.library import DOMAIN, find_library
+from worker.kernels.library import DOMAIN, find_library, isas_here
 
-__all__ = ["open_graph"]
+__all__ = ["EVERY_ISA", "open_graph"]
+
+EVERY_ISA = pytest.mark.parametrize("isa", isas_here())
+"""Each instruction set that this processor has."""
 
 
 def open_graph(graph: GraphProto, isa: str) -> ort.InferenceSession:

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Final, Literal, cast
 
 __all__ = ["DOMAIN", "LANES", "VERSION", "InstructionSet", "Kernels", "find_library", "isas_here"]
 
@@ -43,5 +43,5 @@ def isas_here() -> tuple[InstructionSet, ...]:
         return ()
     isa_at = ctypes.CDLL(str(library)).lepton_kernels_isa
     isa_at.restype = ctypes.c_char_p
-    names = {name.decode() for name in takewhile(bool, map(isa_at, count()))}
-    return tuple(isa for isa in get_args(InstructionSet) if isa in names)
+    names = (name.decode() for name in takewhile(bool, map(isa_at, count())))
+    return cast("tuple[InstructionSet, ...]", tuple(names))

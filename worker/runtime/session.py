@@ -127,23 +127,23 @@ def _isa(exported: ExportedGraph, kernels: Kernels) -> InstructionSet | None:
     """
     if kernels == "portable":
         return None
-    asked = [isa for isa in isas_here() if kernels in ("auto", "native", isa)]
     why_not = why_not_native(exported)
-    if why_not is None and not asked:
-        here = ", ".join(isas_here())
-        why_not = "this installation: " + (
-            f"our operators run in {here} here"
-            if here
-            else "our operators were not built, or the processor has no AVX2"
-        )
-    if why_not is None:
+    asked = [isa for isa in isas_here() if kernels in ("auto", "native", isa)]
+    if why_not is None and asked:
         return asked[0]
     if kernels == "auto":
         return None
     raise BadModel(
-        f"{exported.file}: worker.kernels = {kernels} does not serve {why_not}; set it to auto",
+        f"{exported.file}: worker.kernels = {kernels} does not serve {why_not or _this_machine()}; set it to auto",
         reason=Reason.MODEL_GRAPH_UNSUPPORTED,
     )
+
+
+def _this_machine() -> str:
+    """With what is here instead of the instruction set that was asked for."""
+    if isas_here():
+        return f"this machine, where our operators run in {', '.join(isas_here())}"
+    return "this installation: our operators were not built, or the processor has no AVX2"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,13 @@
 #include "operators.h"
 #include "tensor.h"
 
-
 /* The best one first. */
-static const Isa *const all[] = {
-    &isa_avx512_vnni,
-    &isa_avx_vnni,
-    &isa_avx2,
-};
+#define EACH_ISA(DO) DO(avx512_vnni) DO(avx_vnni) DO(avx2)
+
+#define DECLARE(name) extern const Isa isa_##name;
+#define ADDRESS(name) &isa_##name,
+EACH_ISA(DECLARE)
+static const Isa *const all[] = {EACH_ISA(ADDRESS)};
 enum { NUM_ALL = sizeof all / sizeof *all, NAME_MAX = 32 };
 
 OrtStatus *isa_of(const OrtFunction *api, const OrtKernelInfo *info, const Isa **found) {

@@ -2,8 +2,8 @@
  *
  * The operators are written once, for sixteen numbers at a time (`isa/functions.h`, `isa/block_matmul_kernel.h`,
  * `isa/attention_kernel.h`), and compiled for each instruction set by a file of its name in `isa/`: it says how sixteen
- * numbers lie in registers, how bytes are multiplied, and how many sums fit. A new one is such a file and a line in
- * `isa.c`.
+ * numbers lie in registers, how bytes are multiplied, and how many sums fit. A new one is such a file and its name in
+ * `EACH_ISA`.
  */
 #ifndef LEPTON_ISA_H
 #define LEPTON_ISA_H
@@ -24,14 +24,12 @@ typedef struct {
   void (*attend)(void *attention_call, size_t task);
 } Isa;
 
-/* Of the file that includes this: what the headers in `isa/` have made there, and its own `runs_here`. */
-#define ISA(its_name)                                                                                      \
-  {                                                                                                        \
-    .name = its_name, .runs_here = runs_here, .rows = ROWS, .round_position = round_position,              \
-    .multiply = multiply, .append = append, .attend = attend                                               \
-  }
-
-extern const Isa isa_avx512_vnni, isa_avx_vnni, isa_avx2;
+/* For a file in `isa/`: its own `runs_here`, and what the headers that it includes have made there. */
+#define DEFINE_ISA(its_name)                                                                            \
+  const Isa isa_##its_name = {                                                                          \
+      .name = #its_name, .runs_here = runs_here, .rows = ROWS, .round_position = round_position,        \
+      .multiply = multiply, .append = append, .attend = attend,                                         \
+  };
 
 /* The instruction set that a node names; an error when this processor lacks it. */
 OrtStatus *isa_of(const OrtFunction *api, const OrtKernelInfo *info, const Isa **found);

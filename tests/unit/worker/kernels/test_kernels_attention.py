@@ -14,13 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.support.kernels import open_graph
+from tests.support.kernels import EVERY_ISA, open_graph
 from tests.support.tiny_models import NEEDS_NATIVE
 from worker.kernels.library import DOMAIN, isas_here
 
 Floats = npt.NDArray[np.float32]
 pytestmark = NEEDS_NATIVE
-EVERY_ISA = pytest.mark.parametrize("isa", isas_here())
 SLOTS, CAPACITY = 6, 256
 
 

@@ -12,14 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.support.kernels import open_graph
+from tests.support.kernels import EVERY_ISA, open_graph
 from tests.support.tiny_models import NEEDS_NATIVE
 from worker.kernels.library import DOMAIN, isas_here
 from worker.kernels.packing import gated_order, pack_per_block, pack_weights
 
 Floats = npt.NDArray[np.float32]
 pytestmark = NEEDS_NATIVE
-EVERY_ISA = pytest.mark.parametrize("isa", isas_here())
 
 
 class Product:

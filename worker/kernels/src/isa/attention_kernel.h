@@ -6,7 +6,8 @@
 #include "functions.h"
 
 /* Turns `half` pairs of numbers that lie `apart`. With `fmaf` it rounds alike however the compiler writes the loop. */
-INLINE void turn(const float *x, const float *cos, const float *sin, int64_t half, int64_t step, int64_t apart, float *y) {
+INLINE void turn(const float *x, const float *cos, const float *sin, int64_t half, int64_t step, int64_t apart,
+                 float *y) {
   for (int64_t i = 0; i < half; i++) {
     const float a = x[i * step], b = x[i * step + apart];
     y[i * step] = fmaf(a, cos[i], -(b * sin[i]));

@@ -11,4 +11,4 @@ static int runs_here(void) {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
 }
 
-const Isa isa_avx2 = ISA("avx2");
+DEFINE_ISA(avx2)

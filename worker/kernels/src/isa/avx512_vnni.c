@@ -15,4 +15,4 @@ static int runs_here(void) {
          __builtin_cpu_supports("avx512vnni");
 }
 
-const Isa isa_avx512_vnni = ISA("avx512_vnni");
+DEFINE_ISA(avx512_vnni)

@@ -14,4 +14,4 @@ static int runs_here(void) {
          __builtin_cpu_supports("avxvnni");
 }
 
-const Isa isa_avx_vnni = ISA("avx_vnni");
+DEFINE_ISA(avx_vnni)

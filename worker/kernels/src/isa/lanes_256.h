@@ -9,7 +9,7 @@
 
 #include "../isa.h"
 
-/* As in `lanes_512.h`. */
+/* What they mean: `lanes_512.h`. */
 enum { ROWS = 4, PANELS_AT_ONCE = 1 };
 enum { QUERIES_SCORED = 4, TILES_FEW = 2, TILES_MANY = 1 };
 enum { QUERIES_WEIGHED = 4, VECTORS_FEW = 2, VECTORS_MANY = 1 };

@@ -6,8 +6,8 @@
 
 #include "../isa.h"
 
-/* Sums that are kept in registers: of a product rows × panels of 16 outputs, of attention queries × tiles of 16 keys, or
- * queries × vectors of 16 dimensions; of the latter two the wider choice is for half of the queries or fewer. */
+/* How many sums fit into registers: of a product rows × panels of 16 outputs; of attention queries × tiles of 16 keys,
+ * and queries × vectors of 16 dimensions, which are more (FEW) where there is half of the queries or less. */
 enum { ROWS = 8, PANELS_AT_ONCE = 2 };
 enum { QUERIES_SCORED = 8, TILES_FEW = 4, TILES_MANY = 2 };
 enum { QUERIES_WEIGHED = 4, VECTORS_FEW = 4, VECTORS_MANY = 4 };
@@ -57,7 +57,9 @@ INLINE Ints floats_bits(Floats x) { return _mm512_castps_si512(x); }
 INLINE Ints floats_to_ints(Floats x) { return _mm512_cvtps_epi32(x); } /* half to even; the smallest of no number */
 INLINE Floats ints_to_floats(Ints x) { return _mm512_cvtepi32_ps(x); }
 INLINE Floats floats_load_half(const void *at) { return _mm512_cvtph_ps(_mm256_loadu_si256(at)); }
-INLINE void floats_store_half(void *at, Floats x) { _mm256_storeu_si256(at, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)); }
+INLINE void floats_store_half(void *at, Floats x) {
+  _mm256_storeu_si256(at, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
 INLINE Floats floats_load_bytes(const void *at) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(at))); }
 
 #endif
