@@ -15,9 +15,9 @@ UP_FLAGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo check format lint types layers protos protos-go protos-check protos-lint \
-        protos-release test test-fast test-e2e conformance client-go wheel-test soak chaos bench bench-cluster \
-        bench-latency bench-router bench-doors bench-peers sim tools docs docs-check lock clean client-java client-cpp browser \
-        page-figures toolchains
+        protos-release test test-fast test-e2e conformance client-go wheel-test leaks soak chaos bench bench-cluster \
+        bench-latency bench-lookup bench-router bench-doors bench-prefix bench-peers sim tools docs docs-check lock clean \
+        client-java client-cpp browser page-figures toolchains
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,11 +61,17 @@ bench: $(READY) ## How fast the engine decodes and prefills, alone; into docs/pe
 bench-latency: $(READY) ## What router and gRPC add, long prompts among streams, second turns, memory (MODEL=DIR)
 	@$(BIN)/python -m loadtest.latency --model $(or $(MODEL),models/demo) $(BENCH_FLAGS)
 
+bench-lookup: $(READY) ## What prompt lookup gains where answers repeat something, and costs where not (MODEL=DIR)
+	@$(BIN)/python -m loadtest.lookup --model $(or $(MODEL),models/demo) $(BENCH_FLAGS)
+
 bench-router: $(READY) ## What a relayed token costs: directly, through nginx, through one and two router processes
 	@$(BIN)/python -m loadtest.router $(BENCH_FLAGS)
 
 bench-doors: $(READY) ## What gRPC, REST and WebSocket cost beside each other, at one router process
 	@$(BIN)/python -m loadtest.doors $(BENCH_FLAGS)
+
+bench-prefix: $(READY) ## What prefix affinity finds in caches, over what an all-knowing cluster would, on 4 oracle workers
+	@$(BIN)/python -m loadtest.prefix $(BENCH_FLAGS)
 
 sim: $(READY) ## The router's core in hundreds of simulated clusters with faults, by seed (SEEDS=50)
 	@$(BIN)/python -m loadtest.sim --seeds $(or $(SEEDS),50) $(BENCH_FLAGS)
@@ -148,6 +154,9 @@ client-cpp: ## Build the C++ client and test it (what it needs, by apt-get: clie
 	@cmake -S clients/cpp -B clients/cpp/build >/dev/null
 	@cmake --build clients/cpp/build --parallel $$(nproc)
 	@ctest --test-dir clients/cpp/build --output-on-failure
+
+leaks: $(READY) ## Half an hour, never in CI: each small bad input a thousand times, and nothing may be left of it
+	@LEPTON_LEAK_REPEATS=1000 $(BIN)/pytest -q -x tests/parity/test_leaks.py $(PYTEST_FLAGS)
 
 soak: $(READY) ## Minutes of random work, never in CI: the engine fuzzed, then a worker whose memory must stay flat (MINUTES=5)
 	@seed=$${SEED:-$$RANDOM}; echo "SEED=$$seed"; \

@@ -173,8 +173,4 @@ def _preferred(port: int, host: str, *, taken: Set[int]) -> int:
 
 
 def _etcd_ports() -> EtcdPorts:
-    client = free_port()
-    peer = free_port()
-    while peer == client:
-        peer = free_port()
-    return EtcdPorts(client=client, peer=peer)
+    return EtcdPorts(client=free_port(), peer=free_port())

@@ -17,6 +17,7 @@ __all__ = ["check_port", "free_port", "is_free", "owner_of"]
 _LOW: Final = 20_000
 _TRIES: Final = 50
 _LISTEN: Final = "0A"  # state in /proc/net/tcp
+_given: Final[set[int]] = set()
 
 
 def is_free(host: str, port: int) -> bool:
@@ -46,15 +47,18 @@ def check_port(host: str, port: int, *, flag: str) -> None:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that is free now and that the kernel gives to no outgoing connection.
+    """A port that is free now, that this process was not given before, and that the kernel gives to no outgoing
+    connection.
 
-    A server on an ephemeral port can lose it while it restarts: a client that keeps trying to reach it may be given the
-    very port as its own and talk to itself. So the choice is made below the ephemeral range where there is room.
+    Whoever chooses several ports binds them later, so what was given counts as taken. And a server on an ephemeral port
+    can lose it while it restarts: a client that keeps trying to reach it may be given the very port as its own and talk
+    to itself. So the choice is made below the ephemeral range where there is room.
     """
     high = _ephemeral_low()
     for _ in range(_TRIES if high > _LOW else 0):
         port = random.randrange(_LOW, high)
-        if is_free(host, port):
+        if port not in _given and is_free(host, port):
+            _given.add(port)
             return port
     with socket.socket() as any_port:
         any_port.bind((host, 0))

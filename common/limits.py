@@ -19,6 +19,8 @@ class Limits(Section):
     message_bytes_max: int = Field(default=4 << 20, ge=1024)
     """Largest request, bytes. The transport reads four times as much, so that a request somewhat too large is refused
     with a reason and a field instead of the transport's own bare status."""
+    message_s_max: float = Field(default=30.0, gt=0, le=600)
+    """Longest that the message of a gRPC call may take to arrive once the call has begun, seconds."""
     prompt_bytes_max: int = Field(default=1 << 20, ge=1)
     """Largest prompt (text, or all messages and tools together), UTF-8 bytes, checked before it is tokenized."""
     messages_max: int = Field(default=256, ge=1)

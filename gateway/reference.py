@@ -63,9 +63,16 @@ def _page(described: dict[str, Any]) -> Iterator[str]:
         for method, route in methods.items():
             yield f"<section><h2><b>{method.upper()}</b> <code>{escape(path)}</code></h2>"
             yield f"<p>{escape(route.get('summary', ''))}</p>"
+            yield from _headers(route)
             yield from _fields(described, route)
             yield "</section>"
     yield "</html>"
+
+
+def _headers(route: dict[str, Any]) -> Iterator[str]:
+    for header in route.get("parameters", ()):
+        if header["in"] == "header":
+            yield f"<p>Header <code>{escape(header['name'])}</code>: {escape(header['description'])}</p>"
 
 
 def _fields(described: dict[str, Any], route: dict[str, Any]) -> Iterator[str]:

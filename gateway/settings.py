@@ -52,12 +52,17 @@ class GatewaySettings(Section):
     """Most values in a JSON body, each element of a list counted: to read them takes time, whatever they are for."""
     prompts_max: int = Field(default=16, ge=1)
     """Most prompts in one completion request; with `n` at most `limits.choices_max` times as many answers."""
+    first_event_s_max: float = Field(default=10.0, gt=0, le=3600)
+    """Longest that a stream's response waits for its first event, seconds, so that a refusal has a status of its own.
+    Then a comment begins it, and what goes wrong afterwards is an event of the stream."""
     heartbeat_s: float = Field(default=15.0, gt=0, le=600)
     """A stream that is silent for so long gets a comment, so that nobody on the way closes it, seconds."""
     sockets_max: int = Field(default=4096, ge=1)
     """Most WebSockets at once; further ones are refused with QUEUE_FULL."""
     socket_generations_max: int = Field(default=64, ge=1)
     """Most generations at once on one WebSocket; further ones are refused with CALLER_QUEUE_FULL."""
+    socket_faults_max: int = Field(default=8, ge=0)
+    """Most texts on one WebSocket that are no message: each is told so, the next one closes the socket."""
     socket_frames_max: int = Field(default=1024, ge=1)
     """Most frames that one message on a WebSocket may be cut into; it has at most `body_bytes_max` bytes."""
     socket_ping_s: float = Field(default=20.0, gt=0, le=3600)

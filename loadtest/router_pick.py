@@ -19,6 +19,7 @@ from typing import Final
 from rich.console import Console
 
 from common.clock import SystemClock
+from common.request.prefix_of import prefix_of
 from lepton.v1 import inference_pb2
 from loadtest.table import Table
 from router.core.call import RoutingView
@@ -29,7 +30,6 @@ from router.core.policy.scorers.prefix import PrefixScorer
 from router.core.pool import EndpointPool
 from router.core.resolve import resolve
 from router.settings import RouterSettings
-from router.transport.prefix_of import prefix_of
 
 __all__ = ["main"]
 

@@ -21,6 +21,7 @@ from common.release import release
 from common.resume_token import ResumeTokens
 from common.rpc.auth import cluster_token_metadata
 from common.rpc.bind import check_bind
+from common.rpc.first_message import FirstMessageInterceptor
 from common.rpc.interceptors import CallLogInterceptor, ErrorInterceptor
 from common.rpc.metadata import ROUTER_ID_KEY
 from common.rpc.server import RpcServer
@@ -58,7 +59,6 @@ from router.limits_of import (
     outlet_limits,
 )
 from router.open_files import connections_within
-from router.settings import RouterSettings
 from router.telemetry import RouterTelemetry
 from router.transport.generate_codec import ProtoGenerateCodec
 from router.transport.grpc_service import SERVICE, InferenceRelay
@@ -149,7 +149,13 @@ async def running(
     settings = config.router
     check_binds(config)
     aliases = Aliases(settings.aliases, Random())
-    policy = PlacedPolicy(make_policy(settings.policy, Random(), _prefix_scorer(settings, clock)))
+    prefixes = PrefixTable(
+        bytes_max=settings.prefix_table_bytes_max,
+        ttl_s=settings.prefix_ttl_s,
+        told_max=settings.prefix_told_max,
+    )
+    affinity = PrefixScorer(prefixes, clock) if settings.prefix_hashes_max else None
+    policy = PlacedPolicy(make_policy(settings.policy, Random(), affinity))
     token = cluster_token_metadata(config.cluster.token)
     registry = CollectorRegistry()
     instruments = RouterInstruments(registry)
@@ -168,7 +174,11 @@ async def running(
     )
     channels = worker_channels(tracer, message_bytes_max=settings.worker_message_bytes_max)
     admission = Admission(
-        pool=pool, limits=admission_limits(settings), observer=observer, clock=clock
+        pool=pool,
+        limits=admission_limits(settings),
+        observer=observer,
+        clock=clock,
+        known_bytes=policy.known_bytes,
     )
     codec = ProtoGenerateCodec()
     dispatcher = Dispatcher(
@@ -249,6 +259,7 @@ async def running(
         feed=LoadFeed(
             pool=pool,
             handouts=dispatcher.direct.handouts,
+            prefixes=prefixes if affinity and settings.prefix_told_max else None,
             channels=channels,
             router_id=settings.id,
             metadata=token,
@@ -317,13 +328,6 @@ async def running(
         )
 
 
-def _prefix_scorer(settings: RouterSettings, clock: Clock) -> PrefixScorer | None:
-    if not settings.prefix_hashes_max:
-        return None
-    table = PrefixTable(bytes_max=settings.prefix_table_bytes_max, ttl_s=settings.prefix_ttl_s)
-    return PrefixScorer(table, clock)
-
-
 def _rejoin(config: Config, pool: EndpointPool, clock: Clock) -> Rejoin:
     return Rejoin(
         pool=pool,
@@ -344,6 +348,7 @@ def _server(config: Config, tracer: Tracer, clock: Clock, *, shares_port: bool) 
             TracingServerInterceptor(tracer),
             CallLogInterceptor(clock),
             ErrorInterceptor(),
+            FirstMessageInterceptor(config.limits.message_s_max),
         ),
         message_bytes_max=config.limits.transport_bytes_max,
         so_reuseport=shares_port,

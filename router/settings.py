@@ -48,9 +48,13 @@ class RouterSettings(Section):
     """Places of a prompt, from its beginning, that are hashed to find the worker that computed them before: one every
     512 bytes and at the end of each message. 0 switches that affinity off."""
     prefix_table_bytes_max: int = Field(default=32 << 20, ge=1 << 16)
-    """Memory for what was sent where, bytes; the oldest goes first."""
+    """Memory for what is known where, bytes; the oldest goes first."""
     prefix_ttl_s: float = Field(default=600.0, gt=0)
-    """So long a worker is believed to have a prefix in its cache, seconds after it was sent there last."""
+    """So long a worker is believed to have a prefix in its cache, seconds after it was sent there last, unless it tells
+    what it holds."""
+    prefix_told_max: int = Field(default=1 << 14, ge=0, le=1 << 20)
+    """Most beginnings of prompts that one worker is believed to have because it says so. 0 asks no worker: what was
+    sent there is all that counts."""
     in_flight_max: int = Field(default=4096, ge=1)
     """Most calls at once, waiting or running; one more is refused with QUEUE_FULL."""
     queue_s_max: float = Field(default=2.0, ge=0, le=3600)

@@ -98,13 +98,15 @@ class RouterTelemetry:
         """A call has ended; runs inside it, so that its span and log line are the current ones."""
         self._count(route, error)
         span = get_current_span()
-        annotate(request_id=route.request_id, model=route.model, retries=route.num_retries)
+        annotate(model=route.model, retries=route.num_retries)
+        if route.request_id:  # else the bytes were none of a request, and the door's own id stays
+            annotate(request_id=route.request_id)
+            span.set_attribute(names.LEPTON_REQUEST_ID, route.request_id)
         if route.num_migrations:
             annotate(migrations=route.num_migrations)
         if route.stream_faults:
             by = [worker for worker, reason in route.failures if reason == Reason.STREAM_FAULT]
             annotate(stream_faults=route.stream_faults, stream_faults_by=by)
-        span.set_attribute(names.LEPTON_REQUEST_ID, route.request_id)
         span.set_attribute(names.GEN_AI_REQUEST_MODEL, route.model)
         if route.queued_s:
             annotate(queued_s=round(route.queued_s, 4))

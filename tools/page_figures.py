@@ -22,8 +22,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "common" / "gen")]
 
 from playwright.sync_api import Page  # noqa: E402
 
+from agent.ports import free_port  # noqa: E402
 from tests.support.browser import browser  # noqa: E402
-from tests.support.etcd import free_port  # noqa: E402
 
 FIGURES = ROOT / "docs" / "figures"
 QUESTIONS = ("What is Lepton?", "What are tokens?", "What is 27 + 35?")

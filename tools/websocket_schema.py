@@ -86,7 +86,7 @@ def _words(comment: str) -> str:
 
 def _schema(protos: _Protos) -> dict[str, Any]:
     client = ("Start", "Resume", "Cancel", "Ping")
-    server = ("Events", "End", "Failed", "Pong")
+    server = ("Events", "End", "Failed", "Fault", "Pong")
     defs: dict[str, Any] = {
         "ClientMessage": {"oneOf": [{"$ref": _REF + name} for name in client]},
         "ServerMessage": {"oneOf": [{"$ref": _REF + name} for name in server]},
@@ -141,10 +141,13 @@ def _server_messages() -> dict[str, Any]:
     several = {"type": "array", "items": event, "minItems": 2}
     events = _said("event", "One event, or several.", {}, event=event, events=several)
     events["oneOf"] = [{"required": ["event"]}, {"required": ["events"]}]
+    fault = _said("fault", "A text was no message; it did nothing.", None, error=error)
+    fault["required"] = ["type", "error"]
     return {
         "Events": events,
         "End": _said("end", "The answer is whole; nothing more comes for this id.", {}),
         "Failed": _said("error", "The answer is not; nothing more comes.", {"error": error}),
+        "Fault": fault,
         "Pong": _said("pong", "Answers a ping.", None),
     }
 

@@ -212,6 +212,8 @@ def _load(settings: WorkerSettings) -> LoadedModel:
         rows_max=settings.rows_max,
         context_max=settings.context_max,
         prefix_cache_mib=settings.prefix_cache_mib,
+        drafted_max=settings.lookup_streams_max * settings.lookup_tokens_max,
+        kv_memory_mib=settings.kv_memory_mib,
         kernels=settings.kernels,
         kv_precision=settings.kv_precision,
         prefill_int8=settings.prefill_int8,

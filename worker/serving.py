@@ -22,6 +22,7 @@ from common.limits import Limits
 from common.logs import get_logger
 from common.process import StopRequest
 from common.resume_token import ResumeTokens
+from common.rpc.first_message import FirstMessageInterceptor
 from common.rpc.interceptors import CallLogInterceptor, ErrorInterceptor
 from common.rpc.server import RpcServer
 from common.telemetry.instruments import WorkerInstruments
@@ -207,6 +208,7 @@ async def open_worker(parts: WorkerParts, stop: StopRequest) -> AsyncGenerator[R
         control = WorkerService(
             facts=facts,
             load=engine.load,
+            prefixes=engine.prefixes,
             probe=lambda deadline: ask(engine, parts.question, deadline=deadline),
             drain=stop.request,
             in_flight=in_flight,
@@ -241,10 +243,20 @@ class _StepMetrics:
 
     def __init__(self, instruments: WorkerInstruments) -> None:
         self._step_seconds = instruments.step_seconds
+        self._drafted_tokens = instruments.drafted_tokens_total
+        self._accepted_tokens = instruments.accepted_tokens_total
+        self._preemptions = instruments.preemptions_total
 
     def on_step(self, *, duration_s: float, num_prefill_tokens: int, num_decode_rows: int) -> None:
         del num_prefill_tokens, num_decode_rows
         self._step_seconds.observe(duration_s)
+
+    def on_drafts(self, *, num_drafted: int, num_accepted: int) -> None:
+        self._drafted_tokens.inc(num_drafted)
+        self._accepted_tokens.inc(num_accepted)
+
+    def on_preemption(self) -> None:
+        self._preemptions.inc()
 
 
 def _show_load(instruments: WorkerInstruments, engine: EngineLoop) -> None:
@@ -270,6 +282,7 @@ def _server(parts: WorkerParts) -> RpcServer:
             TracingServerInterceptor(parts.tracer),
             CallLogInterceptor(parts.clock),
             ErrorInterceptor(),
+            FirstMessageInterceptor(parts.limits.message_s_max),
             *parts.interceptors,
         ),
         message_bytes_max=parts.limits.transport_bytes_max,

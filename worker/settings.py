@@ -62,6 +62,21 @@ class WorkerSettings(Section):
     """Compute prompts with 8-bit integers where weights are quantised in blocks: faster, for a byte more per weight."""
     prefix_cache_mib: int = Field(default=256, ge=0, le=1 << 20)
     """Most memory that keeps beginnings of prompts for requests that share them, MiB; 0 switches that off."""
+    prefix_digest_max: int = Field(default=4096, ge=0, le=1 << 16)
+    """Most beginnings of prompts (one every 512 bytes and at the end of each message) that routers are told of as
+    cached; 16 bytes of a load report for each at most. 0 tells nothing: routers then guess from what they sent here."""
+    lookup_tokens_max: int = Field(default=8, ge=0, le=32)
+    """Most tokens that are looked up in prompt and answer, where the last few have been there before, and verified
+    in one step; as many as have paid lately. What is answered is the same, to the bit. Our own operators alone do it
+    (`kernels`); 0 switches it off."""
+    lookup_streams_max: int = Field(default=4, ge=0, le=32)
+    """Most answers at once while that is done; beside more it does not pay."""
+    lookup_ngram: int = Field(default=3, ge=1, le=16)
+    """How many tokens must have been there before."""
+    kv_memory_mib: int = Field(default=0, ge=0, le=1 << 30)
+    """Most memory for keys and values of requests, MiB. A request begins when there is room for its prompt and
+    `max_tokens`, and waits until then; what can never fit is refused as too long for the context. 0 takes most of what
+    machine and control group have left at start: set it where several workers share a machine."""
     chunk_tokens_max: int = Field(default=512, ge=4)
     """Most prompt tokens in one step, over all prompts."""
     chunk_stretch: float = Field(default=2.0, gt=1, le=1000)
@@ -70,6 +85,11 @@ class WorkerSettings(Section):
     chunk_patience_s: float = Field(default=0.5, gt=0, le=3600)
     """How long a prompt may wait for its begin beside a free row, seconds; beyond it `chunk_stretch` grows in
     proportion, up to `step_ms_max`. It also grows when many prompts wait so."""
+    preemptions_max: int = Field(default=2, ge=0, le=1000)
+    """How many times a sequence may have to give up its row for one of a higher priority that waits; it goes on later,
+    with the same tokens. 0: never."""
+    preempt_after_s: float = Field(default=0.2, ge=0, le=3600)
+    """How long the one of a higher priority waits before, seconds: a row may become free by itself."""
     step_ms_max: float = Field(default=100.0, gt=0, le=60_000)
     """Aim for the length of one step, milliseconds; cancellation, deadlines and liveness rest on it."""
     linger_ms: float = Field(default=10.0, ge=0, le=1000)
@@ -137,12 +157,18 @@ class WorkerSettings(Section):
         return EngineConfig(
             waiting_sequences_max=self.waiting_sequences_max,
             waiting_tokens_max=self.waiting_tokens_max,
+            prefix_digest_max=self.prefix_digest_max,
             chunk_tokens_max=self.chunk_tokens_max,
             chunk_tokens_min=min(smallest.chunk_tokens_min, self.chunk_tokens_max),
             chunk_tokens_first=min(smallest.chunk_tokens_first, self.chunk_tokens_max),
             chunk_stretch=self.chunk_stretch,
             chunk_patience_s=self.chunk_patience_s,
+            preemptions_max=self.preemptions_max,
+            preempt_after_s=self.preempt_after_s,
             step_ms_max=self.step_ms_max,
+            lookup_tokens_max=self.lookup_tokens_max,
+            lookup_streams_max=self.lookup_streams_max,
+            lookup_ngram=self.lookup_ngram,
             rest_after_s=self.rest_after_s,
             linger_ms=self.linger_ms,
         )

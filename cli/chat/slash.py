@@ -7,16 +7,14 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from cli.chat.store import read_conversation, write_conversation
+from cli.chat.talk import Talk
 from cli.client import Client
 from cli.outcome import show_error
 from cli.screen import cell, err, out
 from common.errors import LeptonError
-
-if TYPE_CHECKING:
-    from cli.chat.session import ChatSession
 
 __all__ = ["run_slash"]
 
@@ -25,10 +23,10 @@ __all__ = ["run_slash"]
 class _Slash:
     usage: str
     what: str
-    run: Callable[[ChatSession, str], None]
+    run: Callable[[Talk, str], None]
 
 
-def run_slash(chat: ChatSession, line: str) -> bool:
+def run_slash(talk: Talk, line: str) -> bool:
     """Does what the line says, and tells what is wrong with it; False to leave."""
     name, _, rest = line.partition(" ")
     if name in ("/exit", "/quit", "/bye"):
@@ -38,7 +36,7 @@ def run_slash(chat: ChatSession, line: str) -> bool:
         err().print(f"{name}: no such command; /help lists them", style="yellow", markup=False)
         return True
     try:
-        command.run(chat, rest.strip())
+        command.run(talk, rest.strip())
     except LeptonError as error:
         show_error(error)
     except OSError as error:
@@ -46,39 +44,39 @@ def run_slash(chat: ChatSession, line: str) -> bool:
     return True
 
 
-def _history(chat: ChatSession, _: str) -> None:
-    for message in chat.conversation.messages:
+def _history(talk: Talk, _: str) -> None:
+    for message in talk.conversation.messages:
         out().print(cell(f"{message.role}:", "bold"), cell(message.content), soft_wrap=True)
 
 
-def _retry(chat: ChatSession, _: str) -> None:
-    chat.retry()
+def _retry(talk: Talk, _: str) -> None:
+    talk.retry()
 
 
-def _undo(chat: ChatSession, _: str) -> None:
-    if chat.conversation.undo() is None:
+def _undo(talk: Talk, _: str) -> None:
+    if talk.conversation.undo() is None:
         _note("there is nothing to undo")
         return
-    chat.keep()
-    turns = chat.conversation.num_turns
+    talk.keep()
+    turns = talk.conversation.num_turns
     _note(f"undone; {turns} turn{'s' * (turns != 1)} left")
 
 
-def _reset(chat: ChatSession, _: str) -> None:
-    chat.conversation.reset()
+def _reset(talk: Talk, _: str) -> None:
+    talk.conversation.reset()
 
 
-def _system(chat: ChatSession, text: str) -> None:
-    chat.conversation.reset()
-    chat.conversation.system = text or None
+def _system(talk: Talk, text: str) -> None:
+    talk.conversation.reset()
+    talk.conversation.system = text or None
 
 
-def _model(chat: ChatSession, name: str) -> None:
+def _model(talk: Talk, name: str) -> None:
     if name:
-        chat.options = dataclasses.replace(chat.options, model=name)
+        talk.options = dataclasses.replace(talk.options, model=name)
         return
-    for model in asyncio.run(_models(chat.address)):
-        mark = "* " if model == chat.options.model else "  "
+    for model in asyncio.run(_models(talk.address)):
+        mark = "* " if model == talk.options.model else "  "
         out().print(cell(mark + model))
 
 
@@ -87,28 +85,28 @@ async def _models(address: str) -> list[str]:
         return [one.model for one in await client.list_models()]
 
 
-def _save(chat: ChatSession, name: str) -> None:
+def _save(talk: Talk, name: str) -> None:
     if not name:
         _note("/save FILE: which file?")
         return
     path = Path(name).expanduser()
-    write_conversation(path, chat.conversation, model=chat.options.model)
+    write_conversation(path, talk.conversation, model=talk.options.model)
     _note(f"saved {path}")
 
 
-def _load(chat: ChatSession, name: str) -> None:
+def _load(talk: Talk, name: str) -> None:
     if not name:
         _note("/load FILE: which file?")
         return
-    chat.conversation, model = read_conversation(Path(name).expanduser())
+    talk.conversation, model = read_conversation(Path(name).expanduser())
     if model:
-        chat.options = dataclasses.replace(chat.options, model=model)
-    turns = chat.conversation.num_turns
+        talk.options = dataclasses.replace(talk.options, model=model)
+    turns = talk.conversation.num_turns
     _note(f"{turns} turn{'s' * (turns != 1)}")
-    chat.keep()
+    talk.keep()
 
 
-def _help(_: ChatSession, __: str) -> None:
+def _help(_: Talk, __: str) -> None:
     width = max(len(one.usage) for one in _COMMANDS.values())
     for one in _COMMANDS.values():
         err().print(f"{one.usage:<{width}}  {one.what}", style="dim", markup=False)

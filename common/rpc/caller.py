@@ -9,9 +9,10 @@ from typing import Any, Final, Protocol
 from common.errors import InvalidRequest, Reason
 from common.rpc.metadata import CALLER_KEY
 
-__all__ = ["caller_metadata", "caller_of"]
+__all__ = ["caller_as_said", "caller_metadata", "caller_of"]
 
-_CALLER: Final = re.compile(r"[!-~]{0,128}")
+_CHARS_MAX: Final = 128
+_CALLER: Final = re.compile(rf"[!-~]{{0,{_CHARS_MAX}}}")
 
 
 class _Call(Protocol):
@@ -27,12 +28,18 @@ def caller_of(context: _Call | Any) -> str:
         if key == CALLER_KEY:
             if not isinstance(value, str) or not _CALLER.fullmatch(value):
                 raise InvalidRequest(
-                    f"metadata {CALLER_KEY} must be at most 128 printable ASCII characters without spaces",
+                    f"metadata {CALLER_KEY} must be at most {_CHARS_MAX} printable ASCII characters without spaces",
                     reason=Reason.FIELD_MALFORMED,
                     field=CALLER_KEY,
                 )
             return value
     return ""
+
+
+def caller_as_said(metadata: Iterable[tuple[str, str | bytes]]) -> str:
+    """The same for logs, of calls that are refused as well: nobody has judged it, so it is cut to the length of one."""
+    said = next((value for key, value in metadata if key == CALLER_KEY), "")
+    return said[:_CHARS_MAX] if isinstance(said, str) else ""
 
 
 def caller_metadata(caller: str) -> tuple[tuple[str, str], ...]:

@@ -19,6 +19,7 @@ from opentelemetry.trace import format_trace_id, get_current_span
 from common.clock import Clock, SystemClock
 from common.errors import Internal, LeptonError, Reason
 from common.logs import get_logger
+from common.rpc.caller import caller_as_said
 from common.rpc.handlers import Behaviour, Continuation, wrap
 from common.rpc.metadata import REQUEST_ID_KEY, TRACE_ID_KEY
 from common.rpc.status import DETAILS_KEY, codes_of, details_of
@@ -104,7 +105,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
 @final
 class CallLogInterceptor(grpc.aio.ServerInterceptor):
-    """One line per call, `rpc.call`: method, code, duration, peer, request id, and what `annotate` added."""
+    """One line per call, `rpc.call`: method, code, duration, peer, caller, request id, and what `annotate` added."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
@@ -122,9 +123,12 @@ class CallLogInterceptor(grpc.aio.ServerInterceptor):
             fields: dict[str, object] = {
                 "peer": context.peer()
             }  # gRPC forgets it when a call ends early
-            for key, value in context.invocation_metadata() or ():
+            metadata = context.invocation_metadata() or ()
+            for key, value in metadata:
                 if key == REQUEST_ID_KEY:
                     fields["request_id"] = value
+            if caller := caller_as_said(metadata):
+                fields["caller"] = caller
             code = grpc.StatusCode.OK
             try:
                 with annotating(fields):

@@ -76,6 +76,24 @@ WORKER_METRICS: Final = (
         help="One step of the engine: model runs and sampling.",
     ),
     MetricSpec(
+        name="lepton_drafted_tokens_total",
+        kind="counter",
+        unit="tokens",
+        help="Tokens that were looked up in prompt and answer, proposed, and verified beside decoding.",
+    ),
+    MetricSpec(
+        name="lepton_accepted_tokens_total",
+        kind="counter",
+        unit="tokens",
+        help="Of these, how many were what the model said: steps that were saved.",
+    ),
+    MetricSpec(
+        name="lepton_preemptions_total",
+        kind="counter",
+        unit="1",
+        help="Sequences that gave up their row for one of a higher priority, to go on later.",
+    ),
+    MetricSpec(
         name="lepton_queue_seconds",
         kind="histogram",
         unit="s",

@@ -21,10 +21,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.logs import get_logger
 from common.request.request_id import is_request_id
+from common.rpc.caller import caller_as_said
 from common.rpc.interceptors import annotating
 from common.telemetry import names
 from common.telemetry.trace_context import context_from
 from gateway.frame import Frame
+from gateway.http.metadata import metadata_of
 
 __all__ = ["CallMiddleware", "HttpCall", "call_of"]
 
@@ -95,6 +97,8 @@ class CallMiddleware:
         began = self._frame.clock.now()
         token = otel_context.attach(set_span_in_context(span))
         fields: dict[str, object] = {"request_id": call.request_id, "peer": _peer(scope)}
+        if caller := caller_as_said(metadata_of(headers)):
+            fields["caller"] = caller
         try:
             with annotating(fields):
                 await self._app(scope, receive, _telling(send, call))

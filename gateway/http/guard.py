@@ -23,7 +23,10 @@ __all__ = ["Guard"]
 
 _EVERY: Final = "*"
 _METHODS: Final = "GET, POST, OPTIONS"
-_HEADERS_IN: Final = "authorization, content-type, last-event-id, lepton-caller, traceparent, tracestate, x-request-id"
+_HEADERS_IN: Final = (
+    "authorization, content-type, idempotency-key, last-event-id, lepton-caller, traceparent, tracestate, "
+    "x-request-id"
+)
 _HEADERS_OUT: Final = "x-request-id, lepton-trace-id, retry-after"
 _PREFLIGHT_S: Final = "600"
 

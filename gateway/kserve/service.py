@@ -11,6 +11,7 @@ from common.request.parse import parse_message
 from common.request.request_id import is_request_id
 from common.rpc.caller import caller_metadata, caller_of
 from common.rpc.handlers import raw_unary_unary
+from common.rpc.interceptors import annotate
 from common.rpc.metadata import REQUEST_ID_KEY
 from gateway.kserve.facade import Facade
 from gateway.ports import Asked
@@ -68,6 +69,7 @@ class InferenceService:
         """See `Facade.infer`."""
         infer = parse_message(pb.ModelInferRequest, payload)
         request_id = infer.id if is_request_id(infer.id) else uuid.uuid4().hex
+        annotate(request_id=request_id)
         await context.send_initial_metadata(((REQUEST_ID_KEY, request_id),))
         response = await self._facade.infer(infer, _asked(context), request_id=request_id)
         return response.SerializeToString()

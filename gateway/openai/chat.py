@@ -18,6 +18,7 @@ from gateway.openai.chunks import Envelope, encode, error_event, fingerprint
 from gateway.openai.collected import Collected
 from gateway.openai.constraints import constraint_name
 from gateway.openai.fields import ChatRequest
+from gateway.openai.idempotency import key_words, with_key
 from gateway.openai.model_list import ModelList
 from gateway.openai.place import place_of
 from gateway.openai.read import read
@@ -43,10 +44,10 @@ class ChatDoor:
     async def __call__(self, request: Request) -> Response:
         """Raises `LeptonError` before anything of an answer was sent."""
         asked = read(await read_json(request, self._frame.settings), ChatRequest)
+        asked = with_key(asked, request.headers)
         place = place_of(request.headers.get("last-event-id", ""))
         request_id = place.request_id if place else call_of(request.scope).request_id
-        words = _words(asked)
-        with in_words(words):
+        with in_words(_words(asked, request)):
             message = chat_to_generate(asked, request_id)
             new_parser = await self._plan_tools(asked, message)
         if not asked.stream:
@@ -90,7 +91,7 @@ class ChatDoor:
         new_parser: NewParser,
     ) -> Response:
         answer = Collected()
-        with in_words(_words(asked)):
+        with in_words(_words(asked, request)):
             async with while_connected(request.receive):
                 await self._frame.upstream.generate(
                     message.SerializeToString(),
@@ -130,7 +131,7 @@ class ChatDoor:
             async def write(part: bytes) -> None:
                 await emit(chunks.feed(part))
 
-            with in_words(_words(asked)):
+            with in_words(_words(asked, request)):
                 await self._frame.upstream.generate(
                     message.SerializeToString(), asked_of(request, timeout_s_of(asked)), write
                 )
@@ -149,7 +150,7 @@ class ChatDoor:
         )
 
 
-def _words(asked: ChatRequest) -> dict[str, str]:
+def _words(asked: ChatRequest, request: Request) -> dict[str, str]:
     """What this request calls fields that have several names."""
     longest = "max_tokens" if asked.max_completion_tokens is None else "max_completion_tokens"
     return {
@@ -157,4 +158,5 @@ def _words(asked: ChatRequest) -> dict[str, str]:
         "constraint": constraint_name(asked, otherwise="tools"),
         "stop.max_tokens": longest,
         "output.logprobs": "top_logprobs",
+        **key_words(request.headers),
     }

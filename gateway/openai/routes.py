@@ -13,6 +13,7 @@ from starlette.routing import request_response
 from gateway.frame import Frame
 from gateway.openai.chat import ChatDoor
 from gateway.openai.chunks import encode
+from gateway.openai.idempotency import IDEMPOTENCY_HEADER
 from gateway.openai.model_list import ModelList
 from gateway.openai.text import TextDoor
 from gateway.openai.tokens import TokenDoor
@@ -23,6 +24,12 @@ _JSON: Final = "application/json"
 _SSE: Final = "text/event-stream"
 _STRAIGHT: Final = frozenset({"/v1/chat/completions", "/v1/completions"})
 """Asked all the time."""
+_KEY: Final = {
+    "name": IDEMPOTENCY_HEADER,
+    "in": "header",
+    "description": "A second request with the key joins the first one; as lepton.idempotency_key.",
+    "schema": {"type": "string", "maxLength": 128},
+}
 
 
 def mount(app: FastAPI, frame: Frame) -> None:
@@ -34,7 +41,7 @@ def mount(app: FastAPI, frame: Frame) -> None:
         "/v1/chat/completions",
         tags=["generate"],
         summary="Answer a conversation, whole or as a stream",
-        openapi_extra=_takes("ChatRequest"),
+        openapi_extra=_takes("ChatRequest", _KEY),
         responses=_gives("ChatCompletion", streams=True),
     )
     async def chat_completions(request: Request) -> Response:
@@ -44,7 +51,7 @@ def mount(app: FastAPI, frame: Frame) -> None:
         "/v1/completions",
         tags=["generate"],
         summary="Continue texts, whole or as a stream",
-        openapi_extra=_takes("CompletionRequest"),
+        openapi_extra=_takes("CompletionRequest", _KEY),
         responses=_gives("Completion", streams=True),
     )
     async def completions(request: Request) -> Response:
@@ -95,9 +102,10 @@ def mount(app: FastAPI, frame: Frame) -> None:
             route.app = request_response(route.endpoint)
 
 
-def _takes(name: str) -> dict[str, Any]:
+def _takes(name: str, *headers: dict[str, Any]) -> dict[str, Any]:
     content = {_JSON: {"schema": _ref(name)}}
-    return {"requestBody": {"required": True, "content": content}}
+    body = {"requestBody": {"required": True, "content": content}}
+    return {**body, "parameters": list(headers)} if headers else body
 
 
 def _gives(name: str, *, streams: bool = False) -> dict[int | str, dict[str, Any]]:

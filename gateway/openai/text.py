@@ -20,6 +20,7 @@ from gateway.openai.chunks import Envelope, encode, error_event, fingerprint
 from gateway.openai.collected import Collected
 from gateway.openai.constraints import constraint_name
 from gateway.openai.fields import CompletionRequest
+from gateway.openai.idempotency import key_words, with_key
 from gateway.openai.place import place_of
 from gateway.openai.read import read
 from gateway.openai.text_answer import TEXT_KIND, TextChunks, text_choice
@@ -44,16 +45,17 @@ class TextDoor:
         """Raises `LeptonError` before anything of an answer was sent."""
         settings = self._frame.settings
         asked = read(await read_json(request, settings), CompletionRequest)
+        asked = with_key(asked, request.headers)
         place = place_of(request.headers.get("last-event-id", ""))
         request_id = place.request_id if place else call_of(request.scope).request_id
-        with in_words(_words(asked)):
+        with in_words(_words(asked, request)):
             prompts = prompts_of(asked, settings.prompts_max)
             messages = [
                 completion_to_generate(asked, prompt, _id_of(request_id, index))
                 for index, prompt in enumerate(prompts)
             ]
-        if len(messages) > 1:
-            _check_alone(messages[0])
+            if len(messages) > 1:
+                _check_alone(messages[0])
         if not asked.stream:
             return await self._whole(request, asked, messages)
         envelope = self._envelope(asked, request_id)
@@ -139,7 +141,7 @@ class TextDoor:
             self._frame.upstream.generate(message.SerializeToString(), how, write)
             for message, write in zip(messages, writes, strict=True)
         ]
-        with in_words(_words(asked)):
+        with in_words(_words(asked, request)):
             if len(calls) == 1:
                 await calls[0]
                 return
@@ -173,9 +175,9 @@ def _check_alone(message: inference_pb2.GenerateRequest) -> None:
     for name in ("resumable_ms", "idempotency_key"):
         if getattr(message, name):
             raise InvalidRequest(
-                f"lepton.{name} is for one call, and several prompts are several; send one prompt",
+                f"{name} is for one call, and several prompts are several; send one prompt",
                 reason=Reason.FIELDS_CONTRADICT,
-                field=f"lepton.{name}",
+                field=name,
             )
 
 
@@ -187,10 +189,11 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
     return found
 
 
-def _words(asked: CompletionRequest) -> dict[str, str]:
+def _words(asked: CompletionRequest, request: Request) -> dict[str, str]:
     """What this request calls fields that have several names."""
     return {
         "input": "prompt",
         "constraint": constraint_name(asked),
         "output.logprobs": "logprobs",
+        **key_words(request.headers),
     }

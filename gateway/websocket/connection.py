@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable
+from functools import partial
 from typing import Final, final
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from common.errors import Cancelled, Internal, LeptonError, Reason
 from common.logs import get_logger
+from common.rpc.caller import caller_as_said
 from common.rpc.status import codes_of
 from gateway.ports import Asked, Upstream
 from gateway.settings import GatewaySettings
-from gateway.websocket.session import Begin, Generation, Leave, Say, Session, State
+from gateway.websocket.record import recorded
+from gateway.websocket.session import Begin, Generation, Leave, Refuse, Say, Session, State
 from lepton.v1 import inference_pb2
 
 __all__ = ["Connection"]
@@ -60,11 +63,13 @@ class Connection:
             generations_max=settings.socket_generations_max,
             depth_max=settings.json_depth_max,
             values_max=settings.json_values_max,
+            faults_max=settings.socket_faults_max,
             new_request_id=lambda: uuid.uuid4().hex,
         )
         self._tasks: dict[Generation, asyncio.Task[None]] = {}
         self._turn = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
+        self._recorded = partial(recorded, caller=caller_as_said(metadata), now=self._loop.time)
         self._sending_since: float | None = None
         """When the message was begun that is on its way; on the loop's clock, seconds."""
         self._look: asyncio.TimerHandle | None = None
@@ -105,6 +110,10 @@ class Connection:
                     self._begin(asked, group)
                 case Leave():
                     self._leave(asked.generation, group)
+                case Refuse():
+                    with self._recorded(asked.request_id) as record:
+                        record.error = asked.error
+                    await self._say(asked.text)
                 case Say():
                     await self._say(asked.text)
 
@@ -122,12 +131,18 @@ class Connection:
 
     async def _generate(self, asked: Begin) -> None:
         generation = asked.generation
+        with self._recorded(generation.request_id) as record:
+            record.error = await self._answer(asked)
+        await self._say(self._session.end(generation, record.error))
+
+    async def _answer(self, asked: Begin) -> LeptonError | None:
+        """Tells all events; returns what went wrong."""
+        generation = asked.generation
 
         async def write(message: bytes) -> None:
             if text := self._session.events(generation, message):
                 await self._say(text)
 
-        error: LeptonError | None = None
         try:
             await self._upstream.generate(
                 asked.request.SerializeToString(),
@@ -135,15 +150,15 @@ class Connection:
                 write,
             )
         except LeptonError as refusal:
-            error = refusal
+            return refusal
         except asyncio.CancelledError:
             if generation.state is not State.LEFT:
                 raise
-            error = Cancelled("cancelled by the client", reason=Reason.CLIENT_GONE)
+            return Cancelled("cancelled by the client", reason=Reason.CLIENT_GONE)
         except Exception:
             log.exception("websocket.generation_failed", request_id=generation.request_id)
-            error = Internal("something broke on our side; the log of this process says what")
-        await self._say(self._session.end(generation, error))
+            return Internal("something broke on our side; the log of this process says what")
+        return None
 
     async def _end_detached(self, generation: Generation) -> None:
         """A call that outlives its connection is ended by `Abort`; its stream then says so itself."""

@@ -4,8 +4,8 @@ client                                   server
 start   id, request, timeout_s?          event   id, event | events
 resume  id, request, resume_token,       end     id                 the answer is whole
         after_seq?, timeout_s?           error   id, error          it is not, and will not be
-cancel  id                               pong
-ping
+cancel  id                               fault   error              a text was no message, and did nothing
+ping                                     pong
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ __all__ = [
     "end_text",
     "error_text",
     "events_text",
+    "fault_text",
     "read_envelope",
     "read_request",
     "read_timeout",
@@ -128,7 +129,16 @@ def end_text(generation_id: str) -> str:
 
 def error_text(generation_id: str, error: LeptonError, request_id: str) -> str:
     """The last message of one that is not."""
-    explained = {
+    return _text({"type": "error", "id": generation_id, "error": _explained(error, request_id)})
+
+
+def fault_text(error: LeptonError, request_id: str) -> str:
+    """Answers a text that is about no generation that could be named."""
+    return _text({"type": "fault", "error": _explained(error, request_id)})
+
+
+def _explained(error: LeptonError, request_id: str) -> dict[str, Any]:
+    return {
         "code": codes_of(error).grpc.name,
         "reason": error.reason.value,
         "message": error.message.encode("utf-8", "replace").decode("utf-8"),
@@ -136,7 +146,6 @@ def error_text(generation_id: str, error: LeptonError, request_id: str) -> str:
         "retry_after_s": error.retry_after_s,
         "request_id": request_id,
     }
-    return _text({"type": "error", "id": generation_id, "error": explained})
 
 
 _CONTRADICT: Final = Reason.FIELDS_CONTRADICT

@@ -2,6 +2,8 @@
 
 start, resume ──> running ── events … ──> ended     exactly one `end` or `error`, and nothing after it
                      └─ cancel ─> left ──┘          the id is free again
+
+A text that is none of these is answered with a `fault` and changes nothing, until there were too many.
 """
 
 from __future__ import annotations
@@ -19,13 +21,14 @@ from gateway.websocket.messages import (
     end_text,
     error_text,
     events_text,
+    fault_text,
     read_envelope,
     read_request,
     read_timeout,
 )
 from lepton.v1 import inference_pb2
 
-__all__ = ["Begin", "Generation", "Leave", "Say", "Session", "State"]
+__all__ = ["Begin", "Generation", "Leave", "Refuse", "Say", "Session", "State"]
 
 _RETRY_S: Final = 1.0
 
@@ -70,6 +73,15 @@ class Leave:
 
 
 @dataclass(frozen=True, slots=True)
+class Refuse:
+    """Tell the client that nothing came of what it said, and why."""
+
+    text: str
+    request_id: str
+    error: LeptonError
+
+
+@dataclass(frozen=True, slots=True)
 class Say:
     """Tell the client."""
 
@@ -87,29 +99,27 @@ class Session:
     """Deepest nesting of a message."""
     values_max: int
     """Most values in a message."""
+    faults_max: int
+    """Most texts that are no message."""
     new_request_id: Callable[[], str]
     running: dict[str, Generation] = field(default_factory=dict)
     """By the client's id."""
+    num_faults: int = 0
+    """Texts so far that were no message."""
 
-    def receive(self, text: str) -> Begin | Leave | Say | None:
+    def receive(self, text: str) -> Begin | Leave | Refuse | Say | None:
         """What a client's message asks for; None for one that asks for nothing any more.
 
-        Raises `InvalidRequest` when the conversation cannot go on, since nothing of it could be told what is wrong.
+        Raises `InvalidRequest` for a text that is no message, where there were as many before as may be.
         """
-        said = read_envelope(text, depth_max=self.depth_max, values_max=self.values_max)
-        if said.type == "ping":
-            return Say(PONG)
-        known = self.running.get(said.id)
-        if said.type == "cancel":
-            if known is None or known.state is State.LEFT:
-                return None  # it has ended, and the message that says so is on its way
-            known.state = State.LEFT
-            return Leave(known)
-        if known is not None:
-            raise InvalidRequest(
-                "the id belongs to a generation that has not ended; take another one", field="id"
-            )
-        return self._begin(said)
+        try:
+            return self._understood(text)
+        except InvalidRequest as fault:
+            self.num_faults += 1
+            if self.num_faults > self.faults_max:
+                raise
+            request_id = self.new_request_id()
+            return Refuse(fault_text(fault, request_id), request_id, fault)
 
     def events(self, generation: Generation, message: bytes) -> str | None:
         """What to tell of a serialised `GenerateResponse`; None for one without events."""
@@ -131,7 +141,24 @@ class Session:
             return end_text(generation.id)
         return error_text(generation.id, error, generation.request_id)
 
-    def _begin(self, said: Envelope) -> Begin | Say:
+    def _understood(self, text: str) -> Begin | Leave | Refuse | Say | None:
+        """Raises `InvalidRequest` where no generation could be told what is wrong."""
+        said = read_envelope(text, depth_max=self.depth_max, values_max=self.values_max)
+        if said.type == "ping":
+            return Say(PONG)
+        known = self.running.get(said.id)
+        if said.type == "cancel":
+            if known is None or known.state is State.LEFT:
+                return None  # it has ended, and the message that says so is on its way
+            known.state = State.LEFT
+            return Leave(known)
+        if known is not None:
+            raise InvalidRequest(
+                "the id belongs to a generation that has not ended; take another one", field="id"
+            )
+        return self._begin(said)
+
+    def _begin(self, said: Envelope) -> Begin | Refuse:
         request_id = self.new_request_id()
         try:
             if len(self.running) >= self.generations_max:
@@ -144,7 +171,7 @@ class Session:
             request = read_request(said)
             timeout_s = read_timeout(said)
         except LeptonError as refusal:
-            return Say(error_text(said.id, refusal, request_id))
+            return Refuse(error_text(said.id, refusal, request_id), request_id, refusal)
         if not request.request_id:
             request.request_id = request_id
         elif is_request_id(request.request_id):

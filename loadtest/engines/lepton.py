@@ -30,6 +30,7 @@ from worker.runtime.artifacts import read_artifact
 from worker.runtime.fingerprint import precision_of
 from worker.runtime.mode import Mode
 from worker.runtime.model import load_model
+from worker.runtime.runner import OnnxRunner
 
 __all__ = [
     "Avx2LeptonEngine",
@@ -65,6 +66,7 @@ class LeptonEngine:
         context_max: int,
         prefix_cache_mib: int = 0,
         chunk_stretch: float = PROMPTS_FIRST,
+        lookup_tokens_max: int = 0,
     ) -> None:
         self._inside = _TimeInside()
         self._steps = _Steps(self._inside)
@@ -75,6 +77,7 @@ class LeptonEngine:
             rows_max=rows_max,
             context_max=context_max,
             prefix_cache_mib=prefix_cache_mib,
+            drafted_max=lookup_tokens_max * EngineConfig().lookup_streams_max,
             prefill_int8=True,
             mode=self.mode,
             kernels=self.kernels,
@@ -99,6 +102,7 @@ class LeptonEngine:
                 step_ms_max=STEP_MS_MAX
                 if chunk_stretch == PROMPTS_FIRST
                 else EngineConfig().step_ms_max,
+                lookup_tokens_max=lookup_tokens_max,
             ),
             SystemClock(),
             observer=self._steps,
@@ -108,6 +112,16 @@ class LeptonEngine:
     @property
     def facts(self) -> Facts:
         return self._facts
+
+    @property
+    def runner(self) -> OnnxRunner:
+        """What computes; to be touched while nothing runs."""
+        return self._runner
+
+    @property
+    def drafted(self) -> tuple[int, int]:
+        """Tokens of drafts since `decode` was called last, and how many of them stood."""
+        return self._steps.num_drafted, self._steps.num_accepted
 
     def prefill(self, prompt: list[int]) -> float:
         """See `Engine`."""
@@ -247,6 +261,7 @@ class _Steps:
     def __init__(self, inside: _TimeInside) -> None:
         self._inside = inside
         self._seen: list[tuple[float, float, int, int]] = []
+        self.num_drafted = self.num_accepted = 0
 
     def on_step(self, *, duration_s: float, num_prefill_tokens: int, num_decode_rows: int) -> None:
         del duration_s
@@ -254,8 +269,16 @@ class _Steps:
             (time.perf_counter(), self._inside.seconds, num_decode_rows, num_prefill_tokens)
         )
 
+    def on_drafts(self, *, num_drafted: int, num_accepted: int) -> None:
+        self.num_drafted += num_drafted
+        self.num_accepted += num_accepted
+
+    def on_preemption(self) -> None:
+        """All streams here have the same priority."""
+
     def clear(self) -> None:
         self._seen.clear()
+        self.num_drafted = self.num_accepted = 0
 
     def of_rows(self, rows: int) -> tuple[float | None, float | None]:
         """Of steps that did nothing but decode that many rows: median milliseconds, share inside."""

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from loadtest.sim.measure import SLO_FIRST_S
-from loadtest.sim.runs import COMPARED, NO_AFFINITY, Run, run_seeds
+from loadtest.sim.runs import COMPARED, GUESSING, NO_AFFINITY, Run, run_seeds
 from loadtest.table import Table
 from router.core.policy.registry import POLICIES
 
@@ -27,7 +27,8 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs, shows and judges; returns the exit code."""
     wish = _parser().parse_args(arguments)
-    policies = wish.policy or [*POLICIES, f"{next(iter(POLICIES))}{NO_AFFINITY}"]
+    first = next(iter(POLICIES))
+    policies = wish.policy or [*POLICIES, f"{first}{GUESSING}", f"{first}{NO_AFFINITY}"]
     seeds = range(wish.seed, wish.seed + wish.seeds)
     talk = Console(stderr=True)
     runs = []
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Console().print(f"{len(runs)} runs in all, {len(bad)} with a broken rule")
     for run in bad[:10]:
         talk.print(
-            f"seed {run.seed} ({run.workers} workers, {', '.join(run.faults) or 'no fault'}): "
+            f"seed {run.seed} ({run.workers} workers, {run.routers} routers, {', '.join(run.faults) or 'no fault'}): "
             f"{'; '.join(run.numbers.faults)}\n"
             f"  again: python -m loadtest.sim --seed {run.seed} --seeds 1 --policy {run.policy}",
             style="red",

@@ -17,12 +17,14 @@ from typing import Final, final
 
 from common.errors import Internal, LeptonError, Overloaded, Reason, Unavailable
 from loadtest.sim.trace import BLOCK_TOKENS, Ask
+from worker.engine.prefix_digest import PrefixDigest
 
 __all__ = ["Pace", "SimCall", "SimWorker", "WorkerHealth"]
 
 _MESSAGES: Final = 4
 """Messages of an answer: enough to fail between two of them, few enough to simulate many answers."""
 _WAITING_MAX: Final = 64
+_DIGEST_HASHES_MAX: Final = 4096
 
 
 class WorkerHealth(Enum):
@@ -53,8 +55,12 @@ class Pace:
 class SimCall:
     """One attempt at one request on one worker; implements `router.core.ports.WorkerStream`."""
 
-    def __init__(self, ask: Ask, start: int, on_close: Callable[[SimCall], None]) -> None:
+    def __init__(
+        self, ask: Ask, start: int, router: str, on_close: Callable[[SimCall], None]
+    ) -> None:
         self.ask = ask
+        self.router = router
+        """Who sent it."""
         self.start = start
         """Positions below it the client has."""
         self.cached_tokens = 0
@@ -117,6 +123,8 @@ class SimWorker:
         self.tokens_cached = 0
         self.calls_taken = 0
         self._cache: OrderedDict[int, None] = OrderedDict()
+        """Of one prompt the longest beginning is used before the shorter ones, so that it goes first."""
+        self.digest = PrefixDigest(_DIGEST_HASHES_MAX)
         self._on_change = on_change
 
     def __repr__(self) -> str:
@@ -133,9 +141,9 @@ class SimWorker:
         """Between two tokens of one of the running answers."""
         return self.slow * (self.pace.step_s + self.pace.row_s * len(self.running))
 
-    def submit(self, ask: Ask, start: int) -> SimCall:
+    def submit(self, ask: Ask, start: int, router: str) -> SimCall:
         """Takes a request of which the client has the positions below `start`."""
-        call = SimCall(ask, start, self._gone)
+        call = SimCall(ask, start, router, self._gone)
         self.calls_taken += 1
         if self.health is WorkerHealth.DEAD:
             call.was_taken = False
@@ -158,6 +166,7 @@ class SimWorker:
         """Every call breaks; what it knew is gone."""
         self.health = WorkerHealth.DEAD
         self._cache.clear()
+        self.digest = PrefixDigest(_DIGEST_HASHES_MAX)
         calls = [*self.running, *self.waiting]
         self.running.clear()
         self.waiting.clear()
@@ -256,16 +265,19 @@ class SimWorker:
         for key in prefix:
             if key not in self._cache:
                 break
-            self._cache.move_to_end(key)
             known += 1
+        for key in reversed(prefix[:known]):
+            self._cache.move_to_end(key)
         return known * BLOCK_TOKENS
 
     def _keep(self, prefix: tuple[int, ...]) -> None:
-        for key in prefix:
+        for key in reversed(prefix):
             self._cache[key] = None
             self._cache.move_to_end(key)
+            self.digest.hold(key, key)
         while len(self._cache) > self.pace.cache_blocks:
-            self._cache.popitem(last=False)
+            key, _ = self._cache.popitem(last=False)
+            self.digest.evict(key)
 
 
 def _lost() -> Unavailable:

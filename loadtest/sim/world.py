@@ -4,37 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from random import Random
 from typing import Final, final
 
 from common.errors import DeadlineExceeded, LeptonError
-from common.request.migration import MigrationLimits
-from loadtest.sim.codec import SimCodec
+from common.request.prompt_prefix import PromptPrefix
 from loadtest.sim.faults import Fault, FaultKind
 from loadtest.sim.ledger import Answer
+from loadtest.sim.router import SimRouter, WorldShape
 from loadtest.sim.trace import BLOCK_TOKENS, Ask
 from loadtest.sim.virtual_time import VirtualClock
-from loadtest.sim.worker import Pace, SimCall, SimWorker, WorkerHealth
-from router.core.admission.demand import Band
-from router.core.admission.gate import Admission
-from router.core.admission.limits import AdmissionLimits
-from router.core.call import Call, Cost, PromptPrefix, RoutingView
-from router.core.dispatcher import Dispatcher, DispatchLimits
+from loadtest.sim.worker import SimWorker, WorkerHealth
+from router.core.call import BYTES_PER_TOKEN, Call, Cost, RoutingView
 from router.core.endpoint import Endpoint, EndpointState, Load
-from router.core.health.outliers import HealthLimits, Outliers
-from router.core.policy.api import Policy
-from router.core.policy.prefix_table import PrefixTable
-from router.core.policy.registry import make_policy
-from router.core.policy.scorers.prefix import PrefixScorer
-from router.core.pool import EndpointPool
-from router.core.ports import WorkerReply
-from router.core.quarantine import QuarantineLimits
-from router.core.retry import RetryLimits
 from router.core.route import Route
 
-__all__ = ["World", "WorldShape"]
+__all__ = ["World"]
 
 MODEL: Final = "sim"
 _REPORT_S: Final = 0.05
@@ -42,20 +27,6 @@ _BREAK_S: Final = 0.002
 """A dead process resets its connections at once; the router knows a moment later."""
 _LEASE_S: Final = 5.0
 _SWEEP_S: Final = 0.25
-_TOKEN_BYTES: Final = 4
-_PREFIX_TABLE_BYTES: Final = 32 << 20
-_PREFIX_TTL_S: Final = 600.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorldShape:
-    """What is simulated."""
-
-    workers: int
-    policy: str
-    pace: Pace = field(default_factory=Pace)
-    affinity: bool = True
-    """Whether prompts that begin alike prefer the same worker."""
 
 
 @final
@@ -76,52 +47,12 @@ class World:
         self._reporting: set[str] = set()
         self._registered = {worker.id: _endpoint(worker) for worker in self.workers}
         self._registry_away = False
-        self.pool = EndpointPool(
-            self.clock,
-            hold_down_s_max=60.0,
-            abandon_s=2.0,
-            remember_s=300.0,
-            slow_start_s=10.0,
-            health=Outliers(HealthLimits(), random),
-        )
-        self.admission = Admission(
-            pool=self.pool,
-            limits=AdmissionLimits(in_flight_max=100_000),
-            observer=_Nobody(),
-            clock=self.clock,
-        )
-        self.dispatcher = Dispatcher(
-            pool=self.pool,
-            admission=self.admission,
-            policy=self._policy(shape, random),
-            worker=self,
-            observer=_Nobody(),
-            codec=SimCodec(),
-            limits=DispatchLimits(
-                wait_for_worker_s_max=5.0,
-                retry=RetryLimits(),
-                migration=MigrationLimits(),
-                quarantine=QuarantineLimits(),
-            ),
-            clock=self.clock,
-        )
+        self.routers = [
+            SimRouter(f"r{index}", shape, self._by_id, self._attempted, self.clock, random)
+            for index in range(shape.routers)
+        ]
+        self._random = random
         self.answers: list[Answer] = []
-
-    # --- router.core.ports.WorkerClient ---
-
-    def generate(self, endpoint: Endpoint, payload: bytes, call: Call) -> SimCall:
-        """See `WorkerClient`."""
-        index, _, start = payload.partition(b":")
-        answer = self.answers[int(index)]
-        answer.attempts += 1
-        return self._by_id[endpoint.id].submit(answer.ask, int(start or 0))
-
-    def unary(self, endpoint: Endpoint, method: str, payload: bytes, call: Call) -> WorkerReply:
-        """Nobody asks."""
-        raise NotImplementedError
-
-    def let_go(self, endpoint: Endpoint, request: bytes, call: Call) -> None:
-        """No call outlives its connection."""
 
     # --- the run ---
 
@@ -133,7 +64,10 @@ class World:
         for fault in self._faults:
             self._loop.call_at(fault.at, self._begin, fault)
         async with asyncio.TaskGroup() as group:
-            tending = [group.create_task(task) for task in (self._sweep(), self.admission.run())]
+            tending = [
+                group.create_task(task)
+                for task in (self._sweep(), *(router.admission.run() for router in self.routers))
+            ]
             async with asyncio.TaskGroup() as calls:
                 for ask in self._asks:
                     await self.clock.sleep(ask.at - self.clock.now())
@@ -146,33 +80,20 @@ class World:
 
     def faults(self) -> Iterator[str]:
         """What may never be true once every call has ended."""
-        if self.dispatcher.in_flight:
-            yield f"{self.dispatcher.in_flight} calls are still counted as in flight"
-        if self.dispatcher.num_suspects:
-            yield f"{self.dispatcher.num_suspects} calls are still under suspicion"
-        if any(self.admission.num_waiting(band) for band in Band):
-            yield f"calls still wait: {self.admission!r}"
-        held = sum(
-            endpoint.in_flight for e in self.pool.snapshot().models.values() for endpoint in e
-        )
-        if held:
-            yield f"{held} calls are still counted on endpoints"
+        for router in self.routers:
+            yield from router.faults()
         left = sum(len(worker.running) + len(worker.waiting) for worker in self.workers)
         if left:
             yield f"{left} calls still run on workers"
-        try:
-            self.pool.check_integrity()
-        except AssertionError as error:
-            yield f"the pool contradicts itself: {error}"
 
-    def _policy(self, shape: WorldShape, random: Random) -> Policy:
-        if not shape.affinity:
-            return make_policy(shape.policy, random)
-        table = PrefixTable(bytes_max=_PREFIX_TABLE_BYTES, ttl_s=_PREFIX_TTL_S)
-        return make_policy(shape.policy, random, PrefixScorer(table, self.clock))
+    def _attempted(self, index: int) -> Ask:
+        answer = self.answers[index]
+        answer.attempts += 1
+        return answer.ask
 
     async def _call(self, answer: Answer) -> None:
         ask = answer.ask
+        router = self._random_router()
         view = RoutingView(
             model=MODEL,
             session_key=str(ask.session),
@@ -193,28 +114,31 @@ class World:
         error: LeptonError | None = None
         try:
             async with asyncio.timeout(ask.deadline_s):
-                await self.dispatcher.generate(b"%d" % ask.index, view, call, write, route)
+                await router.dispatcher.generate(b"%d" % ask.index, view, call, write, route)
         except LeptonError as failed:
             error = failed
         except TimeoutError:
             error = DeadlineExceeded("the deadline passed")
         answer.end(self.clock.now(), error)
 
+    def _random_router(self) -> SimRouter:
+        if len(self.routers) == 1:  # nothing is drawn, so that seeds mean what they meant
+            return self.routers[0]
+        return self._random.choice(self.routers)
+
     async def _sweep(self) -> None:
         while True:
             await self.clock.sleep(_SWEEP_S)
             for worker in self.workers:  # who has nothing new to tell says that it lives
                 self._report(worker)
-            for endpoint in self.pool.due_probes():
-                well = self._by_id[endpoint.id].health is WorkerHealth.WELL
-                self.pool.probed(endpoint, passed=well)
-            for tracked in self.pool.sweep():
-                tracked.abandon()
+            for router in self.routers:
+                router.look_after()
 
     # --- what the router hears ---
 
     def _apply(self) -> None:
-        self.pool.apply(list(self._registered.values()), stale=self._registry_away)
+        for router in self.routers:
+            router.pool.apply(list(self._registered.values()), stale=self._registry_away)
 
     def _report_soon(self, worker: SimWorker) -> None:
         if worker.id not in self._reporting:
@@ -225,23 +149,12 @@ class World:
         self._reporting.discard(worker.id)
         if worker.health in {WorkerHealth.DEAD, WorkerHealth.FROZEN}:
             return
-        calls = (*worker.running, *worker.waiting)
-        load = Load(
-            step=worker.tokens_done,
-            decode_rows=len(worker.running),
-            decode_tokens_per_s=1.0 / worker.step_s,
-            prefill_tokens_per_s=worker.pace.prefill_tokens_per_s / worker.slow,
-            running=len(worker.running),
-            waiting=len(worker.waiting),
-            rows_max=worker.pace.rows_max,
-            waiting_tokens=sum(call.ask.prompt_tokens for call in worker.waiting),
-            in_flight_of_router=len(calls),
-            received_at=self.clock.now(),
-        )
-        self.pool.report(worker.id, worker.incarnation, load, draining=worker.draining)
+        for router in self.routers:
+            router.hear(worker)
 
     def _lose(self, worker: SimWorker, incarnation: str) -> None:
-        self.pool.lost(worker.id, incarnation)
+        for router in self.routers:
+            router.pool.lost(worker.id, incarnation)
 
     # --- what goes wrong ---
 
@@ -317,28 +230,14 @@ class World:
             self._apply()
 
 
-@final
-class _Nobody:
-    """Watches nothing."""
-
-    @contextmanager
-    def choosing(self, route: Route) -> Iterator[None]:
-        yield
-
-    @contextmanager
-    def queueing(self, route: Route, predicted_s: float | None) -> Iterator[None]:
-        yield
-
-    def admitted(self, route: Route, view: RoutingView) -> None: ...
-
-    def refused(self, error: LeptonError) -> None: ...
-
-
 def _prefix_of(ask: Ask) -> PromptPrefix:
     blocks = range(1, len(ask.prefix) + 1)
     return PromptPrefix(
         hashes=(*ask.prefix, hash((ask.session, ask.prompt_tokens))),
-        ends=(*(BLOCK_TOKENS * _TOKEN_BYTES * n for n in blocks), ask.prompt_tokens * _TOKEN_BYTES),
+        ends=(
+            *(BLOCK_TOKENS * BYTES_PER_TOKEN * n for n in blocks),
+            ask.prompt_tokens * BYTES_PER_TOKEN,
+        ),
         is_whole=True,
     )
 

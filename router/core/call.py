@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-__all__ = ["NO_COST", "NO_PREFIX", "Call", "Cost", "PromptPrefix", "RoutingView"]
+from common.request.prompt_prefix import NO_PREFIX, PromptPrefix
+
+__all__ = ["BYTES_PER_TOKEN", "NO_COST", "Call", "Cost", "RoutingView"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +26,16 @@ class Call:
     """It goes on with another call: the first thing that comes need not be the beginning."""
 
 
+BYTES_PER_TOKEN: Final = 4
+"""Of text, for estimates."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """What a request will take, estimated without a tokenizer."""
 
     tokens: int = 1
-    """Prompt and expected output, over all choices."""
+    """Prompt and expected output, over all choices; nothing is taken off for what is cached."""
     rows: int = 1
     """Rows of a worker's batch; 0 for calls that need none."""
     num_bytes: int = 0
@@ -38,30 +44,6 @@ class Cost:
 
 NO_COST: Final = Cost()
 """Of a call about which nothing is known."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PromptPrefix:
-    """How a prompt begins, at several lengths, without saying it. Two prompts that begin alike have the first hashes
-    in common.
-    """
-
-    hashes: tuple[int, ...] = ()
-    """64 bits each, shortest beginning first; each stands for everything up to it."""
-    ends: tuple[int, ...] = ()
-    """For each hash, how many bytes of the prompt it covers (a token id counts as four)."""
-    is_whole: bool = False
-    """Whether the last one covers the whole prompt; false when the prompt has more places than are hashed."""
-    conversation: int = 0
-    """Hash up to the first message of a user: the same in every turn of one chat. 0: none."""
-
-    @property
-    def num_bytes(self) -> int:
-        """What the longest hash covers."""
-        return self.ends[-1] if self.ends else 0
-
-
-NO_PREFIX: Final = PromptPrefix()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

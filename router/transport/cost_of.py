@@ -9,11 +9,10 @@ from typing import Final
 
 from common.limits import Limits
 from lepton.v1 import inference_pb2
-from router.core.call import Cost
+from router.core.call import BYTES_PER_TOKEN, Cost
 
 __all__ = ["cost_of"]
 
-_BYTES_PER_TOKEN: Final = 4
 _OUTPUT_TOKENS_MAX: Final = 1024
 """A larger `max_tokens` is rarely used up, and must not put its caller at the end of every order."""
 
@@ -21,7 +20,7 @@ _OUTPUT_TOKENS_MAX: Final = 1024
 def cost_of(request: inference_pb2.GenerateRequest, num_bytes: int, limits: Limits) -> Cost:
     """Of a valid Generate request, `num_bytes` long on the wire."""
     ids = len(request.token_ids.ids) if request.HasField("token_ids") else 0
-    prompt = ids or num_bytes // _BYTES_PER_TOKEN
+    prompt = ids or num_bytes // BYTES_PER_TOKEN
     asked = request.stop.max_tokens if request.stop.HasField("max_tokens") else 0
     output = min(asked or limits.max_tokens_default, _OUTPUT_TOKENS_MAX)
     choices = max(1, request.sampling.n)

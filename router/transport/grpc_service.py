@@ -14,6 +14,7 @@ from common.clock import Clock
 from common.limits import Limits
 from common.request.parse import parse_message
 from common.request.pick import validate_pick
+from common.request.request_id import is_request_id
 from common.request.resumption import outlives_connection
 from common.request.validate import (
     validate_detokenize,
@@ -157,7 +158,7 @@ class InferenceRelay:
         """Passes it on to the worker of the token."""
         with self._watched() as route:
             request = parse_message(inference_pb2.AbortRequest, payload)
-            call = self._call(context, "", "", route)
+            call = self._call(context, "", route)
             view = self._rejoin.view_of_token(
                 request.resume_token, caller_of(context), view_of_model("")
             )
@@ -194,7 +195,7 @@ class InferenceRelay:
         with self._watched() as route:
             request = parse_message(cls, payload)
             validate(request, self._limits)
-            call = self._call(context, "", request.model, route)
+            call = self._call(context, request.model, route)
             payload, view = self._meant(payload, view_of_model(request.model), cls)
             return await self._dispatcher.unary(method, payload, view, call, route)
 
@@ -202,6 +203,9 @@ class InferenceRelay:
         self, request: inference_pb2.GenerateRequest, payload: bytes, context: Any, route: Route
     ) -> tuple[bytes, RoutingView, Call]:
         """A Generate as the dispatcher takes it. Raises the typed error of its first fault."""
+        # Before the verdict: a refusal is written down, and asked about, by its id as well.
+        given = request.request_id
+        route.request_id = given if is_request_id(given) else uuid.uuid4().hex
         validate_generate(request, self._limits, may_continue=False)
         view = view_of_generate(
             request,
@@ -212,7 +216,6 @@ class InferenceRelay:
         hides_ids = request.output.HasField("token_ids") and not request.output.token_ids
         call = self._call(
             context,
-            request.request_id,
             view.model,
             route,
             hides_token_ids=hides_ids,
@@ -241,7 +244,6 @@ class InferenceRelay:
     def _call(
         self,
         context: Any,
-        request_id: str,
         model: str,
         route: Route,
         *,
@@ -253,7 +255,7 @@ class InferenceRelay:
         if remaining_s is not None:
             deadline_s = min(remaining_s, deadline_s)
         route.model = model
-        route.request_id = request_id or uuid.uuid4().hex
+        route.request_id = route.request_id or uuid.uuid4().hex
         route.deadline = self._clock.now() + deadline_s
         return Call(
             request_id=route.request_id,

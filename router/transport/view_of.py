@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from common.request.prefix_of import prefix_of
 from lepton.v1 import inference_pb2, types_pb2
 from router.core.call import NO_COST, Cost, RoutingView
-from router.transport.prefix_of import prefix_of
 
 __all__ = ["view_of_generate", "view_of_model"]
 

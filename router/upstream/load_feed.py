@@ -18,6 +18,7 @@ from common.logs import get_logger
 from lepton.v1 import worker_pb2
 from router.core.endpoint import Endpoint, Load, TicketCounts
 from router.core.handouts import Handouts
+from router.core.policy.prefix_table import CacheNews, PrefixTable
 from router.core.pool import EndpointPool
 from router.upstream.channels import Channels
 
@@ -64,6 +65,7 @@ class LoadFeed:
         *,
         pool: EndpointPool,
         handouts: Handouts,
+        prefixes: PrefixTable | None = None,
         channels: Channels,
         router_id: str,
         metadata: tuple[tuple[str, str], ...],
@@ -71,11 +73,13 @@ class LoadFeed:
         clock: Clock,
         random: Random,
     ) -> None:
+        """`prefixes` learns what the caches of workers hold; None: nobody asks them."""
         self._pool = pool
         self._handouts = handouts
+        self._prefixes = prefixes
         self._channels = channels
         self._request = worker_pb2.WatchLoadRequest(
-            router_id=router_id, interval_ms=limits.interval_ms
+            router_id=router_id, interval_ms=limits.interval_ms, prefixes=prefixes is not None
         )
         self._metadata = metadata
         self._limits = limits
@@ -153,6 +157,10 @@ class LoadFeed:
         )
         self._pool.report(endpoint.id, endpoint.incarnation, load, draining=draining)
         self._handouts.reported((endpoint.id, endpoint.incarnation), load.tickets)
+        if self._prefixes is not None and report.HasField("prefixes"):
+            told = report.prefixes
+            news = CacheNews(is_whole=told.is_whole, held=told.held, gone=told.gone)
+            self._prefixes.hear((endpoint.id, endpoint.incarnation), news, load.received_at)
 
 
 def _counts(told: worker_pb2.TicketCounts) -> TicketCounts:

@@ -93,12 +93,12 @@ async def test_a_router_alone_keeps_what_it_knew_when_the_directory_vanishes(fol
     async with follow(folder) as seen:
         await seen.until(fresh(make_instance()))
         replace_by_file(folder)
-        stale = await seen.until(lambda s: s.stale, within_s=5)
+        stale = await seen.until(lambda s: s.stale)
         assert set(stale.instances) == {"w1"}
         await seen.never(lambda s: "w1" not in s.instances, for_s=0.3)
         assert not registration.announced
         remove_file(folder)
-        await seen.until(fresh(make_instance()), within_s=5)
+        await seen.until(fresh(make_instance()))
     await registration.close()
 
 

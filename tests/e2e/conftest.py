@@ -10,7 +10,9 @@ from pathlib import Path
 import grpc
 import pytest
 
+from agent.ports import free_port
 from tests.support.etcd import EtcdServer
+from tests.support.patience import PATIENCE_S
 from tests.support.processes import DEMO_MODEL, LOCAL, LeptonProcess, ask, until, user
 
 TOKEN = "e2e-cluster-token"
@@ -55,8 +57,8 @@ class Cluster:
         return await worker.start()
 
     async def start_router(self, **flags: object) -> LeptonProcess:
-        """Starts the router on a free port and waits until it sees every worker."""
-        port = self.router.address.rsplit(":", 1)[1] if self.router else 0
+        """Starts the router, always on the same port, and waits until it sees every worker."""
+        port = self.router.flags["port"] if self.router else free_port()
         self.router = LeptonProcess(
             "router",
             {**self._shared(), "port": port, "metrics_port": 0, **flags},
@@ -73,17 +75,17 @@ class Cluster:
 
         try:
             models = await InferenceServiceStub(self.channel()).ListModels(
-                ListModelsRequest(), timeout=5
+                ListModelsRequest(), timeout=PATIENCE_S
             )
         except grpc.aio.AioRpcError:
             return -1
         return sum(model.num_workers for model in models.models)
 
-    async def wait_for_workers(self, count: int, within_s: float = 20) -> None:
+    async def wait_for_workers(self, count: int) -> None:
         async def seen() -> bool:
             return await self.num_workers() == count
 
-        await until(seen, within_s=within_s, what=f"the router lists {count} workers")
+        await until(seen, what=f"the router lists {count} workers")
 
     def channel(self, address: str | None = None) -> grpc.aio.Channel:
         """A channel to the router, or to `address`; closed with the cluster."""
@@ -108,7 +110,7 @@ async def make_cluster(tmp_path: Path) -> AsyncIterator[Callable[..., object]]:
         ) -> Cluster:
             etcd = EtcdServer(tmp_path / "etcd")
             etcd.start()
-            stack.callback(etcd.stop)
+            stack.callback(etcd.close)
             cluster = Cluster(folder=tmp_path, etcd=etcd, env=env or {})
 
             async def stop() -> None:

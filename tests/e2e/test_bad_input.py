@@ -13,6 +13,7 @@ from common.errors import Reason
 from common.rpc.status import from_rpc_error
 from lepton.v1 import inference_pb2
 from tests.support.grammars import bomb
+from tests.support.patience import PATIENCE_S
 from tests.support.processes import ask, user
 
 pytestmark = [pytest.mark.e2e, pytest.mark.etcd]
@@ -130,7 +131,7 @@ async def test_bad_input_is_typed_and_neighbours_are_bit_identical(make_cluster:
     for name, payload in RAW.items():
         generate = channel.unary_stream("/lepton.v1.InferenceService/Generate")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            async for _ in generate(payload, timeout=10):
+            async for _ in generate(payload, timeout=PATIENCE_S):
                 pass
         if from_rpc_error(caught.value).reason is not Reason.MALFORMED_MESSAGE:
             wrong[name] = caught.value

@@ -16,7 +16,7 @@ from tests.support.lepton_up import lepton_up
 from tests.support.needs import lacking
 from tests.support.processes import ROOT
 
-pytestmark = [pytest.mark.e2e, pytest.mark.etcd]
+pytestmark = [pytest.mark.e2e, pytest.mark.etcd, pytest.mark.timeout(900)]
 
 CLIENT = ROOT / "clients" / "go"
 BUILD_S_MAX = 600.0  # of the first build on a machine, which compiles gRPC

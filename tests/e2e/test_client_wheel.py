@@ -14,10 +14,11 @@ import pytest
 from tests.support.lepton_up import lepton_up
 from tests.support.processes import ROOT
 
-pytestmark = [pytest.mark.e2e, pytest.mark.etcd]
+pytestmark = [pytest.mark.e2e, pytest.mark.etcd, pytest.mark.timeout(600)]
 
 CLIENT = ROOT / "clients" / "python"
 UV = Path(sys.executable).parent / "uv"
+INSTALL_S_MAX = 300.0
 
 
 async def output_of(*command: str | Path, folder: Path) -> str:
@@ -29,7 +30,7 @@ async def output_of(*command: str | Path, folder: Path) -> str:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    output, errors = await asyncio.wait_for(process.communicate(), 100)
+    output, errors = await asyncio.wait_for(process.communicate(), INSTALL_S_MAX)
     assert process.returncode == 0, (output + errors).decode()
     return output.decode()
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.lepton_up import lepton_up, start_lepton
+from tests.support.patience import PATIENCE_S
 
 pytestmark = [pytest.mark.e2e, pytest.mark.etcd]
 
@@ -28,7 +29,7 @@ class Watcher:
     async def until(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The first picture for which it holds."""
         assert self._process.stdout is not None
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while line := await self._process.stdout.readline():
                 picture: dict[str, Any] = json.loads(line)
                 if holds(picture):
@@ -37,7 +38,7 @@ class Watcher:
 
     async def interrupt(self) -> int:
         self._process.send_signal(signal.SIGINT)
-        return await asyncio.wait_for(self._process.wait(), 30)
+        return await asyncio.wait_for(self._process.wait(), PATIENCE_S)
 
 
 def _states(picture: dict[str, Any]) -> list[str]:

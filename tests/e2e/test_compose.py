@@ -15,7 +15,8 @@ import grpc
 import pytest
 import yaml
 
-from tests.support.etcd import EtcdServer, free_port
+from agent.ports import free_port
+from tests.support.etcd import EtcdServer
 from tests.support.otlp import OtlpSink
 from tests.support.processes import DEMO_MODEL, LOCAL, ROOT, LeptonProcess, ask, until, user
 
@@ -76,10 +77,9 @@ async def test_compose_processes_make_a_cluster(tmp_path: Path) -> None:
                     )
                     return {a.worker_id for a in answers if a.whole} == {"worker-1", "worker-2"}
 
-                await until(both_answer, within_s=20, what="both workers answer through the router")
+                await until(both_answer, what="both workers answer through the router")
             await sink.wait_for(
                 lambda spans: {s.service for s in spans} >= {"lepton-router", "lepton-worker"},
-                within_s=15,
             )
         finally:
             for process in reversed(processes):

@@ -81,6 +81,4 @@ async def test_the_process_that_tries_grammars_out_ends_with_its_worker(make_clu
     trials = trials_of(worker.pid)
     assert trials
     worker.kill()
-    await until(
-        lambda: not any(map(is_trial, trials)), within_s=10, what="the trial process has ended"
-    )
+    await until(lambda: not any(map(is_trial, trials)), what="the trial process has ended")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.etcd import free_port
+from agent.ports import free_port
+from tests.support.lepton_up import cluster_for_a_file
 from tests.support.needs import lacking
 from tests.support.processes import ROOT
 from tests.support.snippets import shell_commands
@@ -34,6 +34,7 @@ PAGES = (
 )
 BIN = Path(sys.executable).parent
 GRPCURL = ROOT / ".tools" / "grpcurl"
+COMMAND_S_MAX = 250.0  # some start a cluster, some load PyTorch
 
 TOO_LARGE = re.compile(r"^\.venv/bin/lepton(-gateway| up| convert| run-batch(?= -i requests)) ")
 """Starts a cluster, or needs a file of the reader's: other tests run them; here the flags must exist."""
@@ -46,27 +47,8 @@ def _cluster_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str,
     port, http_port, metrics_port = (str(free_port()) for _ in range(3))
     env = {**os.environ, "LEPTON_AGENT_STATE_DIR": str(folder)}
     flags = ("--workers", "2", "--port", port, "--http-port", http_port)
-    flags += ("--metrics-port", metrics_port)
-    up = subprocess.Popen(
-        [BIN / "lepton", "up", *flags],
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert up.stdout is not None
-    said = []
-    for line in up.stdout:  # its last word, after the first answer
-        said.append(line)
-        if "Ctrl-C ends the cluster" in line:
-            break
-    else:
-        pytest.fail("lepton up ended:\n" + "".join(said))
-    yield {**env, "DOCS_PORT": port, "DOCS_HTTP_PORT": http_port}
-    up.send_signal(signal.SIGINT)
-    up.communicate(timeout=60)
-    assert up.returncode == 0
+    with cluster_for_a_file(folder, *flags, "--metrics-port", metrics_port):
+        yield {**env, "DOCS_PORT": port, "DOCS_HTTP_PORT": http_port}
 
 
 def _commands() -> list[tuple[str, str]]:
@@ -110,7 +92,11 @@ def test_the_python_of_a_page_runs(page: str, said: str, cluster_env: dict[str, 
     program = "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
     program = program.replace("localhost:8080", f"127.0.0.1:{cluster_env['DOCS_HTTP_PORT']}")
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=COMMAND_S_MAX,
     )
     assert done.stdout == said
 
@@ -129,7 +115,7 @@ def _shell(command: str, env: dict[str, str]) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=90,
+        timeout=COMMAND_S_MAX,
         check=False,
     )
     assert result.returncode == 0, result.stdout

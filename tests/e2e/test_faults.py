@@ -13,6 +13,7 @@ import pytest
 from common.errors import Reason
 from common.rpc.status import from_rpc_error
 from lepton.v1 import inference_pb2
+from tests.support.patience import PATIENCE_S
 from tests.support.processes import Answer, ask, until, user
 
 pytestmark = [pytest.mark.e2e, pytest.mark.etcd]
@@ -43,7 +44,7 @@ async def _start_streams(cluster: Any, count: int) -> tuple[list[asyncio.Task[An
         asyncio.ensure_future(ask(channel, _long(index), on_event=counter(index)))
         for index in range(count)
     ]
-    await until(lambda: all(tokens), within_s=60, what="every stream has its first token")
+    await until(lambda: all(tokens), what="every stream has its first token")
     return tasks, tokens
 
 
@@ -64,7 +65,7 @@ async def test_killing_etcd_costs_nothing_and_its_return_is_seen(make_cluster: A
 
     cluster.etcd.restart(wipe=True)
     await cluster.add_worker()  # found only through an etcd that is really back
-    await cluster.wait_for_workers(3, within_s=5)
+    await cluster.wait_for_workers(3)
 
 
 async def test_killing_a_worker_costs_nothing(make_cluster: Any) -> None:
@@ -142,7 +143,7 @@ async def test_a_frozen_worker_is_left_alone_until_it_moves_again(make_cluster: 
     try:
         await cluster.wait_for_workers(1)
         # Nothing waits for the frozen one: neither what ran there, nor what comes now.
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             answers = await asyncio.gather(*streams)
             fresh = [await ask(cluster.channel(), user("What is 12 + 34?")) for _ in range(4)]
         assert all(a.whole for a in answers if a.worker_id == "worker-2")
@@ -207,7 +208,9 @@ async def test_a_client_that_goes_away_stops_the_compute(make_cluster: Any) -> N
     address = cluster.workers[0].ready["metrics_address"]
 
     def running() -> bool:
-        text = urllib.request.urlopen(f"http://{address}/metrics", timeout=5).read().decode()
+        text = (
+            urllib.request.urlopen(f"http://{address}/metrics", timeout=PATIENCE_S).read().decode()
+        )
         values = [
             float(line.rsplit(" ", 1)[1])
             for line in text.splitlines()
@@ -216,4 +219,4 @@ async def test_a_client_that_goes_away_stops_the_compute(make_cluster: Any) -> N
         assert values
         return sum(values) == 0
 
-    await until(running, within_s=5, what="no running sequence after the clients left")
+    await until(running, what="no running sequence after the clients left")

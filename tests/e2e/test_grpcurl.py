@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.needs import lacking
+from tests.support.patience import PATIENCE_S
 from tests.support.processes import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.etcd]
@@ -24,7 +25,7 @@ async def _run(*command: str | Path) -> str:
     process = await asyncio.create_subprocess_exec(
         *map(str, command), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    output, _ = await asyncio.wait_for(process.communicate(), 30)
+    output, _ = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     assert process.returncode == 0, output.decode()
     return output.decode()
 

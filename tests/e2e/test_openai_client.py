@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -16,7 +13,7 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
-from agent.state import StateDir
+from tests.support.lepton_up import ANY_PORTS, cluster_for_a_file
 
 pytestmark = [pytest.mark.e2e]
 
@@ -26,29 +23,8 @@ ASK: Any = [{"role": "user", "content": "What is 27 + 35?"}]
 @pytest.fixture(scope="module", name="url")
 def _url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("rest")
-    flags = [
-        "--workers=1",
-        "--port=0",
-        "--http-port=0",
-        "--metrics-port=0",
-        "--etcd=none",
-        "--json",
-    ]
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("LEPTON_", "OTEL_"))}
-    up = subprocess.Popen(
-        [Path(sys.executable).parent / "lepton", "up", *flags],
-        env={**kept, "LEPTON_AGENT_STATE_DIR": str(folder)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert up.stdout is not None
-    events = (json.loads(line)["event"] for line in up.stdout)
-    assert "cluster.first_answer" in events, "lepton up has ended"
-    state = StateDir(folder).read()
-    assert state is not None
-    yield f"http://{state.http_address}"
-    up.send_signal(signal.SIGINT)
-    up.communicate(timeout=60)
+    with cluster_for_a_file(folder, *ANY_PORTS, "--workers=1", "--etcd=none") as state:
+        yield f"http://{state.http_address}"
 
 
 @pytest.fixture(name="client")
@@ -257,7 +233,7 @@ def test_any_text_survives_the_stream(client: OpenAI) -> None:
     assert "".join(c.choices[0].delta.content or "" for c in stream) == nasty
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_whatever_the_schema_allows_or_forbids_is_answered(url: str, tmp_path: Path) -> None:
     """schemathesis: no 5xx, no answer that `/openapi.json` does not know, nothing wrong that is taken."""
     checks = (

@@ -55,7 +55,7 @@ async def _node_modules() -> Path:
     return kept / "node_modules"
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 async def test_the_client_from_npm(tmp_path: Path) -> None:
     if not (shutil.which("node") and shutil.which("npm")):
         lacking("Node is missing")

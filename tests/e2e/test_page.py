@@ -18,7 +18,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from agent.state import ClusterState, StateDir
 from tests.support.browser import Watched, browser, require_chromium
-from tests.support.etcd import free_port
+from tests.support.lepton_up import ANY_PORTS, cluster_for_a_file
+from tests.support.patience import PATIENCE_S
 from tests.support.processes import DEMO_MODEL, ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.etcd]
@@ -54,38 +55,16 @@ class Site:
 def _site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     require_chromium()
     folder = tmp_path_factory.mktemp("page")
-    up = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "cli.main", "up", "--json", "--workers", "1"),
-            *("--port", str(free_port()), "--http-port", str(free_port())),
-            *("--metrics-port", str(free_port()), "--state-dir", str(folder)),
-        ],
-        cwd=ROOT,
-        env=ENV,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
     oracles: dict[str, subprocess.Popen[bytes]] = {}
-    try:
-        assert up.stdout is not None
-        for line in up.stdout:
-            if json.loads(line)["event"] == "cluster.first_answer":
-                break
-        state = StateDir(folder).read()
-        assert state is not None
-        site = Site(f"http://{state.http_address}", state, oracles)
-        for name in ("slow1", "slow2"):
-            oracles[name] = _oracle(name, state)
-        yield site
-    finally:
-        for oracle in oracles.values():
-            oracle.kill()
-            oracle.wait()
-        up.send_signal(signal.SIGINT)
-        up.wait(30)
-        if up.stdout is not None:
-            up.stdout.close()
+    with cluster_for_a_file(folder, *ANY_PORTS, "--workers", "1") as state:
+        try:
+            for name in ("slow1", "slow2"):
+                oracles[name] = _oracle(name, state)
+            yield Site(f"http://{state.http_address}", state, oracles)
+        finally:
+            for oracle in oracles.values():
+                oracle.kill()
+                oracle.wait()
 
 
 def _oracle(name: str, state: ClusterState) -> subprocess.Popen[bytes]:
@@ -122,7 +101,7 @@ def _open_page(site: Site, chromium: Browser) -> Iterator[Any]:
 
     def open_page(**options: Any) -> Page:
         context = chromium.new_context(**{"viewport": DESKTOP, **options})
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(1000 * PATIENCE_S)
         contexts.append(context)
         page = context.new_page()
         watched.append(Watched(page))
@@ -131,7 +110,7 @@ def _open_page(site: Site, chromium: Browser) -> Iterator[Any]:
         expect(page.locator("#model option")).to_have_count(2)
         return page
 
-    expect.set_options(timeout=30_000)
+    expect.set_options(timeout=1000 * PATIENCE_S)
     yield open_page
     for context in contexts:
         assert context.cookies() == []
@@ -355,7 +334,7 @@ def test_the_request_as_code_does_what_the_page_does(open_page: Any) -> None:
         ["bash", "-c", curl.replace("curl ", "curl -sS ", 1)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         check=True,
         env=env,
     ).stdout
@@ -364,7 +343,7 @@ def test_the_request_as_code_does_what_the_page_does(open_page: Any) -> None:
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=True,
         env=env,
     ).stdout

@@ -30,11 +30,11 @@ async def _serving(up: LeptonUp) -> list[str]:
     return [row["id"] for row in done.json["workers"] if row["state"] == "serving"]
 
 
-async def _until_serving(up: LeptonUp, ids: list[str], *, within_s: float) -> None:
+async def _until_serving(up: LeptonUp, ids: list[str]) -> None:
     async def seen() -> bool:
         return await _serving(up) == ids
 
-    await until(seen, within_s=within_s, what=f"lepton ps shows {ids}")
+    await until(seen, what=f"lepton ps shows {ids}")
 
 
 @pytest.mark.etcd
@@ -86,7 +86,7 @@ async def _one_trace_over_router_and_worker(up: LeptonUp) -> None:
         whole = {span["service"] for span in spans} == {"lepton-router", "lepton-worker"}
         return whole and {span["trace_id"] for span in spans} == {trace_id}
 
-    await until(services, within_s=10, what="one trace over router and worker")
+    await until(services, what="one trace over router and worker")
 
 
 async def _others_are_refused(up: LeptonUp, folder: Path) -> None:
@@ -108,19 +108,16 @@ async def test_what_is_killed_comes_back(tmp_path: Path) -> None:
 
         os.kill(up.pid("w1"), signal.SIGKILL)
         assert ANSWER in (await up.run("generate", QUESTION)).stdout  # the other one answers
-        await until(
-            lambda: len(up.named("process.ready", "w1")) == 2, within_s=20, what="w1 is back"
-        )
+        await until(lambda: len(up.named("process.ready", "w1")) == 2, what="w1 is back")
         assert up.named("process.ended", "w1")[0]["text"] == "killed by SIGKILL"
-        await _until_serving(up, ["w1-r1", "w2"], within_s=10)
+        await _until_serving(up, ["w1-r1", "w2"])
 
         await _twenty_streams_do_not_miss_etcd(up)
-        await _until_serving(up, ["w1-r1", "w2"], within_s=5)
+        await _until_serving(up, ["w1-r1", "w2"])
 
         os.kill(up.pid("router"), signal.SIGKILL)
         await until(
             lambda: len(up.named("process.ready", "router")) == 2,
-            within_s=20,
             what="router is back",
         )
         assert ANSWER in (await up.run("generate", QUESTION)).stdout
@@ -146,9 +143,7 @@ async def _twenty_streams_do_not_miss_etcd(up: LeptonUp) -> None:
     await run_load(up.state.address, load, SystemClock(), on_sample=on_sample)
     assert [one.error for one in samples] == [""] * 60
     assert all(one.completion_tokens == 64 for one in samples)
-    await until(
-        lambda: len(up.named("process.ready", "etcd")) == 2, within_s=20, what="etcd is back"
-    )
+    await until(lambda: len(up.named("process.ready", "etcd")) == 2, what="etcd is back")
 
 
 @pytest.mark.etcd
@@ -191,7 +186,7 @@ async def test_without_etcd_a_directory_is_the_registry(tmp_path: Path) -> None:
 
 async def test_ctrl_c_during_the_start_leaves_nothing(tmp_path: Path) -> None:
     async with lepton_up(tmp_path, "--etcd=none", "--workers=1") as up:
-        await until(lambda: bool(up.named("process.starting", "w1")), within_s=30, what="started")
+        await until(lambda: bool(up.named("process.starting", "w1")), what="started")
         assert await up.interrupt() == 130
         assert marked(up.mark) == []
 
@@ -207,7 +202,7 @@ async def test_a_second_ctrl_c_does_not_wait_for_calls(tmp_path: Path) -> None:
         assert b"started" in await asking.stdout.readline()
         os.kill(up.pid("w1"), signal.SIGSTOP)  # the call can never end
         up.process.send_signal(signal.SIGINT)
-        await until(lambda: bool(up.named("cluster.stopping")), within_s=10, what="it stops")
+        await until(lambda: bool(up.named("cluster.stopping")), what="it stops")
         assert await up.interrupt() == 0
         assert marked(up.mark) == []
         _, told = await asking.communicate()

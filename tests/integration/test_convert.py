@@ -179,7 +179,7 @@ async def test_an_interrupt_leaves_nothing_behind(number: signal.Signals, tmp_pa
     )
     built = ".out.*/built-int4"
     try:
-        await until(lambda: bool(list(tmp_path.glob(built))), within_s=60, what="the builder runs")
+        await until(lambda: bool(list(tmp_path.glob(built))), what="the builder runs")
         os.killpg(process.pid, number)  # as a terminal does
         assert await asyncio.wait_for(process.wait(), 60) == 130
     finally:

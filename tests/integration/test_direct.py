@@ -18,6 +18,7 @@ from common.rpc.status import from_rpc_error
 from lepton.v1 import inference_pb2, inference_pb2_grpc, types_pb2
 from router.core.endpoint import EndpointState
 from tests.support.fake_worker import FakeWorker, Script, ticket_of
+from tests.support.patience import PATIENCE_S
 from tests.support.small_cluster import SmallCluster, small_cluster, until
 from tests.support.story import Told, story_of
 
@@ -53,7 +54,7 @@ async def told(client: Client, **fields: Any) -> Told:
     request = inference_pb2.GenerateRequest()
     request.CopyFrom(HELLO)
     request.MergeFrom(inference_pb2.GenerateRequest(**fields))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         return Told([event async for event in client.generate(request, timeout_s=15)])
 
 

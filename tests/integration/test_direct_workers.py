@@ -28,6 +28,7 @@ from router.config import Config
 from router.core.endpoint import EndpointState
 from router.settings import RouterSettings
 from tests.support.continuation import continued, whole
+from tests.support.patience import PATIENCE_S
 from tests.support.processes import DEMO_MODEL, until
 from tests.support.resuming import ResumingCluster, request, resuming_cluster, text_of
 from tests.support.tiny_models import load_tiny
@@ -45,7 +46,9 @@ async def pick(
     metadata = ((CALLER_KEY, caller),) if caller else ()
     try:
         picked: inference_pb2.PickResponse = await stub.Pick(
-            inference_pb2.PickRequest(request=ASKED, **fields), timeout=10, metadata=metadata
+            inference_pb2.PickRequest(request=ASKED, **fields),
+            timeout=PATIENCE_S,
+            metadata=metadata,
         )
     except grpc.aio.AioRpcError as error:
         raise from_rpc_error(error) from None
@@ -73,7 +76,7 @@ async def test_killed_worker_is_followed_by_another_one() -> None:
         events: list[inference_pb2.Event] = []
         killed = False
         cluster.pace.allow(4)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             async for event in client.generate(ASKED):
                 events.append(event)
                 if len("".join(e.delta.text for e in events)) == 4 and not killed:
@@ -82,9 +85,7 @@ async def test_killed_worker_is_followed_by_another_one() -> None:
                     cluster.pace.free()
         assert sum(event.HasField("migrated") for event in events) == 1
         assert whole(events)["choices"][0]["text"] == text_of(20)
-        await until(
-            lambda: cluster.routers[0].dispatcher.in_flight == 0, within_s=5, what="empty books"
-        )
+        await until(lambda: cluster.routers[0].dispatcher.in_flight == 0, what="empty books")
 
 
 async def test_without_migration_the_same_kill_ends_the_answer() -> None:
@@ -115,17 +116,17 @@ async def test_worker_counts_direct_calls_for_the_router_that_picked() -> None:
 
         async with asyncio.TaskGroup() as group:
             answer = group.create_task(told())
-            await until(lambda: _load(cluster.routers[0]).tickets.taken == 1, within_s=5, what="")
+            await until(lambda: _load(cluster.routers[0]).tickets.taken == 1, what="")
             assert worker.running.in_flight.num_calls_of("r0") == 1
-            await until(lambda: _load(cluster.routers[1]).running == 1, within_s=5, what="")
+            await until(lambda: _load(cluster.routers[1]).running == 1, what="")
             assert _load(cluster.routers[1]).in_flight_of_router == 0
             cluster.pace.free()
         assert whole(answer.result())["choices"][0]["text"] == text_of(20)
-        await until(lambda: _load(cluster.routers[0]).tickets.completed == 1, within_s=5, what="")
+        await until(lambda: _load(cluster.routers[0]).tickets.completed == 1, what="")
         counts = _load(cluster.routers[0]).tickets
         assert (counts.taken, counts.ended, counts.completed) == (1, 1, 1)
         dispatcher = cluster.routers[0].dispatcher
-        await until(lambda: dispatcher.in_flight == 0, within_s=5, what="empty books")
+        await until(lambda: dispatcher.in_flight == 0, what="empty books")
 
 
 def _load(router: Router) -> Any:
@@ -273,7 +274,6 @@ async def demo_cluster(
                 [e.state for es in router.pool.snapshot().models.values() for e in es]
                 == [EndpointState.READY] * 2
             ),
-            within_s=5,
             what="two workers",
         )
         stack.callback(go_on.set)  # first of all: an engine that waits cannot end
@@ -287,7 +287,7 @@ async def test_the_demo_model_gives_the_same_answer_to_the_bit_over_two_workers(
         Client(f"127.0.0.1:{router.port}", direct=True) as client,
     ):
         events: list[inference_pb2.Event] = []
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(PATIENCE_S):
             async for event in client.generate(CHAT):
                 events.append(event)
                 told = {e.delta.index for e in events if e.HasField("delta")}

@@ -9,10 +9,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from agent.ports import free_port
 from common.errors import LeptonError, Reason
 from gateway.ports import Asked
 from lepton.v1 import inference_pb2
-from tests.support.etcd import free_port
 from tests.support.fake_worker import FakeWorker, Script
 from tests.support.gateway import door_before, routers_at
 from tests.support.http_client import ask_http, post_json
@@ -65,7 +65,9 @@ async def test_a_refusal_is_final_but_a_draining_router_passes_the_call_on() -> 
         addresses = [f"127.0.0.1:{c.router.port}" for c in (one, two)]
         async with routers_at(addresses) as routers:
             with pytest.raises(LeptonError) as refused:
-                await routers.generate(request("").SerializeToString(), Asked(), _drop)
+                await routers.generate(
+                    request("", resumable_ms=0).SerializeToString(), Asked(), _drop
+                )
             assert refused.value.reason is Reason.PROMPT_EMPTY
             one.router.dispatcher.refuse_new()
             for _ in range(4):
@@ -87,7 +89,7 @@ async def test_a_stream_that_has_begun_is_not_begun_again() -> None:
         routers_at([f"127.0.0.1:{c.router.port}" for c in (two, one)]) as routers,
     ):
         asking = asyncio.ensure_future(routers.generate(VALID, Asked(), write))
-        await until(lambda: len(got) == 2, within_s=5, what="two messages")
+        await until(lambda: len(got) == 2, what="two messages")
         await one.router.server.stop(0)
         with pytest.raises(LeptonError) as lost:
             await asking
@@ -120,7 +122,7 @@ async def test_the_process_outlives_a_killed_router(tmp_path: Path) -> None:
             ready = await ask_http(url, b"GET /readyz HTTP/1.1\r\nhost: localhost\r\n\r\n")
             assert ready.status == 200
             door.terminate()
-            await until(lambda: door._exited(), within_s=10, what="it drains and ends")
+            await until(lambda: door._exited(), what="it drains and ends")
             assert door.process is not None
             assert door.process.returncode == 0
         finally:

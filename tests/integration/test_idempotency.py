@@ -97,7 +97,7 @@ async def test_the_call_stops_when_its_last_listener_has_left() -> None:
         cluster.pace.allow(2)
         await taps[1].read(num_chars=6)
         await taps[1].leave()
-        await until(lambda: cluster.num_kept() == 0, within_s=5, what="forgotten")
+        await until(lambda: cluster.num_kept() == 0, what="forgotten")
         cluster.pace.allow(1)
         await cluster.until_nothing_is_left()
         assert cluster.pace.num_tokens < NUM_TOKENS
@@ -153,7 +153,7 @@ async def test_a_call_that_failed_is_not_remembered() -> None:
         bad = await cluster.tap(keyed(text="x" * 30_000)).read()
         assert bad.error is not None
         assert bad.error.reason is Reason.PROMPT_TOO_LONG
-        await until(lambda: cluster.num_kept() == 0, within_s=5, what="forgotten")
+        await until(lambda: cluster.num_kept() == 0, what="forgotten")
         (await cluster.tap(keyed()).read()).check_whole()
 
 
@@ -171,7 +171,7 @@ async def test_a_call_that_failed_in_the_middle_is_computed_again() -> None:
             )  # the running step ends, and with it the call once its worker's deadline has come
             return cluster.num_computing() == 0
 
-        await until(ended, within_s=5, what="an idle engine")
+        await until(ended, what="an idle engine")
         cluster.pace.free()
         for router in (0, 1):
             (await cluster.tap(keyed(), router=router).read()).check_whole()

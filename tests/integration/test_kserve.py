@@ -14,6 +14,7 @@ import pytest
 from common.rpc.status import from_rpc_error
 from gateway.settings import GatewaySettings
 from lepton.kserve.v2 import open_inference_pb2 as pb
+from tests.support.patience import PATIENCE_S
 from tests.support.resuming import ResumingCluster, resuming_cluster, text_of
 from tests.support.small_cluster import until
 
@@ -35,7 +36,7 @@ async def _http(cluster: ResumingCluster) -> AsyncIterator[aiohttp.ClientSession
 
 async def ask(cluster: ResumingCluster, method: str, request: Any, response: Any) -> Any:
     call: Any = cluster.channels[0].unary_unary(f"/inference.GRPCInferenceService/{method}")
-    return response.FromString(await call(request.SerializeToString(), timeout=10))
+    return response.FromString(await call(request.SerializeToString(), timeout=PATIENCE_S))
 
 
 def question(text: bytes = b"hello", **parameters: Any) -> pb.ModelInferRequest:
@@ -281,7 +282,7 @@ async def test_a_client_that_leaves_stops_the_compute(
     request = question()
     request.model_name = endpoint.model
     call: Any = cluster.channels[0].unary_unary("/inference.GRPCInferenceService/ModelInfer")
-    running = call(request.SerializeToString(), timeout=10)
+    running = call(request.SerializeToString(), timeout=PATIENCE_S)
     await until(lambda: cluster.num_computing() == 1, what="it runs")
     running.cancel()
     await cluster.until_alone()

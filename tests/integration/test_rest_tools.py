@@ -10,19 +10,10 @@ from typing import Any
 import openai
 import pytest
 from openai import AsyncOpenAI
-from opentelemetry.sdk.trace import TracerProvider
 
-from common.clock import SystemClock
-from common.discovery.memory import MemoryRegistry
-from gateway.settings import GatewaySettings
-from router.app import Config, running
-from router.settings import RouterSettings
-from tests.support.fake_runner import FakeRunner
-from tests.support.processes import until
-from tests.support.worker import worker_of
-from worker.tasks.api import ModelFacts
+from tests.support.demo_cluster import MODEL
+from tests.support.saying import saying_cluster
 
-EOS = 0
 SAID = (
     "<think>sum</think>Let me add.\n<tool_call>\n"
     '{"name": "add", "arguments": {"a": 17, "b": [2, "}"]}}\n</tool_call>'
@@ -39,39 +30,16 @@ TOOLS: Any = [
 @asynccontextmanager
 async def client_of(said: str, *, tool_format: str = "hermes") -> AsyncIterator[AsyncOpenAI]:
     """A client of a cluster whose model says `said` and stops."""
-    registry = MemoryRegistry()
-    script = [*said.encode(), EOS]
-    runner = FakeRunner(
-        num_slots=4, capacity=2000, tokens=lambda _, at: script[min(at, len(script) - 1)]
-    )
-    facts = ModelFacts(
-        name="m",
-        revision="0123456789abcdef" * 4,
-        context_length=2000,
-        vocab_size=256,
-        eos_ids=frozenset({EOS}),
-        fingerprint="fake",
-        tool_format=tool_format,
-    )
-    config = Config(router=RouterSettings(port=0, metrics_port=0), gateway=GatewaySettings(port=0))
-    tracer = TracerProvider(shutdown_on_exit=False).get_tracer("test")
     async with (
-        worker_of(runner, model=facts, found_in=registry),
-        running(config, watcher=registry, tracer=tracer, clock=SystemClock()) as router,
+        saying_cluster([said.encode()], tool_format=tool_format) as cluster,
+        AsyncOpenAI(base_url=f"{cluster.http}/v1", api_key="none", max_retries=0) as client,
     ):
-        base = f"http://127.0.0.1:{router.ports.http}/v1"
-        async with AsyncOpenAI(base_url=base, api_key="none", max_retries=0) as client:
-
-            async def is_listed() -> bool:
-                return bool((await client.models.list()).data)
-
-            await until(is_listed, within_s=5, what="the worker")
-            yield client
+        yield client
 
 
 async def test_a_whole_answer_with_a_call() -> None:
     async with client_of(SAID) as client:
-        answer = await client.chat.completions.create(model="m", messages=ASK, tools=TOOLS)
+        answer = await client.chat.completions.create(model=MODEL, messages=ASK, tools=TOOLS)
         (choice,) = answer.choices
         assert choice.finish_reason == "tool_calls"
         assert (choice.message.content or "").strip() == "Let me add."
@@ -86,13 +54,13 @@ async def test_a_whole_answer_with_a_call() -> None:
             choice.message.model_dump(exclude_none=True),
             {"role": "tool", "tool_call_id": call.id, "content": "42"},
         ]
-        await client.chat.completions.create(model="m", messages=again, tools=TOOLS)
+        await client.chat.completions.create(model=MODEL, messages=again, tools=TOOLS)
 
 
 async def test_a_streamed_call() -> None:
     async with client_of(SAID) as client:
-        whole = await client.chat.completions.create(model="m", messages=ASK, tools=TOOLS)
-        async with client.chat.completions.stream(model="m", messages=ASK, tools=TOOLS) as stream:
+        whole = await client.chat.completions.create(model=MODEL, messages=ASK, tools=TOOLS)
+        async with client.chat.completions.stream(model=MODEL, messages=ASK, tools=TOOLS) as stream:
             num_parts = 0
             async for event in stream:
                 num_parts += event.type == "tool_calls.function.arguments.delta"
@@ -109,7 +77,7 @@ async def test_a_streamed_call() -> None:
 
 async def test_without_tools_the_same_text_is_text() -> None:
     async with client_of(SAID) as client:
-        answer = await client.chat.completions.create(model="m", messages=ASK)
+        answer = await client.chat.completions.create(model=MODEL, messages=ASK)
         assert answer.choices[0].finish_reason == "stop"
         assert "<tool_call>" in (answer.choices[0].message.content or "")
 
@@ -141,7 +109,7 @@ async def test_what_is_wrong_with_tools_is_named(
     async with client_of(SAID) as client:
         with pytest.raises(openai.BadRequestError) as refused:
             await client.chat.completions.create(
-                **{"model": "m", "messages": ASK, "tools": TOOLS, **more}
+                **{"model": MODEL, "messages": ASK, "tools": TOOLS, **more}
             )
         assert refused.value.param == param
         assert code in (None, refused.value.code)
@@ -150,7 +118,7 @@ async def test_what_is_wrong_with_tools_is_named(
 async def test_a_model_that_knows_no_tools_says_so() -> None:
     async with client_of("hi", tool_format="") as client:
         with pytest.raises(openai.BadRequestError) as refused:
-            await client.chat.completions.create(model="m", messages=ASK, tools=TOOLS)
+            await client.chat.completions.create(model=MODEL, messages=ASK, tools=TOOLS)
         assert (refused.value.code, refused.value.param) == ("tools_unsupported", "tools")
 
 

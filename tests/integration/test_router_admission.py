@@ -15,6 +15,7 @@ from lepton.v1 import inference_pb2, types_pb2
 from router.core.admission.demand import Band
 from tests.integration.test_router_telemetry import Recorder, metrics, recorder
 from tests.support.fake_worker import FakeWorker, Script
+from tests.support.patience import PATIENCE_S
 from tests.support.small_cluster import GENERATE, Answer, SmallCluster, ask, small_cluster, until
 
 __all__ = ["recorder"]
@@ -82,7 +83,7 @@ async def test_client_that_goes_away_while_waiting_frees_its_place_and_reaches_n
             fill(cluster, group, ROWS)
             await until(lambda: cluster.router.dispatcher.in_flight == ROWS)
             request = inference_pb2.GenerateRequest(model="tiny", text="x").SerializeToString()
-            call: Any = cluster.channel.unary_stream(GENERATE)(request, timeout=20)
+            call: Any = cluster.channel.unary_stream(GENERATE)(request, timeout=PATIENCE_S)
             await until(lambda: waiting(cluster) == 1)
             call.cancel()
             await until(lambda: waiting(cluster) == 0)
@@ -196,7 +197,7 @@ async def test_ten_thousand_names_cost_nobody_else_and_leave_nothing() -> None:
             for _ in range(10):
                 burst = [
                     cluster.channel.unary_stream(GENERATE)(
-                        request, timeout=20, metadata=((CALLER_KEY, f"more-{number}"),)
+                        request, timeout=PATIENCE_S, metadata=((CALLER_KEY, f"more-{number}"),)
                     )
                     for number in range(100)
                 ]

@@ -14,6 +14,7 @@ from common.rpc.status import from_rpc_error
 from lepton.v1 import inference_pb2, router_pb2, router_pb2_grpc
 from router.core.endpoint import EndpointState
 from tests.support.fake_worker import FakeWorker
+from tests.support.patience import PATIENCE_S
 from tests.support.prompts import chat_request
 from tests.support.small_cluster import SmallCluster, ask, small_cluster
 
@@ -31,7 +32,7 @@ async def explain(
     metadata = cluster_token_metadata((settings or ClusterSettings()).token)
     try:
         told: router_pb2.ExplainRouteResponse = await stub.ExplainRoute(
-            router_pb2.ExplainRouteRequest(request=request), timeout=10, metadata=metadata
+            router_pb2.ExplainRouteRequest(request=request), timeout=PATIENCE_S, metadata=metadata
         )
     except grpc.aio.AioRpcError as error:
         raise from_rpc_error(error) from None
@@ -74,7 +75,7 @@ async def test_explanation_holds_every_worker_with_scores_reasons_and_the_winner
         assert not by_id[other.id].scores
         scores = {s.scorer: s for s in by_id[home].scores}
         assert list(scores) == ["load", "prefix", "kv_headroom", "session"]
-        assert scores["prefix"].detail == "4096 of 4096 bytes of the prompt were sent there"
+        assert scores["prefix"].detail == "4096 of 4096 bytes of the prompt are known there"
         assert scores["prefix"].score == 1.0
         assert "0 running" in scores["load"].detail
         weights = sum(s.weight for s in scores.values())
@@ -154,7 +155,7 @@ async def test_tokenizing_by_alias_asks_a_worker_that_it_means() -> None:
     async with small_cluster(worker, aliases="chat=tiny") as cluster:
         request = inference_pb2.TokenizeRequest(model="chat", text="ab")
         call: Any = cluster.channel.unary_unary("/lepton.v1.InferenceService/Tokenize")
-        await call(request.SerializeToString(), timeout=10)
+        await call(request.SerializeToString(), timeout=PATIENCE_S)
         (seen,) = worker.calls
         assert inference_pb2.TokenizeRequest.FromString(seen.payload).model == "tiny"
 
@@ -172,7 +173,9 @@ async def test_models_are_listed_with_aliases() -> None:
     aliases = f"{ALIASES}; only=tiny@9f8e7d6c; nothing=gone"
     async with small_cluster(stable, canary, aliases=aliases) as cluster:
         call: Any = cluster.channel.unary_unary("/lepton.v1.InferenceService/ListModels")
-        listed = inference_pb2.ListModelsResponse.FromString(await call(b"", timeout=10)).models
+        listed = inference_pb2.ListModelsResponse.FromString(
+            await call(b"", timeout=PATIENCE_S)
+        ).models
         assert [(m.model, m.revision[:8], m.num_workers) for m in listed] == [
             ("chat", "", 2),
             ("only", "9f8e7d6c", 1),

@@ -72,7 +72,7 @@ class Traffic:
     async def more(self, num: int) -> None:
         """Returns when so many further calls have ended."""
         target = self.num_done + num
-        await until(lambda: self.num_done >= target, within_s=20, what="calls go on")
+        await until(lambda: self.num_done >= target, what="calls go on")
 
 
 @asynccontextmanager
@@ -103,14 +103,14 @@ async def test_killed_etcd_changes_nothing_and_its_return_is_noticed(etcd: EtcdS
         traffic,
     ):
         await in_thread(etcd.kill)
-        await until(lambda: cluster.router.pool.snapshot().stale, within_s=10)
+        await until(lambda: cluster.router.pool.snapshot().stale)
         await traffic.more(50)
         traffic.may_break = True
         await cluster.workers["w1"].kill()  # seen without etcd
         await cluster.until_state("w1", EndpointState.LOST)
         await traffic.more(50)
         await in_thread(etcd.start)
-        await until(lambda: not cluster.router.pool.snapshot().stale, within_s=10)
+        await until(lambda: not cluster.router.pool.snapshot().stale)
         await until(lambda: cluster.endpoints()["w2"].state is EndpointState.READY)
 
 
@@ -122,7 +122,7 @@ async def test_wiped_etcd_takes_nobody_away(etcd: EtcdServer) -> None:
         traffic,
     ):
         await in_thread(lambda: etcd.restart(wipe=True))
-        await until(lambda: not cluster.router.pool.snapshot().stale, within_s=10)
+        await until(lambda: not cluster.router.pool.snapshot().stale)
         await traffic.more(50)
         assert {e.state for e in cluster.endpoints().values()} == {EndpointState.READY}
         assert len(cluster.endpoints()) == 2
@@ -172,7 +172,9 @@ class _Unowned:
     async def close(self) -> None: ...
 
 
-async def vanish_for_good(server: EtcdServer, **settings: Any) -> list[Answer]:
+async def vanish_for_good(
+    server: EtcdServer, *, is_over: Callable[[SmallCluster], bool], **settings: Any
+) -> list[Answer]:
     """Every key is deleted, hold-down is over, and then calls come."""
     async with small_cluster(
         FakeWorker("w1"),
@@ -183,18 +185,26 @@ async def vanish_for_good(server: EtcdServer, **settings: Any) -> list[Answer]:
         **settings,
     ) as cluster:
         await server.delete_prefix(b"")
-        await until(lambda: cluster.router.pool.frozen == {("tiny", "missing")})
+        await until(lambda: is_over(cluster))
         await asyncio.sleep(0.6)  # noqa: TID251 - twice the hold-down
         return [await cluster.ask() for _ in range(10)]
 
 
+def is_frozen(cluster: SmallCluster) -> bool:
+    return cluster.router.pool.frozen == {("tiny", "missing")}
+
+
+def is_empty(cluster: SmallCluster) -> bool:
+    return not cluster.endpoints()
+
+
 async def test_all_that_vanish_at_once_stay_beyond_the_hold_down(etcd: EtcdServer) -> None:
-    answers = await vanish_for_good(etcd)
+    answers = await vanish_for_good(etcd, is_over=is_frozen)
     assert [answer.error for answer in answers] == [None] * 10
 
 
 async def test_without_the_freeze_they_go_with_the_hold_down(etcd: EtcdServer) -> None:
-    answers = await vanish_for_good(etcd, mass_vanish_s_max=0.1)
+    answers = await vanish_for_good(etcd, is_over=is_empty, mass_vanish_s_max=0.1)
     assert all(answer.error is not None for answer in answers)
 
 

@@ -17,6 +17,7 @@ from lepton.v1 import inference_pb2
 from router.core.endpoint import EndpointState
 from router.core.pool import EndpointPool
 from tests.support.fake_worker import FakeWorker, Script, message_of
+from tests.support.patience import PATIENCE_S
 from tests.support.small_cluster import Answer, SmallCluster, small_cluster, until
 from tests.support.story import Told
 
@@ -346,7 +347,7 @@ async def test_without_its_speed_a_slow_worker_gets_as_much_as_others() -> None:
 
 async def test_worker_that_crawls_is_set_aside() -> None:
     async with small_cluster(FakeWorker("w0"), FakeWorker("w1"), FakeWorker("w2")) as cluster:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             step = 0
             while cluster.endpoints()["w0"].state is not EJECTED:
                 step += 1

@@ -24,6 +24,7 @@ from common.errors import (
 from lepton.v1 import inference_pb2, types_pb2
 from router.core.endpoint import EndpointState
 from tests.support.fake_worker import FakeWorker, Script
+from tests.support.patience import PATIENCE_S
 from tests.support.small_cluster import Answer, SmallCluster, small_cluster, until
 from tests.support.story import Told, story_of
 
@@ -54,7 +55,7 @@ async def a_stream_on(
             await cluster.add(other)
         gate.set()
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 yield cluster, answer
                 await answer
         finally:
@@ -106,7 +107,7 @@ async def test_stream_on_a_frozen_worker_goes_on_and_is_cancelled_there(
             told(await answer).check(TOKENS)
         else:
             assert (await answer).error is not None
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await first.calls[0].ended.wait()
         assert first.calls[0].is_cancelled, "nothing that it says later is read"
 

@@ -8,6 +8,7 @@ import grpc
 
 from common.errors import Reason
 from tests.support.fake_worker import FakeWorker, Script
+from tests.support.patience import PATIENCE_S
 from tests.support.small_cluster import Answer, SmallCluster, small_cluster, until
 from tests.support.story import Told
 
@@ -27,7 +28,7 @@ async def bystanders_and_poison(
     cluster: SmallCluster, gate: asyncio.Event
 ) -> tuple[list[Answer], Answer]:
     """Twelve calls, among them the poison, spread over the workers before any of them begins."""
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
         calls = [group.create_task(cluster.ask(text=f"call {n}")) for n in range(11)]
         poison = group.create_task(cluster.ask(text=POISON))
         await until(lambda: sum(len(w.calls) for w in cluster.workers.values()) == 12)
@@ -81,7 +82,7 @@ async def test_conviction_is_forgotten_in_time() -> None:
         async def is_served() -> bool:
             return (await cluster.ask(text=POISON)).error is None
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while not await is_served():
                 pass
 
@@ -108,7 +109,7 @@ async def test_cut_connection_of_a_call_on_probation_convicts_nobody() -> None:
     second = FakeWorker("w2", script=whole)
     second.continued = Script(story=TOKENS, stops_after=1, finished=False, gate=again)
     async with small_cluster(first) as cluster:
-        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
             call = group.create_task(cluster.ask())
             await until(lambda: len(first.calls) == 1)
             await cluster.add(second)

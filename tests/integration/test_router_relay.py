@@ -14,6 +14,7 @@ from common.errors import InvalidRequest, Reason, Unavailable
 from common.rpc.metadata import CLUSTER_TOKEN_KEY, REQUEST_ID_KEY, ROUTER_ID_KEY, TRACE_ID_KEY
 from lepton.v1 import inference_pb2
 from tests.support.fake_worker import FakeWorker, Script, message_of
+from tests.support.patience import PATIENCE_S
 from tests.support.small_cluster import GENERATE, ask, small_cluster, until
 
 
@@ -57,7 +58,9 @@ async def test_answer_carries_request_id_and_trace_id_before_the_first_message()
     gate = asyncio.Event()
     async with small_cluster(FakeWorker(script=Script(gate=gate))) as cluster:
         request = inference_pb2.GenerateRequest(model="tiny", text="x")
-        call: Any = cluster.channel.unary_stream(GENERATE)(request.SerializeToString(), timeout=20)
+        call: Any = cluster.channel.unary_stream(GENERATE)(
+            request.SerializeToString(), timeout=PATIENCE_S
+        )
         initial = dict(await call.initial_metadata())
         assert len(initial[REQUEST_ID_KEY]) == 32
         assert len(initial[TRACE_ID_KEY]) == 32
@@ -72,7 +75,8 @@ async def test_messages_are_passed_on_as_they_come() -> None:
     """The first message reaches the client while the worker has not gone on."""
     async with small_cluster(FakeWorker(script=Script(messages=1, hang=True))) as cluster:
         call: Any = cluster.channel.unary_stream(GENERATE)(
-            inference_pb2.GenerateRequest(model="tiny", text="x").SerializeToString(), timeout=20
+            inference_pb2.GenerateRequest(model="tiny", text="x").SerializeToString(),
+            timeout=PATIENCE_S,
         )
         assert await call.read() == message_of("w1", 0)
         call.cancel()
@@ -85,7 +89,7 @@ async def test_deadline_reaches_the_worker_and_ends_the_call() -> None:
         (seen,) = cluster.workers["w1"].calls
         assert seen.deadline_s is not None
         assert seen.deadline_s < 0.35  # gRPC rounds up on the wire
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE_S):
             await seen.ended.wait()
         await until(lambda: cluster.router.dispatcher.in_flight == 0)
 
@@ -102,12 +106,13 @@ async def test_call_without_deadline_gets_the_longest_allowed() -> None:
 async def test_client_that_goes_away_stops_the_worker() -> None:
     async with small_cluster(FakeWorker(script=Script(messages=1, hang=True))) as cluster:
         call: Any = cluster.channel.unary_stream(GENERATE)(
-            inference_pb2.GenerateRequest(model="tiny", text="x").SerializeToString(), timeout=20
+            inference_pb2.GenerateRequest(model="tiny", text="x").SerializeToString(),
+            timeout=PATIENCE_S,
         )
         await call.read()
         (seen,) = cluster.workers["w1"].calls
         call.cancel()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE_S):
             await seen.ended.wait()
         assert seen.is_cancelled
         await until(lambda: cluster.router.dispatcher.in_flight == 0)
@@ -164,7 +169,8 @@ async def test_slow_reader_loses_nothing(error: Unavailable | None) -> None:
     messages = [large_message(seq, 20_000) for seq in range(100)]
     async with small_cluster(FakeWorker(script=Script(messages=messages, error=error))) as cluster:
         call: Any = cluster.channel.unary_stream(GENERATE)(
-            inference_pb2.GenerateRequest(model="tiny", text="x").SerializeToString(), timeout=20
+            inference_pb2.GenerateRequest(model="tiny", text="x").SerializeToString(),
+            timeout=PATIENCE_S,
         )
         got = [await call.read()]
         await until(lambda: cluster.router.dispatcher.in_flight == 1)

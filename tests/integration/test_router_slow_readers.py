@@ -17,6 +17,7 @@ from lepton.v1 import inference_pb2
 from loadtest.latency.cpu import rss_bytes
 from tests.support import processes
 from tests.support.fake_worker import FakeWorker, Script
+from tests.support.patience import PATIENCE_S
 from tests.support.router_process import cluster
 from tests.support.silent_client import SilentClient
 from tests.support.small_cluster import GENERATE, ask, small_cluster, until
@@ -51,7 +52,7 @@ async def metric_becomes(address: str, name: str, value: float) -> None:
     async def holds() -> bool:
         return await metric(address, name) == value
 
-    await processes.until(holds, within_s=20, what=f"{name} is {value}")
+    await processes.until(holds, what=f"{name} is {value}")
 
 
 async def test_two_thousand_silent_streams_hurt_nobody(tmp_path: Path) -> None:
@@ -73,17 +74,13 @@ async def test_two_thousand_silent_streams_hurt_nobody(tmp_path: Path) -> None:
             silent.append(client)
             client.open(REQUEST.SerializeToString(), streams)
             answers += [await ask(channel, REQUEST) for _ in range(5)]
-            await until(lambda client=client: client.answered == streams, within_s=30)
+            await until(lambda client=client: client.answered == streams)
         waiting = await metric(metrics, "lepton_waiting_bytes")
         assert 0 < waiting <= WAITING_BYTES_MAX + connections * streams * len(LARGE[-1])
         answers += [await ask(channel, REQUEST) for _ in range(20)]
-        await until(
-            lambda: len(worker.calls) > connections * streams and worker.num_running == 0,
-            within_s=30,
-            what="the worker stops",
-        )
         await metric_becomes(metrics, "lepton_slow_readers_total", connections * streams)
         await metric_becomes(metrics, "lepton_requests_in_flight", 0)
+        await until(lambda: worker.num_running == 0, what="the worker stops")
         assert await metric(metrics, "lepton_waiting_bytes") == 0
         answers += [await ask(channel, REQUEST) for _ in range(20)]
         for answer in answers:
@@ -122,7 +119,9 @@ async def test_client_that_reads_again_after_the_cut_is_told_why() -> None:
     messages = messages_of(1000, 8 * KIB)  # more than a client's own window
     worker = FakeWorker(script=Script(messages=messages))
     async with small_cluster(worker, slow_reader_s=0.2) as cluster_:
-        call: Any = cluster_.channel.unary_stream(GENERATE)(REQUEST.SerializeToString(), timeout=20)
+        call: Any = cluster_.channel.unary_stream(GENERATE)(
+            REQUEST.SerializeToString(), timeout=PATIENCE_S
+        )
         await until(lambda: len(worker.calls) == 1)
         await worker.calls[0].ended.wait()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -159,7 +158,9 @@ async def test_drain_waits_for_what_a_client_has_yet_to_take() -> None:
     )  # more than the window of a client, so that some of it waits here
     worker = FakeWorker(script=Script(messages=messages))
     async with small_cluster(worker) as cluster_:
-        call: Any = cluster_.channel.unary_stream(GENERATE)(REQUEST.SerializeToString(), timeout=20)
+        call: Any = cluster_.channel.unary_stream(GENERATE)(
+            REQUEST.SerializeToString(), timeout=PATIENCE_S
+        )
         await until(lambda: cluster_.router.outlets.waiting_bytes > 0)
         async with asyncio.TaskGroup() as group:
             draining = group.create_task(cluster_.router.drain(20))
@@ -193,4 +194,4 @@ async def test_connections_beyond_the_most_are_closed() -> None:
             finally:
                 client.transport.abort()
 
-        await processes.until(is_answered, within_s=5, what="there is room again")
+        await processes.until(is_answered, what="there is room again")

@@ -18,6 +18,7 @@ from common.telemetry.setup import Telemetry
 from lepton.v1 import inference_pb2
 from router.core.endpoint import EndpointState
 from tests.support.fake_worker import FakeWorker, Script, message_of
+from tests.support.patience import PATIENCE_S
 from tests.support.small_cluster import GENERATE, SmallCluster, small_cluster, until
 
 GENERATE_SPAN = "lepton.v1.InferenceService/Generate"
@@ -54,7 +55,7 @@ async def metrics(cluster: SmallCluster) -> dict[str, float]:
     url = f"http://127.0.0.1:{cluster.router.metrics_port}/metrics"
 
     def read() -> str:
-        with urllib.request.urlopen(url, timeout=5) as response:
+        with urllib.request.urlopen(url, timeout=PATIENCE_S) as response:
             return str(response.read().decode())
 
     text = await asyncio.to_thread(read)

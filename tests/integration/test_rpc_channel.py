@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common.rpc.channel import open_channel
 from common.rpc.server import RpcServer
+from tests.support.patience import PATIENCE_S
 
 BYTES_MAX = 1 << 20
 LATE_S = 0.6
@@ -52,7 +53,7 @@ async def _late(port: int) -> AsyncIterator[str]:
     async with server:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         # Whoever connected is gone: what stands between ends with it, before the loop does.
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await asyncio.gather(*connections)
 
 
@@ -63,7 +64,7 @@ async def test_a_peer_that_is_slow_to_connect_is_waited_for() -> None:
     async with _late(port) as address:
         async with open_channel(address, message_bytes_max=BYTES_MAX) as channel:
             health: Any = health_pb2_grpc.HealthStub(channel)
-            answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=20)
+            answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
     await server.stop(0)
 
@@ -75,5 +76,5 @@ async def test_a_peer_that_is_gone_is_told_at_once() -> None:
     async with open_channel(f"127.0.0.1:{port}", message_bytes_max=BYTES_MAX) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await health.Check(health_pb2.HealthCheckRequest(), timeout=20)
+            await health.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE

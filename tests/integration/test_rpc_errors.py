@@ -30,6 +30,7 @@ from common.rpc.metadata import REQUEST_ID_KEY
 from common.rpc.server import RpcServer, raw_unary_stream, raw_unary_unary
 from common.rpc.status import DETAILS_KEY, TABLE, from_rpc_error
 from tests.support.manual_clock import ManualClock
+from tests.support.patience import PATIENCE_S
 
 STREAM = "/lepton.v1.InferenceService/Generate"
 UNARY = "/lepton.v1.InferenceService/CountTokens"
@@ -124,7 +125,7 @@ async def _stream_to_its_end(
 
 async def _call_line(lines: Callable[[str], list[dict[str, Any]]]) -> dict[str, Any]:
     """The one line of the call; the server writes it after the client has its status."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not lines("rpc.call"):  # noqa: ASYNC110 - the log has no event to wait for
             await asyncio.sleep(0.005)  # noqa: TID251
     (line,) = lines("rpc.call")

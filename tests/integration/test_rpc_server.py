@@ -24,6 +24,7 @@ from common.rpc.interceptors import ErrorInterceptor
 from common.rpc.server import RpcServer, raw_unary_stream, raw_unary_unary
 from lepton.v1 import inference_pb2
 from lepton.v1.inference_pb2_grpc import InferenceServiceStub
+from tests.support.patience import PATIENCE_S
 
 SERVICE = "lepton.v1.InferenceService"
 MESSAGE_BYTES_MAX = 64 << 10
@@ -136,7 +137,7 @@ async def test_garbage_on_the_port_hurts_nobody_else(
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(garbage)
         writer.write_eof()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await reader.read()
         writer.close()
     assert len([m async for m in channel.unary_stream(f"/{SERVICE}/Generate")(b"")]) == 2
@@ -239,7 +240,7 @@ async def test_a_health_watch_sees_the_changes_and_its_end(
     server.set_serving(False)
     assert (await watch.read()).status == status.NOT_SERVING
     other.cancel()
-    await asyncio.wait_for(server.stop(60), 10)  # the open watch does not use up the grace
+    await asyncio.wait_for(server.stop(600), PATIENCE_S)  # the open watch does not use up the grace
     with pytest.raises(grpc.aio.AioRpcError) as ended:
         await watch.read()
     assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -251,13 +252,13 @@ async def test_stop_lets_running_calls_finish(
     echo.hold = True
     call = channel.unary_stream(f"/{SERVICE}/Generate")(b"")
     first = await call.read()
-    stopping = asyncio.ensure_future(server.stop(20))
-    await asyncio.wait_for(_refused(server.port), 10)
+    stopping = asyncio.ensure_future(server.stop(600))
+    await asyncio.wait_for(_refused(server.port), PATIENCE_S)
     echo.released.set()
     rest = [message async for message in _rest(call)]
     assert [first, *rest] == [_delta("one"), _delta("two")]
     assert await call.code() is grpc.StatusCode.OK
-    await asyncio.wait_for(stopping, 10)
+    await asyncio.wait_for(stopping, PATIENCE_S)
     assert echo.ended == ["whole", "closed"]
 
 
@@ -267,7 +268,7 @@ async def test_stop_cancels_what_outlives_its_grace(
     echo.hold = True
     call = channel.unary_stream(f"/{SERVICE}/Generate")(b"")
     await call.read()
-    await asyncio.wait_for(server.stop(0.05), 10)
+    await asyncio.wait_for(server.stop(0.05), PATIENCE_S)
     with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
         await call.read()
     assert echo.ended == ["closed"]
@@ -279,9 +280,9 @@ async def test_a_client_that_leaves_closes_the_handler_at_once(
     echo.hold = True
     call = channel.unary_stream(f"/{SERVICE}/Generate")(b"")
     await call.read()
-    await asyncio.wait_for(echo.started.wait(), 5)
+    await asyncio.wait_for(echo.started.wait(), PATIENCE_S)
     call.cancel()
-    await asyncio.wait_for(echo.closed.wait(), 5)
+    await asyncio.wait_for(echo.closed.wait(), PATIENCE_S)
     assert echo.ended == ["closed"]
 
 
@@ -306,7 +307,7 @@ async def test_a_client_that_leaves_while_we_write_closes_the_handler_at_once(
     async with open_channel(f"127.0.0.1:{port}", message_bytes_max=1 << 20) as other:
         call = other.unary_stream(f"/{SERVICE}/Generate")(b"")
         await call.read()
-    await asyncio.wait_for(closed.wait(), 5)
+    await asyncio.wait_for(closed.wait(), PATIENCE_S)
     await flooding.stop(0)
 
 
@@ -367,7 +368,7 @@ async def _buf_curl(*arguments: str) -> str:
         str(BUF), "curl", "--protocol", "grpc", "--http2-prior-knowledge", *arguments,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
-    output, _ = await asyncio.wait_for(process.communicate(), 30)
+    output, _ = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     assert process.returncode == 0, output.decode()
     return output.decode()
 

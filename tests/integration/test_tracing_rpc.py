@@ -25,6 +25,7 @@ from common.telemetry.setup import OTLP_ENDPOINT, Telemetry, setup_telemetry
 from lepton.v1 import inference_pb2
 from lepton.v1.inference_pb2_grpc import InferenceServiceStub
 from tests.support.otlp import OtlpSink
+from tests.support.patience import PATIENCE_S
 
 SERVICE = "lepton.v1.InferenceService"
 STREAM = f"/{SERVICE}/Generate"
@@ -49,7 +50,7 @@ class Spans:
 
     async def wait(self, num: int) -> tuple[ReadableSpan, ...]:
         """CLIENT spans before SERVER spans before INTERNAL ones, once `num` have ended."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while len(self.ended) < num:  # noqa: ASYNC110 - spans end in callbacks of gRPC
                 await asyncio.sleep(0.005)  # noqa: TID251
         order = (SpanKind.CLIENT, SpanKind.SERVER, SpanKind.INTERNAL)

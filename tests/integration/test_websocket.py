@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from gateway.settings import GatewaySettings
+from tests.support.patience import PATIENCE_S
 from tests.support.resuming import NUM_TOKENS, ResumingCluster, resuming_cluster, text_of
 from tests.support.small_cluster import until
 from tests.support.socket_client import SCHEMA, SocketClient, socket_of
@@ -24,7 +25,9 @@ def asked(text: str = "hello", **fields: Any) -> dict[str, Any]:
 
 @pytest.fixture(name="cluster")
 async def _cluster() -> AsyncIterator[ResumingCluster]:
-    settings = GatewaySettings(port=0, socket_generations_max=3, sockets_max=2, slow_reader_s=0.3)
+    settings = GatewaySettings(
+        port=0, socket_generations_max=3, socket_faults_max=2, sockets_max=2, slow_reader_s=0.3
+    )
     async with resuming_cluster(("w1",), num_routers=1, gateway=settings) as cluster:
         yield cluster
 
@@ -227,26 +230,37 @@ async def test_generations_and_sockets_are_counted(
         pytest.param('{"type": "start", "id": "a", "timeout_s": NaN}', 4400, id="NaN"),
     ],
 )
-async def test_who_cannot_be_understood_is_told_and_closed(
-    socket: SocketClient, text: str, code: int
+async def test_who_cannot_be_understood_is_told_and_then_closed(
+    cluster: ResumingCluster, socket: SocketClient, text: str, code: int
 ) -> None:
+    """What runs on the socket goes on until it has been told too often."""
+    await socket.say(type="start", id="a", request=asked())
+    for _ in range(2):
+        await socket.socket.send_str(text)
+    while len(socket.faults) < 2:
+        assert await socket.read()
+    assert {fault["code"] for fault in socket.faults} == {"INVALID_ARGUMENT"}
+    cluster.pace.free()
+    assert (await socket.until_ended("a"))["type"] == "end"
     await socket.socket.send_str(text)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         closing = await socket.socket.receive()
     assert (closing.type, closing.data) == (aiohttp.WSMsgType.CLOSE, code)
     assert closing.extra
     assert len(closing.extra.encode()) <= 123
 
 
-async def test_an_id_in_use_and_bytes_close_the_socket(cluster: ResumingCluster) -> None:
-    async with socket_of(http(cluster)) as socket:
-        await socket.say(type="start", id="a", request=asked())
-        await socket.say(type="start", id="a", request=asked())
-        assert await socket.until_closed() == 4400
-    async with socket_of(http(cluster)) as socket:
-        await socket.socket.send_bytes(b'{"type": "ping"}')
-        assert await socket.until_closed() == 1003
-    cluster.pace.allow(4)
+async def test_an_id_in_use_is_a_fault_and_bytes_close_the_socket(
+    cluster: ResumingCluster, socket: SocketClient
+) -> None:
+    await socket.say(type="start", id="a", request=asked())
+    await socket.say(type="start", id="a", request=asked())
+    cluster.pace.free()
+    assert (await socket.until_ended("a"))["type"] == "end"
+    (fault,) = socket.faults
+    assert fault["field"] == "id"
+    await socket.socket.send_bytes(b'{"type": "ping"}')
+    assert await socket.until_closed() == 1003
     await cluster.until_nothing_is_left()
 
 

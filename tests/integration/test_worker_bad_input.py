@@ -373,9 +373,7 @@ async def test_who_would_not_wait_is_refused_while_no_row_is_free() -> None:
             hasty = asyncio.ensure_future(
                 worker.ask("abc", service_level={"queue_timeout_ms": 0}, stop={"max_tokens": 5})
             )
-            await until(
-                lambda: worker.running.engine.load().waiting == 1, within_s=5, what="a full row"
-            )
+            await until(lambda: worker.running.engine.load().waiting == 1, what="a full row")
         refused = await hasty
         (await first).check_whole()
         assert refused.code is grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -19,6 +19,7 @@ from common.rpc.channel import open_channel
 from common.rpc.status import from_rpc_error
 from lepton.v1 import inference_pb2, types_pb2, worker_pb2
 from tests.support.fake_runner import FakeRunner, fake_completion
+from tests.support.patience import PATIENCE_S
 from tests.support.processes import until
 from tests.support.worker import ByteTokenizer, LocalWorker, worker_of
 from worker.app import until_stopped
@@ -40,7 +41,7 @@ class LoadWatch:
         self.reports: list[worker_pb2.WatchLoadResponse] = []
 
     async def until(self, condition: Any) -> worker_pb2.WatchLoadResponse:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 raw = await self.call.read()
                 assert raw is not grpc.aio.EOF
@@ -90,7 +91,7 @@ async def test_a_row_that_a_cancelled_call_leaves_is_reported_free_at_once() -> 
             call = worker.call(request.SerializeToString())
             await watch.until(lambda r: r.running == 1)
             call.cancel()
-            await until(lambda: worker.running.in_flight.num_calls == 0, within_s=5, what="no call")
+            await until(lambda: worker.running.in_flight.num_calls == 0, what="no call")
             # Long enough that the load is looked at while the step still runs.
             await worker.running.in_flight.changed(0.1)
         await watch.until(lambda r: r.running == 0)
@@ -215,7 +216,7 @@ async def test_drain_finishes_what_runs_and_refuses_what_is_new() -> None:
         for i, answer in enumerate(await asyncio.gather(*calls)):
             answer.check_whole()
             assert answer.ids() == fake_completion((97, 98, 99), num_tokens=20, seed=i)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while await watch.call.read() is not grpc.aio.EOF:
                 pass
     assert "w1" not in await worker.registered()
@@ -243,7 +244,7 @@ async def test_a_drain_waits_for_tokenize_to_its_last_byte() -> None:
             )
         )
         try:
-            assert await asyncio.to_thread(tokenizer.asked.wait, 5)
+            assert await asyncio.to_thread(tokenizer.asked.wait, PATIENCE_S)
             assert worker.running.in_flight.num_calls == 1
         finally:
             tokenizer.go.set()
@@ -328,7 +329,7 @@ async def test_waiting_for_the_end_ends_when_it_is_asked_for() -> None:
             until_stopped(worker.running, settings, worker.stop, SystemClock())
         )
         worker.stop.request(1.0)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await waiting
 
 
@@ -387,7 +388,6 @@ async def test_a_cancelled_call_has_the_spans_that_began() -> None:
             call.cancel()
             await until(
                 lambda: "lepton.v1.InferenceService/Generate" in names_of_spans(worker),
-                within_s=5,
                 what="the span of the call",
             )
         names = names_of_spans(worker)

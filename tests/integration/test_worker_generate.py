@@ -214,7 +214,7 @@ async def test_cancelling_stops_the_compute() -> None:
             await asyncio.to_thread(runner.wait_entered)
             call.cancel()
             in_flight = worker.running.in_flight
-            await until(lambda: in_flight.num_calls == 0, within_s=5, what="the end of the call")
+            await until(lambda: in_flight.num_calls == 0, what="the end of the call")
         await worker.idle()
         assert len(runner.batches) <= 2
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 
 import pytest
@@ -16,8 +15,6 @@ from tests.support.raw_http import RAW, RawRequest, post
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND")
-REPEATS = int(os.environ.get("LEPTON_PARITY_REPEATS", "5"))
-"""Of each; a thousand take minutes."""
 
 _INSIDE = re.compile(rb"Traceback|site-packages|File \"|\.py\b")
 
@@ -88,11 +85,3 @@ async def test_every_method_at_every_path(cluster: DemoCluster) -> None:
                 writer.transport.abort()
                 # Nobody serves a model called x.
                 assert status < 500 or (status, path[-6:]) == (503, "/ready"), (method, path, more)
-
-
-async def test_repeats_leave_nothing(cluster: DemoCluster) -> None:
-    """U4: what is left is looked at when the module ends."""
-    for raw in RAW:
-        if len(raw.sent) < 20_000:
-            for _ in range(REPEATS):
-                await _answer(cluster, raw.sent)

@@ -16,13 +16,16 @@ import pytest
 from tests.support.fake_runner import FakeRunner
 from tests.support.fuzz import Fuzz
 from tests.support.quantized import in_blocks
+from tests.support.repeating import echo
 from tests.support.stepped_engine import alone_on
 from tests.support.tiny_models import TINY_LLAMA, TINY_LLAMA_INT4, TINY_QWEN2
-from worker.engine import intake, loop, scheduler
+from worker.engine import beginnings, intake, loop
+from worker.engine.loop import EngineLoop
 from worker.engine.mailbox import Mailbox
 from worker.engine.ports import Batch, CacheLayout, Sampled
 from worker.engine.prefix import PrefixCache
 from worker.engine.request import EngineRequest
+from worker.engine.row_memory import RowMemory
 from worker.engine.scheduler import Scheduler
 from worker.engine.sequence import Sequence
 from worker.engine.slots import SlotTable
@@ -33,12 +36,18 @@ from worker.runtime.sampler import Sampler
 STEPS = int(os.environ.get("LEPTON_FUZZ_STEPS", "5000"))
 CONTROL_SEED = 20261
 SEED = int(os.environ.get("LEPTON_FUZZ_SEED", CONTROL_SEED))
-LAYOUT = CacheLayout(num_slots=7, capacity=130, num_blocks=9)
+LAYOUT = CacheLayout(num_slots=7, capacity=130, tokens_max=400, num_blocks=9)
+DRAFTING = replace(LAYOUT, keeps_decoded=True, num_drafted=32)
 
 
 def on_fake(seed: int) -> Fuzz:
     alone = alone_on(FakeRunner(num_slots=1, capacity=LAYOUT.capacity))
     return Fuzz(None, alone, seed=seed, layout=LAYOUT)
+
+
+def on_fake_with_drafts(seed: int) -> Fuzz:
+    alone = alone_on(FakeRunner(num_slots=1, capacity=LAYOUT.capacity, tokens=echo))
+    return Fuzz(None, alone, seed=seed, layout=DRAFTING, tokens=echo)
 
 
 def on_graph(folder: Path, seed: int, *, prefill_int8: bool) -> tuple[Fuzz, Sampler]:
@@ -51,7 +60,7 @@ def on_graph(folder: Path, seed: int, *, prefill_int8: bool) -> tuple[Fuzz, Samp
     runner = load(LAYOUT.num_slots, 1)
     assert runner.layout.num_blocks >= LAYOUT.num_blocks
     fuzz = Fuzz(runner, alone_on(load(1, 0)), seed=seed, layout=LAYOUT)
-    return fuzz, runner._sampler
+    return fuzz, runner.sampler
 
 
 FORMS = {
@@ -66,7 +75,8 @@ def check_mix(fuzz: Fuzz) -> None:
     if fuzz.seen["steps"] < 5_000:
         return
     for what in ("too long", "queue full", "queue_timeout", "deadline_exceeded", "client_gone", "engine_failed",
-                 "model_output_invalid", "length", "stop", "cached tokens", "replayed tokens"):  # fmt: skip
+                 "model_output_invalid", "length", "stop", "cached tokens", "known tokens",
+                 "preempted"):  # fmt: skip
         assert fuzz.seen[what] > 10, what
     assert fuzz.seen["rows"] > 3 * fuzz.seen["steps"]
 
@@ -76,6 +86,14 @@ def test_the_books_agree_and_everybody_gets_an_end() -> None:
     fuzz = on_fake(SEED)
     fuzz.play(STEPS)
     check_mix(fuzz)
+
+
+@pytest.mark.timeout(3600)
+def test_the_books_agree_with_drafts_as_well() -> None:
+    fuzz = on_fake_with_drafts(SEED)
+    fuzz.play(STEPS)
+    check_mix(fuzz)
+    assert fuzz.num_accepted > 100
 
 
 @pytest.mark.timeout(3600)
@@ -101,7 +119,15 @@ def keep_what_a_failed_step_wrote(patch: pytest.MonkeyPatch) -> None:
 
 
 def forget_followers(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(scheduler, "_leave_group", lambda sequence: None)
+    patch.setattr(Sequence, "leave_group", lambda sequence: None)
+
+
+def forget_to_trim(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(RowMemory, "trim", lambda memory, occupants: ())
+
+
+def forget_who_gave_up_a_row(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(EngineLoop, "_note_preempted", lambda loop: None)
 
 
 def forget_the_report(patch: pytest.MonkeyPatch) -> None:
@@ -110,7 +136,9 @@ def forget_the_report(patch: pytest.MonkeyPatch) -> None:
 
 def share_with_everybody(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
-        scheduler, "block_keys", lambda ids, salt: tuple(b"%d" % at for at in range(len(ids) // 32))
+        beginnings,
+        "block_keys",
+        lambda ids, salt: tuple(b"%d" % at for at in range(len(ids) // 32)),
     )
 
 
@@ -146,8 +174,8 @@ def draw_by_company(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "plant",
     [
-        lose_copies, keep_what_a_failed_step_wrote, forget_followers, forget_the_report, share_with_everybody,
-        begin_anew, swallow_deadlines, draw_by_company,
+        lose_copies, keep_what_a_failed_step_wrote, forget_followers, forget_to_trim, forget_who_gave_up_a_row,
+        forget_the_report, share_with_everybody, begin_anew, swallow_deadlines, draw_by_company,
     ],
 )  # fmt: skip
 def test_a_planted_fault_is_found(

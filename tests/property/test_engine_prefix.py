@@ -18,7 +18,8 @@ CHAINS = [block_keys(prompt, b"") for prompt in PROMPTS]
 class PrefixMachine(RuleBasedStateMachine):
     @initialize(num_blocks=st.integers(0, 9))
     def begin(self, num_blocks: int) -> None:
-        self.cache = PrefixCache(num_blocks)
+        self.evicted: list[bytes] = []
+        self.cache = PrefixCache(num_blocks, on_eviction=self.evicted.append)
         self.kept: list[bytes] = []
         """Least recently used first."""
         self.written: dict[int, bytes] = {}
@@ -29,6 +30,7 @@ class PrefixMachine(RuleBasedStateMachine):
         known = 0
         while known < len(chain) and chain[known] in self.kept:
             known += 1
+        assert self.cache.num_kept(chain) == known
         blocks = self.cache.match(chain)
         assert [self.written[block] for block in blocks] == list(chain[:known])
         for key in reversed(chain[:known]):
@@ -50,6 +52,7 @@ class PrefixMachine(RuleBasedStateMachine):
             if len(pending) + len(self.kept) == self.num_blocks:
                 gone = self.kept.pop(0)
                 assert self.written[block or 0] == gone, "the least recently used goes first"
+                assert self.evicted.pop() == gone
             assert block is not None
             assert block not in pending.values()
             pending[key] = block
@@ -66,6 +69,7 @@ class PrefixMachine(RuleBasedStateMachine):
         if not hasattr(self, "cache"):
             return
         self.cache.check_integrity()
+        assert not self.evicted, "nothing goes in secret"
         assert len(self.cache) == len(self.kept) <= self.num_blocks
 
 

@@ -53,6 +53,14 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue.put(sequence)
         self.bands[CONTINUED if is_begun else priority].append(sequence)
 
+    @rule(priority=st.sampled_from(PRIORITIES))
+    def put_back(self, priority: int) -> None:
+        """One that had been taken comes back, before all others of its band."""
+        self.num_made += 1
+        sequence = make_sequence(self.num_made, priority=priority)
+        self.queue.put_back(sequence)
+        self.bands[priority].appendleft(sequence)
+
     @precondition(lambda self: self.is_anybody_there)
     @rule()
     def take(self) -> None:

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from common.errors import Cancelled, DeadlineExceeded, Internal, Overloaded, Reason
 from tests.support.engine import make_sequence
 from tests.support.fake_runner import FakeRunner, fake_completion
+from worker.engine.answers import check_answer
 from worker.engine.chunking import chunk_sizes
 from worker.engine.config import EngineConfig
 from worker.engine.events import (
@@ -24,27 +25,39 @@ from worker.engine.events import (
 )
 from worker.engine.ports import Batch
 from worker.engine.prefix import BLOCK_TOKENS
-from worker.engine.scheduler import Scheduler, SequenceEvent, check_answer
+from worker.engine.scheduler import Scheduler, SequenceEvent
 from worker.engine.sequence import FinishReason, Sequence, SequenceState, StopRule
 
 CAPACITY = 130
 CONFIG = EngineConfig(
-    chunk_tokens_min=4, chunk_tokens_first=8, chunk_tokens_max=16, overtaken_max=2, step_ms_max=10
+    chunk_tokens_min=4,
+    chunk_tokens_first=8,
+    chunk_tokens_max=16,
+    overtaken_max=2,
+    step_ms_max=10,
+    preemptions_max=2,
+    preempt_after_s=1,
 )
 
 
 class SchedulerMachine(RuleBasedStateMachine):
-    @initialize(num_slots=st.integers(1, 4), num_blocks=st.sampled_from([0, 1, 2, 3, 8, 40]))
-    def begin(self, num_slots: int, num_blocks: int) -> None:
+    @initialize(
+        num_slots=st.integers(1, 4),
+        num_blocks=st.sampled_from([0, 1, 2, 3, 8, 40]),
+        tokens_max=st.none() | st.integers(CAPACITY, 2 * CAPACITY),
+    )
+    def begin(self, num_slots: int, num_blocks: int, tokens_max: int | None) -> None:
         self.runner = FakeRunner(
             num_slots=num_slots,
             capacity=CAPACITY,
+            tokens_max=tokens_max,
             num_blocks=num_blocks,
             keeps_decoded=num_blocks % 2 == 1,
         )
         self.scheduler = Scheduler(CONFIG, self.runner.layout)
         self.now = 0.0
         self.events: dict[Sequence, list[Event]] = {}
+        self.known: dict[Sequence, tuple[int, ...]] = {}
         self.aborted: set[Sequence] = set()
         self.num_slots = num_slots
 
@@ -106,6 +119,7 @@ class SchedulerMachine(RuleBasedStateMachine):
                 known_with_prompt=self.runner.layout.keeps_decoded,
             )
             self.events[sequence] = []
+            self.known[sequence] = sequence.known_ids
             self.scheduler.add(sequence)
 
     @rule(duration_s=st.floats(0, 0.1), outcome=st.sampled_from(["ok"] * 8 + ["raise", "poison"]))
@@ -113,6 +127,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.now += 1
         self.record(self.scheduler.expire(self.now))
         batch = self.scheduler.schedule(self.now)
+        for sequence in self.scheduler.take_preempted():
+            assert sequence.num_preemptions <= CONFIG.preemptions_max
+            self.runner.release(sequence)
         self.record(self.scheduler.refuse_late(self.now))
         if batch is None:
             assert self.scheduler.is_idle
@@ -167,8 +184,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         """Left alone, everybody comes to an end within a bounded number of steps."""
         if not hasattr(self, "scheduler"):
             return
-        # A step moves the first prompt by at least 2 tokens and every running row by one.
-        num_steps_max = sum(s.num_prefill_tokens + s.stop.max_tokens + 1 for s in self.events)
+        # A step moves the first prompt by at least 2 tokens and every running row by one; who gave up its row begins
+        # anew.
+        num_steps_max = (1 + CONFIG.preemptions_max) * sum(
+            s.num_prefill_tokens + s.stop.max_tokens + 1 for s in self.events
+        )
         for _ in range(num_steps_max):
             self.step(0.001, "ok")
         assert self.scheduler.is_idle
@@ -202,14 +222,14 @@ class SchedulerMachine(RuleBasedStateMachine):
         replayed = [e for e in events if isinstance(e, ReplayedEvent)]
         assert all(e.num_mismatches == 0 for e in replayed)
         if tokens:
-            redraws = bool(sequence.known_ids) and not sequence.known_with_prompt
+            redraws = bool(self.known[sequence]) and not sequence.known_with_prompt
             assert len(replayed) == redraws
         alone = fake_completion(
             sequence.prompt_ids,
             choice=sequence.choice,
             num_tokens=sequence.stop.max_tokens,
             seed=sequence.sampling.seed,
-        )[len(sequence.known_ids) :]
+        )[len(self.known[sequence]) :]
         assert tokens == alone[: len(tokens)]
         assert sum(isinstance(e, ScheduledEvent) for e in events) <= 1
         if tokens:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from router.core.admission.fair_band import FairBand
 from router.core.admission.limits import AdmissionLimits
 from router.core.admission.line import Line
 from router.core.admission.waiter import Ticket, Waiter
+from router.core.call import Call, Cost, RoutingView
 
 LIMITS = AdmissionLimits(
     waiting_max=4,
@@ -225,6 +228,62 @@ def test_nobody_who_waits_gets_more_than_a_quantum_and_two_calls_ahead(
     while len(band):
         band.take()
     assert band.tokens == 0
+
+
+calls = st.lists(
+    st.tuples(st.integers(0, 4000), st.floats(0, 1), st.integers(1, 100)), min_size=1, max_size=40
+)
+"""Bytes of the prompt, share of them that is cached, tokens of the answer."""
+
+
+@given(quantum=st.integers(1, 300), shares=st.lists(calls, min_size=2, max_size=4))
+@settings(deadline=None)
+def test_shares_are_fair_in_what_is_computed(
+    quantum: int, shares: list[list[tuple[int, float, int]]]
+) -> None:
+    """Whoever has much in the caches is served more of it, and pays for the rest as everybody does."""
+    band = FairBand(quantum)
+    computed: dict[Waiter, float] = {}
+    for caller, share in enumerate(shares):
+        for prompt_bytes, cached, answer in share:
+            known_bytes = int(prompt_bytes * cached)
+            view = RoutingView(
+                model="m", caller=str(caller), cost=Cost(tokens=prompt_bytes // 4 + answer)
+            )
+            demand = Demand.of(view, Call(request_id="r", deadline=1e9), known_bytes=known_bytes)
+            waiter = replace(waiter_of(str(caller), 1, len(computed)), demand=demand)
+            computed[waiter] = (prompt_bytes - known_bytes) / 4 + answer
+            band.add(waiter)
+    served = dict.fromkeys(map(str, range(len(shares))), 0.0)
+    largest = max(computed.values())
+    num_served = 0
+    while all(band.tokens_of(caller) for caller in served):
+        waiter = band.take()
+        assert waiter.caller is not None
+        served[waiter.caller] += computed[waiter]
+        num_served += 1
+        rounding = 2 * num_served  # a token up or down for each call
+        assert max(served.values()) - min(served.values()) <= quantum + 2 * largest + rounding
+
+
+def test_charging_for_all_of_the_prompt_is_not() -> None:
+    """The negative control: of two that always wait, the one with a cached document gets a hundredth."""
+
+    def share_of_cached(known_bytes: int) -> float:
+        band = FairBand(100)
+        for number in range(1000):
+            for caller, prompt, known in (("cached", 10_000, known_bytes), ("other", 0, 0)):
+                demand = Demand.of(
+                    RoutingView(model="m", caller=caller, cost=Cost(tokens=prompt + 100)),
+                    Call(request_id="r", deadline=1e9),
+                    known_bytes=known,
+                )
+                band.add(replace(waiter_of(caller, 1, 2 * number), demand=demand))
+        taken = [band.take().caller for _ in range(500)]  # each computes 100 tokens
+        return taken.count("cached") / len(taken)
+
+    assert share_of_cached(0) < 0.02
+    assert 0.49 < share_of_cached(40_000) < 0.51
 
 
 def test_who_moves_up_goes_before_younger_calls_of_the_same_caller() -> None:

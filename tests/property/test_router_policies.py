@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.core.call import NO_PREFIX, PromptPrefix, RoutingView
+from common.request.prompt_prefix import NO_PREFIX, PromptPrefix
+from router.core.call import RoutingView
 from router.core.endpoint import Endpoint, EndpointState
 from router.core.policy.prefix_table import PrefixTable
 from router.core.policy.registry import POLICIES, make_policy

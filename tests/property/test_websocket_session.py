@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from common.errors import InvalidRequest, NotFound, Unavailable
-from gateway.websocket.session import Begin, Generation, Leave, Say, Session, State
+from gateway.websocket.session import Begin, Generation, Leave, Refuse, Say, Session, State
 from lepton.v1 import inference_pb2
 from tests.support.socket_client import checked
 
 GENERATIONS_MAX = 3
+FAULTS_MAX = 5
 IDS = st.sampled_from("abcde")
 REQUESTS = st.sampled_from(
     [
@@ -38,9 +39,11 @@ class Conversation(RuleBasedStateMachine):
             generations_max=GENERATIONS_MAX,
             depth_max=100,
             values_max=1000,
+            faults_max=FAULTS_MAX,
             new_request_id=lambda: f"request-{next(numbers)}",
         )
         self.running: dict[str, Generation] = {}
+        self.num_faults = 0
         self.told: dict[str, list[str]] = {}
         """Types of messages since the last start with this id."""
 
@@ -58,17 +61,14 @@ class Conversation(RuleBasedStateMachine):
         if kind == "resume":
             said |= {"resume_token": "t", "after_seq": "7"}
         if name in self.running:
-            try:
-                self.session.receive(json.dumps(said))
-            except InvalidRequest as refusal:
-                assert refusal.field == "id"
-                return
-            raise AssertionError("an id twice at once")
+            self.is_no_message(json.dumps(said), field="id")
+            return
         self.told[name] = []
         asked = self.session.receive(json.dumps(said))
-        if isinstance(asked, Say):
+        if isinstance(asked, Refuse):
             message = self.tell(asked.text)
             assert message["type"] == "error"
+            assert message["error"]["request_id"] == asked.request_id
             full = len(self.running) == GENERATIONS_MAX
             assert full == (message["error"]["reason"] == "CALLER_QUEUE_FULL")
         else:
@@ -77,6 +77,28 @@ class Conversation(RuleBasedStateMachine):
             assert asked.request.request_id == asked.generation.request_id
             assert asked.request.HasField("resume") == (kind == "resume")
             self.running[name] = asked.generation
+
+    @rule(
+        text=st.sampled_from(
+            ["", "x", "[]", "{}", '{"type": "start"}', '{"type": "stop", "id": "a"}']
+        )
+    )
+    def nonsense(self, text: str) -> None:
+        self.is_no_message(text)
+
+    def is_no_message(self, text: str, *, field: str | None = None) -> None:
+        """It is told, as often as may be, and changes nothing."""
+        self.num_faults += 1
+        try:
+            asked = self.session.receive(text)
+        except InvalidRequest:
+            assert self.num_faults > FAULTS_MAX
+            return
+        assert self.num_faults <= FAULTS_MAX
+        assert isinstance(asked, Refuse)
+        message = self.tell(asked.text)
+        assert message["type"] == "fault"
+        assert field in (None, message["error"]["field"])
 
     @rule(name=IDS)
     def cancel(self, name: str) -> None:

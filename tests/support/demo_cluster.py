@@ -28,7 +28,7 @@ from worker.runtime.grammar.tokens import token_table
 from worker.runtime.tool_format import tool_format_of
 from worker.tasks.api import ModelFacts
 
-__all__ = ["CONTEXT", "MODEL", "SECRET", "VOCABULARY", "DemoCluster", "demo_cluster"]
+__all__ = ["CONTEXT", "MODEL", "SECRET", "VOCABULARY", "DemoCluster", "demo_cluster", "is_ready"]
 
 MODEL = "tiny"
 CONTEXT = 1024
@@ -104,10 +104,11 @@ async def demo_cluster(
         channel = await stack.enter_async_context(
             grpc.aio.insecure_channel(f"127.0.0.1:{router_.port}")
         )
-        await until(lambda: _is_ready(router_), within_s=10, what="a ready worker")
+        await until(lambda: is_ready(router_), what="a ready worker")
         yield DemoCluster(worker=worker, router=router_, channel=channel)
 
 
-def _is_ready(router: Router) -> bool:
+def is_ready(router: Router) -> bool:
+    """Whether a worker takes calls."""
     models = router.pool.snapshot().models.values()
     return any(e.state is EndpointState.READY for endpoints in models for e in endpoints)

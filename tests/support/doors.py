@@ -18,17 +18,19 @@ import grpc
 from google.protobuf import json_format
 
 from common.errors import LeptonError, Reason
+from common.rpc.caller import caller_metadata
 from common.rpc.status import codes_of, from_rpc_error
 from lepton.kserve.v2 import open_inference_pb2 as pb
 from lepton.v1 import inference_pb2
 from tests.support.demo_cluster import MODEL, DemoCluster
+from tests.support.patience import PATIENCE_S
 from tests.support.sse import DONE, sse_events
 from tests.support.worker import GENERATE
 
 __all__ = ["DOORS", "INFER", "Answered", "Doors", "Refusal", "doors_of"]
 
 INFER: Final = "/inference.GRPCInferenceService/ModelInfer"
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=20)
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=PATIENCE_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,11 @@ class Doors:
         cluster: DemoCluster,
         http: aiohttp.ClientSession,
         socket: aiohttp.ClientWebSocketResponse,
+        *,
+        caller: str = "",
     ) -> None:
         self._cluster = cluster
+        self._metadata = caller_metadata(caller)
         self._http = http
         self._socket = socket
         self._num_asked = 0
@@ -78,7 +83,7 @@ class Doors:
     async def grpc(self, asked: Mapping[str, Any] | inference_pb2.GenerateRequest) -> Verdict:
         request = asked if isinstance(asked, inference_pb2.GenerateRequest) else _message(asked)
         call: Any = self._cluster.channel.unary_stream(GENERATE)(
-            request.SerializeToString(), timeout=20
+            request.SerializeToString(), timeout=PATIENCE_S, metadata=self._metadata
         )
         texts, prompt_tokens = [], 0
         try:
@@ -97,7 +102,7 @@ class Doors:
         await self._socket.send_str(json.dumps({"type": "start", "id": name, "request": asked}))
         texts, prompt_tokens = [], 0
         while True:
-            told = await self._socket.receive_json(timeout=20)
+            told = await self._socket.receive_json(timeout=PATIENCE_S)
             assert told["id"] == name
             if told["type"] == "end":
                 return Answered("".join(texts), prompt_tokens)
@@ -153,7 +158,9 @@ class Doors:
             setattr(request.parameters[name], kind, value)
         try:
             call: Any = self._cluster.channel.unary_unary(INFER)
-            data = await call(request.SerializeToString(), timeout=20)
+            data = await call(
+                request.SerializeToString(), timeout=PATIENCE_S, metadata=self._metadata
+            )
         except grpc.aio.AioRpcError as error:
             return _refusal(error)
         told = pb.ModelInferResponse.FromString(data)
@@ -204,13 +211,14 @@ DOORS: Final[Mapping[str, Callable[[Doors, Mapping[str, Any]], Awaitable[Verdict
 
 
 @asynccontextmanager
-async def doors_of(cluster: DemoCluster) -> AsyncIterator[Doors]:
-    """One HTTP client, one socket, one channel."""
+async def doors_of(cluster: DemoCluster, *, caller: str = "") -> AsyncIterator[Doors]:
+    """One HTTP client, one socket, one channel, all on behalf of `caller`."""
+    headers = dict(caller_metadata(caller))
     async with (
-        aiohttp.ClientSession(cluster.http, timeout=_TIMEOUT) as http,
+        aiohttp.ClientSession(cluster.http, timeout=_TIMEOUT, headers=headers) as http,
         http.ws_connect("/v1/ws", max_msg_size=0) as socket,
     ):
-        yield Doors(cluster, http, socket)
+        yield Doors(cluster, http, socket, caller=caller)
 
 
 def _message(asked: Mapping[str, Any]) -> inference_pb2.GenerateRequest:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from common.clock import Clock, SystemClock
 from tests.support.fake_runner import FakeRunner
+from tests.support.patience import PATIENCE_S
 from worker.engine.config import EngineConfig
 from worker.engine.events import Event, TokenEvent
 from worker.engine.loop import EngineLoop, TokenStream
@@ -61,7 +62,7 @@ async def running(
 async def read_all(stream: TokenStream) -> list[Event]:
     """Every event to the end."""
     events: list[Event] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while step := await stream.next():
             events += step
     return events
@@ -69,7 +70,7 @@ async def read_all(stream: TokenStream) -> list[Event]:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Returns when `condition` holds; it is asked again at every turn of the event loop."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():
             turn = asyncio.get_running_loop().create_future()
             asyncio.get_running_loop().call_later(0.001, turn.set_result, None)

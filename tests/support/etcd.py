@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import urllib.error
@@ -23,13 +22,15 @@ from types import TracebackType
 import pytest
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from agent.ports import free_port
 from common.clock import SystemClock
 from common.discovery.etcd.client import EtcdClient
 from common.discovery.etcd.keys import range_end
 from lepton.etcd.v1 import etcd_pb2 as pb
 from tests.support.needs import lacking
+from tests.support.patience import PATIENCE_S
 
-__all__ = ["EtcdServer", "etcd", "find_etcd", "free_port", "require_etcd"]
+__all__ = ["EtcdServer", "etcd", "find_etcd", "require_etcd"]
 
 _START_S = 20.0
 
@@ -248,7 +249,7 @@ class EtcdServer:
         if self._process is None:
             return
         self._process.send_signal(how)
-        self._process.wait(timeout=20)
+        self._process.wait(timeout=PATIENCE_S)
 
 
 @pytest.fixture
@@ -256,22 +257,6 @@ def etcd() -> Iterator[EtcdServer]:
     """A server that runs, of its own for each test."""
     with EtcdServer() as server:
         yield server
-
-
-_given: set[int] = set()
-
-
-def free_port() -> int:
-    """A port that is free now and that this process was not given before. For programs that cannot be told to take
-    any; another process may still be faster.
-    """
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port not in _given:
-            _given.add(port)
-            return port
 
 
 def _pause(process: subprocess.Popen[bytes] | None) -> None:

@@ -25,6 +25,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tests.support.manual_clock import ManualClock
+from tests.support.patience import PATIENCE_S
+from worker.engine.answers import num_accepted, verify
 from worker.engine.chunking import is_lonely
 from worker.engine.ports import Batch, CacheLayout, PrefillChunk, Sampled, TopLogprob
 from worker.engine.prefix import BLOCK_TOKENS
@@ -35,7 +37,7 @@ __all__ = ["FakeRunner", "fake_completion", "fake_token"]
 
 VOCAB_SIZE = 256
 """Ids of fake tokens are below it."""
-_HELD_S_MAX = 30.0
+_HELD_S_MAX = 2 * PATIENCE_S
 """A step that a test forgot to release goes on after so many seconds."""
 
 
@@ -70,8 +72,10 @@ class FakeRunner:
         *,
         num_slots: int = 4,
         capacity: int = 64,
+        tokens_max: int | None = None,
         num_blocks: int = 0,
         keeps_decoded: bool = False,
+        num_drafted: int = 0,
         tokens: Callable[[Sequence, int], int] | None = None,
         step_s: Callable[[Batch], float] | None = None,
         clock: ManualClock | None = None,
@@ -79,8 +83,10 @@ class FakeRunner:
         self._layout = CacheLayout(
             num_slots=num_slots,
             capacity=capacity,
+            tokens_max=tokens_max,
             num_blocks=num_blocks,
             keeps_decoded=keeps_decoded,
+            num_drafted=num_drafted,
         )
         self._tokens = tokens or _fake_token_of
         """(sequence, position in the completion) → id."""
@@ -88,11 +94,15 @@ class FakeRunner:
         self._clock = clock
         self._rows: list[list[int]] = [[] for _ in range(num_slots)]
         """Token ids whose keys and values a real slab would hold."""
+        self._written = [0] * num_slots
+        """Per row, tokens that a real slab would have taken memory for."""
         self._blocks: list[list[int]] = [[] for _ in range(num_blocks)]
         self._seen: set[int] = set()
         self._computed: dict[int, int] = {}
         """Sequence id → tokens computed so far, as counted here."""
         self._released: set[int] = set()
+        self._tenures: dict[int, int] = {}
+        """Sequence id → how many times it had given up its row when it was seen last."""
         self._errors: list[BaseException] = []
         self._gate = threading.Event()
         self._gate.set()
@@ -131,7 +141,7 @@ class FakeRunner:
         finally:
             self._gate.set()
 
-    def wait_entered(self, *, timeout_s: float = 5.0) -> None:
+    def wait_entered(self, *, timeout_s: float = PATIENCE_S) -> None:
         """Returns once for every step that has begun; blocks (use `asyncio.to_thread`), TimeoutError after a bound."""
         if not self._entered.acquire(timeout=timeout_s):
             raise TimeoutError("no step began")
@@ -144,7 +154,8 @@ class FakeRunner:
             self._clock.advance(self._step_s(batch))
         for sequence in _everybody(batch):
             # Followers have slots before they are named in a batch, and may end before.
-            self._seen |= {sequence.id, *(follower.id for follower in sequence.followers)}
+            for one in (sequence, *sequence.followers):
+                self._see(one)
         self._copy(batch)
         if self._errors:
             raise self._errors.pop(0)
@@ -153,14 +164,36 @@ class FakeRunner:
             self._compute(chunk.sequence, chunk.start, chunk.token_ids)
             self._save(chunk)
             self._follow(chunk)
+        drafts = {draft.sequence: draft for draft in batch.drafts}
+        self._check_drafts(batch)
         for sequence in batch.decode:
-            self._compute(sequence, sequence.num_tokens - 1, (sequence.generated_ids[-1],))
+            ahead = drafts[sequence].token_ids if sequence in drafts else ()
+            self._compute(sequence, sequence.num_tokens - 1, (sequence.generated_ids[-1], *ahead))
         self._save_decoded(batch)
-        return [self._sample(sequence) for sequence in batch.drawing]
+        self._note_written()
+        self._require(
+            sum(self._written) <= self._layout.num_tokens,
+            f"rows have written {self._written}, there is memory for {self._layout.num_tokens}",
+        )
+        sampled = []
+        for sequence in batch.drawing:
+            if sequence in drafts:
+                sampled += verify(drafts[sequence], lambda _, of=sequence: self._sample(of))  # type: ignore[misc]
+            else:
+                sampled.append(self._sample(sequence))
+        self.settle(batch, sampled)
+        return sampled
+
+    def settle(self, batch: Batch, sampled: list[Sampled]) -> None:
+        """What stands of the drafts, if another runner's answer counts. Rows keep what was rejected, as a slab does."""
+        for draft in batch.drafts:
+            sequence = draft.sequence
+            self._computed[sequence.id] = sequence.num_tokens + num_accepted(draft, sampled)
 
     def rest(self) -> None:
         """Rows are forgotten, as a slab forgets them; blocks stay."""
         self._rows = [[] for _ in self._rows]
+        self._written = [0] * len(self._rows)
         self.rested.set()
 
     def release(self, sequence: Sequence) -> None:
@@ -172,6 +205,18 @@ class FakeRunner:
         )
         self._released.add(sequence.id)
 
+    def _see(self, sequence: Sequence) -> None:
+        """One that gave up its row begins anew; the rest of its life is one."""
+        if sequence.num_preemptions != self._tenures.setdefault(sequence.id, 0):
+            self._require(
+                sequence.id in self._released or sequence.id not in self._seen,
+                f"sequence {sequence.id} gave up its row and was not released",
+            )
+            self._tenures[sequence.id] = sequence.num_preemptions
+            self._released.discard(sequence.id)
+            self._computed.pop(sequence.id, None)
+        self._seen.add(sequence.id)
+
     def _copy(self, batch: Batch) -> None:
         for copy in batch.copies:
             self._require(
@@ -179,6 +224,10 @@ class FakeRunner:
                 f"{copy} takes more than row {copy.source} holds",
             )
             self._rows[copy.target] = self._rows[copy.source][: copy.num_tokens]
+        self._note_written()
+        for trim in batch.trims:
+            self._rows[trim.slot] = self._rows[trim.slot][: trim.num_tokens]
+            self._written[trim.slot] = min(trim.num_tokens, self._written[trim.slot])
         begun = {chunk.sequence.slot for chunk in batch.prefill}
         for load in batch.loads:
             self._require(load.slot in begun, f"{load} is for nobody who begins")
@@ -186,6 +235,11 @@ class FakeRunner:
             self._rows[load.slot] = [
                 token for block in load.blocks for token in self._blocks[block]
             ]
+
+    def _note_written(self) -> None:
+        self._written = [
+            max(written, len(row)) for written, row in zip(self._written, self._rows, strict=True)
+        ]
 
     def _save(self, chunk: PrefillChunk) -> None:
         row = self._rows[chunk.sequence.slot or 0]
@@ -200,8 +254,11 @@ class FakeRunner:
         for sequence, save in ((row.sequence, row.save) for row in batch.saves):
             row = self._rows[sequence.slot or 0]
             self._require(sequence in batch.decode, f"{save} is of nobody who decodes")
-            self._require(save.start + BLOCK_TOKENS == len(row), f"{save} is not the end of a row")
-            self._blocks[save.block] = row[save.start :]
+            end = save.start + BLOCK_TOKENS
+            tokens = [*sequence.prompt_ids, *sequence.generated_ids]
+            self._require(save.start % BLOCK_TOKENS == 0, f"{save} is not the place of a block")
+            self._require(end <= len(tokens), f"{save} has tokens that nobody has drawn")
+            self._blocks[save.block] = row[save.start : end]
 
     def _follow(self, chunk: PrefillChunk) -> None:
         self._require(chunk.is_last or not chunk.followers, f"followers of a part: {chunk}")
@@ -225,6 +282,26 @@ class FakeRunner:
             )
             self._require(prompt == 1 or not is_lonely(size), f"a row alone in its block: {chunk}")
             self._require(chunk.is_last or size % 2 == 0, f"an odd chunk: {chunk}")
+
+    def _check_drafts(self, batch: Batch) -> None:
+        self._require(
+            batch.num_drafted <= self._layout.num_drafted, f"too many drafts: {batch.drafts}"
+        )
+        drafted = [draft.sequence for draft in batch.drafts]
+        self._require(
+            drafted == [sequence for sequence in batch.decode if sequence in drafted],
+            f"drafts of others than decode, or in another order: {batch.drafts}",
+        )
+        for draft in batch.drafts:
+            stop, ids = draft.sequence.stop, draft.token_ids
+            self._require(bool(ids), f"nothing is proposed: {draft}")
+            self._require(
+                not (stop.eos_ids | stop.stop_ids) & set(ids), f"an end is proposed: {draft}"
+            )
+            self._require(
+                len(draft.sequence.generated_ids) + len(ids) < stop.max_tokens,
+                f"no room behind a draft: {draft}",
+            )
 
     def _compute(self, sequence: Sequence, start: int, ids: tuple[int, ...]) -> None:
         slot = sequence.slot

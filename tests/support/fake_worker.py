@@ -192,7 +192,10 @@ class FakeWorker:
     def report(self, **load: Any) -> None:
         """Changes fields of the load report and sends it."""
         for key, value in load.items():
-            setattr(self._load, key, value)
+            if isinstance(value, worker_pb2.PrefixNews):
+                self._load.prefixes.CopyFrom(value)
+            else:
+                setattr(self._load, key, value)
         self._wake()
 
     def silence(self, *, silent: bool = True) -> None:
@@ -234,15 +237,16 @@ class FakeWorker:
 
     async def _generate(self, payload: bytes, context: Any) -> None:
         with self._seen("Generate", payload, context):
+            # All that a test may change is read before the first wait: who sees the call knows what it does.
+            script, gate_of_all, is_draining = self.script, self.gate, self.is_draining
+            if self.continued is not None and _request(payload).HasField("continuation"):
+                script = self.continued
             metadata = dict(context.invocation_metadata() or ())
             request_id = metadata.get(REQUEST_ID_KEY, "none")
             await context.send_initial_metadata(((REQUEST_ID_KEY, request_id),))
-            script = self.script
-            if self.continued is not None and _request(payload).HasField("continuation"):
-                script = self.continued
-            if self.is_draining:
+            if is_draining:
                 await self._fail(context, Unavailable("this worker drains", reason=Reason.DRAINING))
-            for gate in (self.gate, script.gate):
+            for gate in (gate_of_all, script.gate):
                 if gate is not None:
                     await gate.wait()
             messages = script.messages

@@ -49,30 +49,49 @@ __all__ = ["Fuzz", "WatchedRunner"]
 
 CONFIG = EngineConfig(
     chunk_tokens_min=4, chunk_tokens_first=24, chunk_tokens_max=48, overtaken_max=2,
-    waiting_sequences_max=14, waiting_tokens_max=900, step_ms_max=40,
+    waiting_sequences_max=14, waiting_tokens_max=900, step_ms_max=40, preempt_after_s=0.1,
+    lookup_streams_max=7, lookup_ngram=2,
 )  # fmt: skip
 REQUESTS = 48
 """Different ones; each comes many times, so that what each gets alone is computed once."""
 STREAMS_MAX = 40
 
+TokenFunction = Callable[[Sequence, int], int]
+"""As `tokens` of a `FakeRunner`."""
+
 
 class WatchedRunner:
     """A runner whose batches a strict `FakeRunner` executes as well; fails when told, and moves the clock."""
 
-    def __init__(self, runner: ModelRunner | None, layout: CacheLayout, clock: ManualClock) -> None:
-        """Without a `runner` the fake one also answers."""
+    def __init__(
+        self,
+        runner: ModelRunner | None,
+        layout: CacheLayout,
+        clock: ManualClock,
+        tokens: TokenFunction | None = None,
+    ) -> None:
+        """Without a `runner` the fake one also answers, with `tokens`."""
         self._runner = runner
         self._clock = clock
         self.fake = FakeRunner(
-            num_slots=layout.num_slots, capacity=layout.capacity, num_blocks=layout.num_blocks
+            num_slots=layout.num_slots,
+            capacity=layout.capacity,
+            tokens_max=layout.tokens_max,
+            num_blocks=layout.num_blocks,
+            keeps_decoded=layout.keeps_decoded,
+            num_drafted=layout.num_drafted,
+            tokens=tokens,
         )
         self.step_s = 0.0
         self.fault: str = "none"
         """Of the next step: "before", "after" (it computed) or "poison"."""
         self.unexpected: list[Exception] = []
+        self.num_accepted = 0
+        """Tokens of drafts."""
 
     @property
     def layout(self) -> CacheLayout:
+        """Of the fake; the other one has at least as much."""
         return self.fake.layout
 
     def run(self, batch: Batch) -> list[Sampled]:
@@ -84,6 +103,7 @@ class WatchedRunner:
             sampled = self.fake.run(batch)
             if self._runner is not None:
                 sampled = self._runner.run(batch)
+                self.fake.settle(batch, sampled)
         except _Scripted:
             raise
         except Exception as error:
@@ -93,11 +113,11 @@ class WatchedRunner:
             self.fake.batches.clear()
         if fault == "after":
             raise _Scripted
+        self.num_accepted += len(sampled) - len(batch.drawing)
         if fault == "poison":
-            sampled = [
-                replace(one, token_id=None, logprob=None, top=()) if one.sequence.id % 3 else one
-                for one in sampled
-            ]
+            broken = {one.sequence for one in sampled if one.sequence.id % 3}
+            sampled = [one for one in sampled if one.sequence not in broken]
+            sampled += [Sampled(sequence=sequence, token_id=None) for sequence in broken]
         return sampled
 
     def rest(self) -> None:
@@ -142,14 +162,15 @@ class Fuzz:
         seed: int,
         layout: CacheLayout,
         eos_ids: frozenset[int] = frozenset({2, 5, 9}),
+        tokens: TokenFunction | None = None,
     ) -> None:
-        """`alone`: what each choice of a request gets from an engine that has nobody else."""
+        """`alone`: what each choice of a request gets from an engine that has nobody else. `tokens` is for the fake."""
         self._seed = seed
         self._rng = random.Random(seed)
         self._clock = ManualClock()
         self._alone = alone
         self._known: dict[int, list[list[Token]]] = {}
-        self._runner = WatchedRunner(runner, layout, self._clock)
+        self._runner = WatchedRunner(runner, layout, self._clock, tokens)
         self._engine = SteppedEngine(self._runner, CONFIG, self._clock)
         self._layout = layout
         self._requests = [_request(self._rng, layout, eos_ids) for _ in range(REQUESTS)]
@@ -158,6 +179,11 @@ class Fuzz:
         self._faults = 0
         self.seen: Counter[str] = Counter()
         """What happened how often: a mix that never refuses or fails proves little."""
+
+    @property
+    def num_accepted(self) -> int:
+        """Tokens of drafts that stood."""
+        return self._runner.num_accepted
 
     def play(self, num_steps: int) -> None:
         """Takes so many steps, then lets everybody finish. Failures say where and with which seed."""
@@ -265,7 +291,9 @@ class Fuzz:
         assert not self._runner.fake.violations, self._runner.fake.violations
         assert not self._runner.unexpected, self._runner.unexpected
         self.seen["steps"] += 1
-        self.seen["rows"] += self._engine.loop._scheduler.num_running
+        scheduler = self._engine.loop._scheduler
+        self.seen["rows"] += scheduler.num_running
+        self.seen["preempted"] += sum(s.num_preemptions > 0 for s in scheduler._slots.occupants)
 
     def _read(self, *, everything: bool) -> None:
         for reader in list(self._readers):
@@ -298,8 +326,9 @@ class Fuzz:
         known = (reader.request.known_ids or {}).get(choice, ())
         assert len(scheduled) + len(replayed) + len(tokens) == len(before)
         assert all(e.num_mismatches == 0 for e in replayed), "company changed a draw of the replay"
-        assert len(replayed) == bool(known) or not tokens
-        self.seen["replayed tokens"] += len(known) * len(replayed)
+        redraws = bool(known) and not self._layout.keeps_decoded
+        assert len(replayed) == redraws or not tokens
+        self.seen["known tokens"] += len(known) * bool(tokens)
         assert scheduled == before[:1], "scheduled once and first, or never"
         self.seen["cached tokens"] += sum(e.num_cached_tokens for e in scheduled)
         alone = self._alone_tokens(reader.number)[choice][len(known) :]

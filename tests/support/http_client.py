@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.support.patience import PATIENCE_S
+
 __all__ = ["HttpAnswer", "ask_http", "connect", "post_json", "read_answer"]
 
 
@@ -47,7 +49,7 @@ async def read_answer(reader: asyncio.StreamReader) -> HttpAnswer:
     return HttpAnswer(code, headers, body)
 
 
-async def ask_http(url: str, request: bytes, *, within_s: float = 10.0) -> HttpAnswer:
+async def ask_http(url: str, request: bytes, *, within_s: float = PATIENCE_S) -> HttpAnswer:
     """Sends these bytes on a connection of their own. Never answered within the time: a failure."""
     reader, writer = await connect(url)
     try:

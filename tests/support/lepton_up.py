@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from agent.state import ClusterState, StateDir
+from tests.support.patience import PATIENCE_S
 from tests.support.processes import ROOT, until
 
-__all__ = ["ANY_PORTS", "Done", "LeptonUp", "lepton", "lepton_up", "marked", "start_lepton"]
+__all__ = [
+    "ANY_PORTS",
+    "Done",
+    "LeptonUp",
+    "cluster_for_a_file",
+    "lepton",
+    "lepton_up",
+    "marked",
+    "start_lepton",
+]
 
 ANY_PORTS = ("--port=0", "--http-port=0", "--metrics-port=0")
 _MARK = "E2E_MARK"
@@ -57,7 +71,6 @@ class LeptonUp:
         """Until it has given its first answer."""
         await until(
             lambda: bool(self.named("cluster.first_answer")) or self.process.returncode is not None,
-            within_s=60,
             what="lepton up has answered",
         )
         assert self.named("cluster.first_answer"), f"{self.events}\n{self.other}"
@@ -79,11 +92,11 @@ class LeptonUp:
     async def interrupt(self, number: signal.Signals = signal.SIGINT) -> int:
         """As Ctrl-C; returns the exit code."""
         self.process.send_signal(number)
-        return await asyncio.wait_for(self.process.wait(), 60)
+        return await asyncio.wait_for(self.process.wait(), PATIENCE_S)
 
     async def until_gone(self) -> None:
         """Nothing that it started is left."""
-        await until(lambda: not marked(self.mark), within_s=10, what=f"gone: {marked(self.mark)}")
+        await until(lambda: not marked(self.mark), what=f"gone: {marked(self.mark)}")
 
 
 def marked(mark: str) -> list[str]:
@@ -126,18 +139,48 @@ async def lepton_up(folder: Path, *arguments: str) -> AsyncIterator[LeptonUp]:
             await up.until_gone()
 
 
+@contextmanager
+def cluster_for_a_file(folder: Path, *flags: str) -> Iterator[ClusterState]:
+    """`lepton up` in `folder` for the length of the block, without an event loop: for fixtures of a whole file. It ends
+    well, or it is killed, and its processes with it.
+    """
+    said = folder / "up.jsonl"  # a file, since nobody reads a pipe while the tests run
+    with said.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cli.main", "up", "--json", *flags],
+            cwd=ROOT,
+            env=_env(folder),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+        )
+    try:
+        while b'"cluster.first_answer"' not in said.read_bytes():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                pytest.fail(f"lepton up ended with {process.wait(0.05)}:\n{said.read_text()}")
+        state = StateDir(folder).read()
+        assert state is not None
+        yield state
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _env(state: Path) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("LEPTON_", "OTEL_"))}
+    return {
+        **kept,
+        "LEPTON_AGENT_STATE_DIR": str(state),
+        "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "common" / "gen"))),
+    }
+
+
 async def start_lepton(
     *arguments: str, state: Path, mark: str = "", module: str = "cli.main"
 ) -> asyncio.subprocess.Process:
     """Begins `lepton …`."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("LEPTON_", "OTEL_"))}
-    env = {
-        **kept,
-        "LEPTON_AGENT_STATE_DIR": str(state),
-        "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "common" / "gen"))),
-        "COLUMNS": "160",
-        **({_MARK: mark} if mark else {}),
-    }
+    env = {**_env(state), "COLUMNS": "160", **({_MARK: mark} if mark else {})}
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module, *arguments),
         cwd=ROOT,

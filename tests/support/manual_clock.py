@@ -6,6 +6,8 @@ import asyncio
 import heapq
 import itertools
 
+from tests.support.patience import PATIENCE_S
+
 __all__ = ["ManualClock"]
 
 
@@ -58,7 +60,7 @@ class ManualClock:
         """Calls of `sleep` that have not returned (cancelled ones do not count)."""
         return sum(not future.done() for _, _, future in self._sleepers)
 
-    async def wait_for_sleepers(self, num: int, *, timeout_s: float = 5.0) -> None:
+    async def wait_for_sleepers(self, num: int, *, timeout_s: float = PATIENCE_S) -> None:
         """Returns when at least `num` calls of `sleep` wait; TimeoutError after `timeout_s` real seconds."""
         async with asyncio.timeout(timeout_s):
             while self.num_sleepers < num:

@@ -14,6 +14,8 @@ from typing import Any, Self
 import grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
+from tests.support.patience import PATIENCE_S
+
 __all__ = ["OtlpSink", "SinkSpan"]
 
 _KINDS = ("unspecified", "internal", "server", "client", "producer", "consumer")
@@ -77,7 +79,7 @@ class OtlpSink:
         await asyncio.to_thread(self._server.stop(0).wait)
 
     async def wait_for(
-        self, predicate: Callable[[list[SinkSpan]], bool], *, within_s: float = 10.0
+        self, predicate: Callable[[list[SinkSpan]], bool], *, within_s: float = PATIENCE_S
     ) -> list[SinkSpan]:
         """The spans, once `predicate` holds for them; AssertionError with what is there after `within_s`."""
         try:

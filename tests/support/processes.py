@@ -20,17 +20,17 @@ import grpc
 
 from lepton.v1 import inference_pb2, types_pb2
 from lepton.v1.inference_pb2_grpc import InferenceServiceStub
+from tests.support.patience import PATIENCE_S
 
 __all__ = ["LOCAL", "ROOT", "Answer", "LeptonProcess", "ask", "until", "user"]
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = "127.0.0.1"
 DEMO_MODEL = ROOT / "models" / "demo"
-START_S_MAX = 60.0
 
 
 async def until(
-    condition: Callable[[], Awaitable[bool] | bool], *, within_s: float, what: str
+    condition: Callable[[], Awaitable[bool] | bool], *, within_s: float = PATIENCE_S, what: str
 ) -> None:
     """Returns when `condition` holds; fails with `what` after `within_s`."""
     deadline = asyncio.get_running_loop().time() + within_s
@@ -84,7 +84,6 @@ class LeptonProcess:
         if wait:
             await until(
                 lambda: bool(self.ready) or self._exited(),
-                within_s=START_S_MAX,
                 what=f"{self.module} ready",
             )
             assert self.ready, f"{self.module} ended at start:\n" + "\n".join(self.lines[-20:])
@@ -129,7 +128,7 @@ class LeptonProcess:
         assert self.process is not None
         self.process.terminate()
 
-    async def wait(self, within_s: float = 40.0) -> int:
+    async def wait(self, within_s: float = PATIENCE_S) -> int:
         """The exit code."""
         assert self.process is not None
         assert self._reader is not None

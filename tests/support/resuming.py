@@ -37,6 +37,7 @@ from router.core.endpoint import EndpointState
 from router.settings import RouterSettings
 from tests.support.continuation import whole
 from tests.support.fake_runner import FakeRunner
+from tests.support.patience import PATIENCE_S
 from tests.support.processes import until
 from tests.support.worker import GENERATE, LocalWorker, worker_of
 from worker.engine.sequence import Sequence as EngineSequence
@@ -45,7 +46,9 @@ __all__ = ["NUM_TOKENS", "Pace", "ResumingCluster", "Tap", "request", "resuming_
 
 ABORT = "/lepton.v1.InferenceService/Abort"
 NUM_TOKENS = 20
-_TOKEN_S_MAX = 30.0
+RESUMABLE_MS = 600_000
+"""Longer than any test waits: what is over sooner did not just expire."""
+_TOKEN_S_MAX = 2 * PATIENCE_S
 
 
 def text_of(num_tokens: int) -> str:
@@ -54,7 +57,11 @@ def text_of(num_tokens: int) -> str:
 
 
 def request(
-    text: str = "hello", *, num_tokens: int = NUM_TOKENS, resumable_ms: int = 20_000, **fields: Any
+    text: str = "hello",
+    *,
+    num_tokens: int = NUM_TOKENS,
+    resumable_ms: int = RESUMABLE_MS,
+    **fields: Any,
 ) -> inference_pb2.GenerateRequest:
     """A resumable one unless told otherwise."""
     if resumable_ms:
@@ -179,7 +186,7 @@ class ResumingCluster:
         *,
         router: int = 0,
         caller: str = "",
-        timeout_s: float = 20.0,
+        timeout_s: float = PATIENCE_S,
     ) -> Tap:
         metadata = ((CALLER_KEY, caller),) if caller else ()
         return Tap(
@@ -197,7 +204,9 @@ class ResumingCluster:
         """None when it was accepted."""
         metadata = ((CALLER_KEY, caller),) if caller else ()
         payload = inference_pb2.AbortRequest(resume_token=token).SerializeToString()
-        call: Any = self.channels[router].unary_unary(ABORT)(payload, timeout=5, metadata=metadata)
+        call: Any = self.channels[router].unary_unary(ABORT)(
+            payload, timeout=PATIENCE_S, metadata=metadata
+        )
         try:
             await call
         except grpc.aio.AioRpcError as error:
@@ -226,7 +235,6 @@ class ResumingCluster:
         """Every router takes so many workers."""
         await until(
             lambda: all(_num_ready(router) == num_workers for router in self.routers),
-            within_s=5,
             what=f"{num_workers} workers",
         )
 
@@ -244,14 +252,12 @@ class ResumingCluster:
         """Nobody is connected any more."""
         await until(
             lambda: not any(worker.running.in_flight.num_calls for worker in self.workers.values()),
-            within_s=5,
             what="no connections",
         )
 
     async def until_nothing_is_left(self) -> None:
         await until(
             lambda: not (self.num_kept() or self.num_bytes() or self.num_computing()),
-            within_s=5,
             what=f"nothing left; {self.num_kept()} calls, {self.num_bytes()} bytes",
         )
 
@@ -270,7 +276,8 @@ async def resuming_cluster(
 ) -> AsyncIterator[ResumingCluster]:
     """With a cluster token unless told otherwise; `worker_settings` are of section `worker`, `router` of
     section `router`."""
-    registry, pace, limits = MemoryRegistry(), Pace(), limits or Limits()
+    registry, pace = MemoryRegistry(), Pace()
+    limits = limits or Limits(resumable_ms_max=RESUMABLE_MS)
     cluster = ClusterSettings.model_validate({"token": token})
     router_settings = dict(router or {})
     async with AsyncExitStack() as stack:

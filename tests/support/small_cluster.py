@@ -27,13 +27,16 @@ from router.config import Config
 from router.core.endpoint import Endpoint, EndpointState
 from router.settings import RouterSettings
 from tests.support.fake_worker import FakeWorker
+from tests.support.patience import PATIENCE_S
 
 __all__ = ["Answer", "SmallCluster", "ask", "small_cluster", "until"]
 
 GENERATE = "/lepton.v1.InferenceService/Generate"
 
 
-async def until(condition: Callable[[], bool], *, within_s: float = 5.0, what: str = "") -> None:
+async def until(
+    condition: Callable[[], bool], *, within_s: float = PATIENCE_S, what: str = ""
+) -> None:
     """Returns when `condition` holds; fails after `within_s`."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within_s
@@ -61,7 +64,7 @@ async def ask(
     channel: grpc.aio.Channel,
     request: inference_pb2.GenerateRequest | bytes,
     *,
-    timeout_s: float | None = 20.0,
+    timeout_s: float | None = PATIENCE_S,
     metadata: tuple[tuple[str, str], ...] = (),
 ) -> Answer:
     """One Generate, to its end, as bytes."""
@@ -97,7 +100,7 @@ class SmallCluster:
 
     async def ask(self, model: str = "tiny", **fields: Any) -> Answer:
         """One valid Generate."""
-        timeout_s = fields.pop("timeout_s", 20.0)
+        timeout_s = fields.pop("timeout_s", PATIENCE_S)
         fields.setdefault("text", "hello")
         request = inference_pb2.GenerateRequest(model=model, **fields)
         return await ask(self.channel, request, timeout_s=timeout_s)

@@ -21,13 +21,13 @@ import jsonschema
 from google.protobuf import json_format
 
 from lepton.v1 import inference_pb2
+from tests.support.patience import PATIENCE_S
 
 __all__ = ["SCHEMA", "SocketClient", "checked", "socket_of", "validator_of"]
 
 SCHEMA: Final = json.loads(
     resources.files("gateway.websocket").joinpath("schema.json").read_text("utf-8")
 )
-_PATIENCE_S: Final = 10.0
 
 
 def checked(side: str, message: Any) -> Any:
@@ -49,6 +49,7 @@ class SocketClient:
         self.socket = socket
         self.events: dict[str, list[inference_pb2.Event]] = {}
         self.ended: dict[str, dict[str, Any]] = {}
+        self.faults: list[dict[str, Any]] = []
         self.num_pongs = 0
 
     async def say(self, **message: Any) -> None:
@@ -56,13 +57,16 @@ class SocketClient:
 
     async def read(self) -> bool:
         """Takes one message; False when the socket is closed."""
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(PATIENCE_S):
             came = await self.socket.receive()
         if came.type is not aiohttp.WSMsgType.TEXT:
             return False
         message = checked("ServerMessage", json.loads(came.data))
         if message["type"] == "pong":
             self.num_pongs += 1
+            return True
+        if message["type"] == "fault":
+            self.faults.append(message["error"])
             return True
         name = message["id"]
         assert name not in self.ended, f"after the end: {message}"

@@ -78,9 +78,10 @@ class SteppedEngine:
             assert (sequence.slot, sequence.num_computed_tokens) == (None, 0)
             assert not sequence.generated_ids or sequence.known_with_prompt
         computed = sum(sequence.num_computed_tokens for sequence in running)
-        room = self._layout.num_slots * self._layout.capacity
-        assert scheduler.kv_usage == computed / room
-        assert not scheduler._prefixes._pending, "blocks are reserved within a step only"
+        assert scheduler.kv_usage == computed / self._layout.num_tokens
+        needed = sum(sequence.num_tokens_max for sequence in running)
+        assert needed <= self._layout.num_tokens
+        assert not scheduler._beginnings._cache._pending, "blocks are reserved within a step only"
         # Everybody whom the engine owes an end is there, and nobody else.
         owed = {sequence.id for sequence in (*running, *waiting)}
         assert self.loop._stream_of.keys() == owed

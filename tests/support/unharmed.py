@@ -29,13 +29,14 @@ from typing import Final, final
 from common.logs import JsonFormatter
 from lepton.v1 import inference_pb2, types_pb2
 from tests.support.demo_cluster import SECRET, DemoCluster
+from tests.support.patience import PATIENCE_S
 from tests.support.processes import until
 from tests.support.tiny_models import GOLDENS
 from tests.support.worker import GENERATE
 
 __all__ = ["Watch", "unharmed"]
 
-GAP_S_MAX: Final = 1.0
+GAP_S_MAX: Final = 2.0
 """Longest that the loop may stand still while this process computes. Generous, and what a busy machine takes away is
 not counted."""
 TICK_S: Final = 0.01
@@ -87,7 +88,9 @@ class Watch:
 
     async def ask(self, request: inference_pb2.GenerateRequest) -> str:
         """The text of a whole answer."""
-        call = self._cluster.channel.unary_stream(GENERATE)(request.SerializeToString(), timeout=60)
+        call = self._cluster.channel.unary_stream(GENERATE)(
+            request.SerializeToString(), timeout=PATIENCE_S
+        )
         texts = []
         async for data in call:
             for event in inference_pb2.GenerateResponse.FromString(data).events:
@@ -156,7 +159,6 @@ async def unharmed(cluster: DemoCluster, *, has_neighbour: bool = True) -> Async
         most = [was + more for was, more in zip(before, (0, FILES_MORE_MAX, 0, 0), strict=True)]
         await until(
             lambda: all(now <= top for now, top in zip(watch.shape(), most, strict=True)),
-            within_s=10,
             what=f"tasks, files, rows and calls at most {most}: {watch!r}",
         )
         assert _rss_mib() - memory < RSS_MIB_MAX

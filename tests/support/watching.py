@@ -9,6 +9,7 @@ from contextlib import aclosing, asynccontextmanager
 from common.clock import SystemClock
 from common.discovery.api import Registration, Snapshot, Watcher
 from common.discovery.background import Background
+from tests.support.patience import PATIENCE_S
 
 __all__ = ["Seen", "until_announced", "watching"]
 
@@ -25,7 +26,9 @@ class Seen:
         """The newest."""
         return self.snapshots[-1]
 
-    async def until(self, wanted: Callable[[Snapshot], bool], *, within_s: float = 10) -> Snapshot:
+    async def until(
+        self, wanted: Callable[[Snapshot], bool], *, within_s: float = PATIENCE_S
+    ) -> Snapshot:
         """The newest snapshot as soon as it is as wanted; fails after `within_s`."""
 
         def met() -> bool:
@@ -68,7 +71,7 @@ async def watching(watcher: Watcher) -> AsyncIterator[Seen]:
             await reader.close()
 
 
-async def until_announced(registration: Registration, *, within_s: float = 10) -> None:
+async def until_announced(registration: Registration, *, within_s: float = PATIENCE_S) -> None:
     """Waits until the registration knows that it is announced; fails after `within_s`."""
     clock = SystemClock()
     deadline = clock.now() + within_s

@@ -32,6 +32,7 @@ from common.rpc.status import from_rpc_error
 from common.telemetry.instruments import WorkerInstruments
 from lepton.v1 import inference_pb2
 from tests.support.grammars import grammar_compiler
+from tests.support.patience import PATIENCE_S
 from tests.support.processes import until
 from worker.engine.golden import ANY_ANSWER, GoldenQuestion
 from worker.engine.ports import ModelRunner
@@ -144,7 +145,7 @@ class LocalWorker:
         self,
         request: inference_pb2.GenerateRequest | bytes | str,
         *,
-        timeout_s: float | None = 30.0,
+        timeout_s: float | None = PATIENCE_S,
         metadata: Sequence[tuple[str, str]] = (),
         **fields: Any,
     ) -> Answer:
@@ -179,20 +180,18 @@ class LocalWorker:
             load = self.running.engine.load()
             return not (load.running or load.waiting or self.running.in_flight.num_calls)
 
-        await until(is_idle, within_s=5, what="an idle worker")
+        await until(is_idle, what="an idle worker")
 
     async def ended_spans(self, num: int) -> tuple[ReadableSpan, ...]:
         """All spans, once `num` have ended: a client knows the end of its call before the server's span ends."""
-        await until(
-            lambda: len(self.spans.get_finished_spans()) >= num, within_s=5, what=f"{num} spans"
-        )
+        await until(lambda: len(self.spans.get_finished_spans()) >= num, what=f"{num} spans")
         return self.spans.get_finished_spans()
 
     def call(
         self,
         payload: bytes,
         *,
-        timeout_s: float | None = 30.0,
+        timeout_s: float | None = PATIENCE_S,
         metadata: Sequence[tuple[str, str]] = (),
     ) -> Any:
         """A raw Generate call."""

@@ -22,8 +22,8 @@ class EngineConfig:
     chunk_tokens_max: int = 512
     """Most prompt tokens in one step, over all prompts."""
     chunk_tokens_min: int = 16
-    """Prompt tokens that a step takes even when decoding alone is over `step_ms_max`, so that prompts always move; more
-    when others wait (`chunk_patience_s`)."""
+    """Prompts get the time of so many tokens at the beginning of a prompt, and at least four tokens, even when decoding
+    alone is over `step_ms_max`, so that they always move; more when others wait (`chunk_patience_s`)."""
     chunk_tokens_first: int = 128
     """Most prompt tokens in a step while no speed has been measured yet."""
     chunk_stretch: float = 2.0
@@ -32,10 +32,22 @@ class EngineConfig:
     chunk_patience_s: float = 0.5
     """How long a prompt may wait for its begin beside a free slot, seconds; beyond it `chunk_stretch` grows in
     proportion, up to `step_ms_max`. It also grows when many prompts wait so."""
+    preemptions_max: int = 2
+    """How many times a sequence may have to give up its row for one of a higher priority, and go on later; 0: never."""
+    preempt_after_s: float = 0.2
+    """How long the one of a higher priority waits before, seconds: a row may become free by itself."""
     step_ms_max: float = 100.0
     """Aim for the length of a step, milliseconds; aborts, deadlines and liveness rest on it."""
     retry_after_s_max: float = 30.0
     """Longest retry hint in a refusal, seconds."""
+    prefix_digest_max: int = 4096
+    """Most beginnings of prompts that are told to routers as cached."""
+    lookup_streams_max: int = 4
+    """Most decoding sequences beside which drafts are made (`worker.engine.drafter`)."""
+    lookup_tokens_max: int = 8
+    """Most tokens of a draft; 0: none are made."""
+    lookup_ngram: int = 3
+    """How many tokens must have been there before for those after them to be proposed."""
     rest_after_s: float = 10.0
     """After so many seconds without work the memory of rows goes back to the system."""
     linger_ms: float = 10.0
@@ -54,11 +66,19 @@ class EngineConfig:
             "waiting_tokens_max",
             "overtaken_max",
             "failed_steps_max",
+            "lookup_ngram",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; at least 1")
         if not self.linger_ms >= 0:
             raise ValueError(f"linger_ms is {self.linger_ms}; at least 0")
+        for name in ("lookup_streams_max", "lookup_tokens_max"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; at least 0")
+        if self.preemptions_max < 0 or not self.preempt_after_s >= 0:
+            raise ValueError(
+                f"preemptions_max {self.preemptions_max}, preempt_after_s {self.preempt_after_s}; at least 0"
+            )
         if not self.chunk_stretch > 1:
             raise ValueError(f"chunk_stretch is {self.chunk_stretch}; more than 1")
         for name in (

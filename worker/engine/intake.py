@@ -47,6 +47,7 @@ def sequences_of(
             stop=request.stop,
             grammar=request.grammar,
             salt=request.salt,
+            marks=request.marks,
             priority=request.priority,
             deadline=request.deadline,
             # Choices wait in order: while the first of them waits none has begun.

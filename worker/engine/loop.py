@@ -21,6 +21,7 @@ from typing import final
 from common.clock import Clock
 from common.errors import Internal, LeptonError, Reason, Unavailable
 from common.logs import get_logger
+from worker.engine.answers import check_answer
 from worker.engine.config import EngineConfig
 from worker.engine.events import Event, TokenEvent, is_terminal
 from worker.engine.intake import check_fits, sequences_of
@@ -28,9 +29,10 @@ from worker.engine.load import EngineLoad
 from worker.engine.mailbox import Abort, Arrival, Mailbox, Report
 from worker.engine.observer import StepObserver
 from worker.engine.ports import Batch, ModelRunner, Sampled
+from worker.engine.prefix_digest import PrefixDigest
 from worker.engine.queue import Waiting
 from worker.engine.request import EngineRequest
-from worker.engine.scheduler import Scheduler, SequenceEvent, check_answer
+from worker.engine.scheduler import Scheduler, SequenceEvent
 from worker.engine.sequence import Sequence
 from worker.engine.stream import TokenStream
 
@@ -155,6 +157,11 @@ class EngineLoop:
             speed=report.speed,
         )
 
+    @property
+    def prefixes(self) -> PrefixDigest:
+        """Which beginnings of prompts are cached; any thread."""
+        return self._scheduler.digest
+
     def drain(self) -> None:
         """Refuses what is new with DRAINING and finishes what it has."""
         if self._refusal is None:
@@ -190,6 +197,7 @@ class EngineLoop:
         events = self._collect()
         events += self._scheduler.expire(self._clock.now())
         batch = self._scheduler.schedule(self._clock.now())
+        self._note_preempted()
         events += self._scheduler.refuse_late(self._clock.now())
         if batch is not None:
             events += self._run(batch)
@@ -245,7 +253,7 @@ class EngineLoop:
         sampled = self._compute(batch)
         ended_at = self._clock.now()
         self._num_steps += 1
-        self._observe(batch, ended_at - began_at)
+        self._observe(batch, sampled, ended_at - began_at)
         if sampled is None:
             return self._scheduler.fail(ended_at)
         self._scheduler.observe(batch, ended_at - began_at)
@@ -267,11 +275,13 @@ class EngineLoop:
 
     def _expected_end(self, batch: Batch, began_at: float) -> float:
         expected_s = self._scheduler.meter.step_s(
-            num_prefill_tokens=batch.num_prefill_tokens, num_decode_rows=len(batch.decode)
+            num_prefill_tokens=batch.num_prefill_tokens,
+            num_decode_rows=len(batch.decode),
+            num_drafted=batch.num_drafted,
         )
         return began_at + (self._config.step_ms_max / 1000 if expected_s is None else expected_s)
 
-    def _observe(self, batch: Batch, duration_s: float) -> None:
+    def _observe(self, batch: Batch, sampled: list[Sampled] | None, duration_s: float) -> None:
         if self._observer is None:
             return
         try:
@@ -280,6 +290,10 @@ class EngineLoop:
                 num_prefill_tokens=batch.num_prefill_tokens,
                 num_decode_rows=len(batch.decode),
             )
+            if batch.drafts and sampled is not None:
+                self._observer.on_drafts(
+                    num_drafted=batch.num_drafted, num_accepted=len(sampled) - len(batch.drawing)
+                )
         except Exception:
             log.exception("engine.observer_failed")
 
@@ -291,13 +305,21 @@ class EngineLoop:
             by_stream.setdefault(self._stream_of[sequence.id], []).append(event)
             if is_terminal(event):
                 del self._stream_of[sequence.id]
-                self._release(sequence)
+                if sequence.scheduled_at is not None:
+                    self._release(sequence)
         if by_stream:
             self._hand_over(lambda: self._deliver(by_stream))
 
+    def _note_preempted(self) -> None:
+        for sequence in self._scheduler.take_preempted():
+            self._release(sequence)
+            try:
+                if self._observer is not None:
+                    self._observer.on_preemption()
+            except Exception:
+                log.exception("engine.observer_failed")
+
     def _release(self, sequence: Sequence) -> None:
-        if sequence.scheduled_at is None:
-            return
         try:
             self._runner.release(sequence)
         except Exception:

@@ -16,9 +16,11 @@ __all__ = [
     "BlockLoad",
     "BlockSave",
     "CacheLayout",
+    "Draft",
     "ModelRunner",
     "PrefillChunk",
     "RowSave",
+    "RowTrim",
     "Sampled",
     "SlotCopy",
     "TopLogprob",
@@ -27,16 +29,31 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheLayout:
-    """How much the KV slab holds; discovered at load, never changed."""
+    """How much the KV slab holds, and what the runner can do; discovered at load, never changed. Raises ValueError."""
 
     num_slots: int
     """Rows; most sequences at once."""
     capacity: int
     """Tokens per row."""
+    tokens_max: int | None = None
+    """Most tokens of all rows together for which there is memory, at least `capacity`; None: rows may all be full."""
     keeps_decoded: bool = False
     """Whether a decoded token has the keys and values, to the bit, that a prompt gives it: then both may be shared."""
     num_blocks: int = 0
     """Blocks of `worker.engine.prefix.BLOCK_TOKENS` positions beside the rows, for beginnings that prompts share."""
+    num_drafted: int = 0
+    """Most tokens of drafts in one step, over all rows; 0: the runner verifies none. Only with `keeps_decoded`, and
+    where logits are the same to the bit, too."""
+
+    def __post_init__(self) -> None:
+        if self.num_drafted and not self.keeps_decoded:
+            raise ValueError("drafts without keys and values that are the same to the bit")
+
+    @property
+    def num_tokens(self) -> int:
+        """Most tokens of all rows together."""
+        full = self.num_slots * self.capacity
+        return full if self.tokens_max is None else min(self.tokens_max, full)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +62,14 @@ class SlotCopy:
 
     source: int
     target: int
+    num_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowTrim:
+    """Give back the memory of a row from position `num_tokens` on, in all layers: nobody will read it again."""
+
+    slot: int
     num_tokens: int
 
 
@@ -72,6 +97,15 @@ class RowSave:
     save: BlockSave
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Tokens that may come next in a decoding sequence, to be computed behind its last one in the same run."""
+
+    sequence: Sequence
+    token_ids: tuple[int, ...]
+    """At least one. None of them would end the sequence, and one more token fits into `max_tokens`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrefillChunk:
     """Positions [start, end) of `Sequence.prefill_ids`, computed in one run into the slot of the sequence."""
@@ -97,9 +131,10 @@ class PrefillChunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """The work of one step, in this order: copies (one after another), loads, prefill chunks, decode, saves."""
+    """The work of one step, in this order: copies (one after another), trims, loads, prefill chunks, decode, saves."""
 
     copies: tuple[SlotCopy, ...] = ()
+    trims: tuple[RowTrim, ...] = ()
     loads: tuple[BlockLoad, ...] = ()
     """Into slots of sequences whose first chunk comes in the same batch."""
     prefill: tuple[PrefillChunk, ...] = ()
@@ -111,8 +146,10 @@ class Batch:
     """
     decode: tuple[Sequence, ...] = ()
     """Sequences whose slots are 0, 1, …, len(decode) - 1, in that order."""
+    drafts: tuple[Draft, ...] = ()
+    """Of sequences in `decode`, in their order; at most `CacheLayout.num_drafted` tokens."""
     saves: tuple[RowSave, ...] = ()
-    """Of sequences in `decode`; only where `CacheLayout.keeps_decoded`."""
+    """Of sequences in `decode`, never with a token of a draft; only where `CacheLayout.keeps_decoded`."""
 
     @property
     def drawing(self) -> tuple[Sequence, ...]:
@@ -124,6 +161,11 @@ class Batch:
     def num_prefill_tokens(self) -> int:
         """Prompt tokens that this step computes."""
         return sum(chunk.end - chunk.start for chunk in self.prefill)
+
+    @property
+    def num_drafted(self) -> int:
+        """Tokens of drafts that this step computes."""
+        return sum(len(draft.token_ids) for draft in self.drafts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +198,8 @@ class ModelRunner(Protocol):
     def layout(self) -> CacheLayout: ...
 
     def run(self, batch: Batch) -> list[Sampled]:
-        """One `Sampled` per decode row and per chunk with `is_last`. Does not change any sequence.
+        """One `Sampled` per decode row and per chunk with `is_last`; of a row with a draft, one for each token that
+        `worker.engine.answers.verify` draws, in their order. Leaves every sequence as it was.
 
         Raises anything on a failure that concerns the whole step; the engine then fails the sequences of the batch.
         """
@@ -167,5 +210,5 @@ class ModelRunner(Protocol):
         ...
 
     def release(self, sequence: Sequence) -> None:
-        """Forgets what is kept per sequence (penalties, grammar). Called once per sequence that had a slot."""
+        """Forgets what is kept per sequence (penalties, grammar). Called once for each time that it had a slot."""
         ...

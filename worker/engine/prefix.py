@@ -21,6 +21,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections import OrderedDict
+from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
 from typing import Final
 
@@ -53,10 +54,16 @@ def num_reusable(num_prompt_tokens: int) -> int:
 
 
 class PrefixCache:
-    """Least recently used; never holds more than `num_blocks` blocks. Breaking a rule of use raises RuntimeError."""
+    """Least recently used; never holds more than `num_blocks` blocks. Breaking a rule of use raises RuntimeError.
 
-    def __init__(self, num_blocks: int) -> None:
+    `on_eviction` is called with each key that is kept no longer.
+    """
+
+    def __init__(
+        self, num_blocks: int, on_eviction: Callable[[bytes], None] = lambda _: None
+    ) -> None:
         self._num_blocks = num_blocks
+        self._on_eviction = on_eviction
         self._free = list(range(num_blocks - 1, -1, -1))
         """Lowest last: memory is touched no further than it is used."""
         self._kept: OrderedDict[bytes, int] = OrderedDict()
@@ -76,17 +83,16 @@ class PrefixCache:
         """Blocks that can be found."""
         return len(self._kept)
 
+    def num_kept(self, keys: SequenceOf[bytes]) -> int:
+        """Blocks of the longest known beginning of `keys`; does not count as a use."""
+        return next((n for n, key in enumerate(keys) if key not in self._kept), len(keys))
+
     def match(self, keys: SequenceOf[bytes]) -> tuple[int, ...]:
         """The blocks of the longest known beginning of `keys`; it counts as used now."""
-        blocks = []
-        for key in keys:
-            block = self._kept.get(key)
-            if block is None:
-                break
-            blocks.append(block)
-        for key in reversed(keys[: len(blocks)]):
+        known = keys[: self.num_kept(keys)]
+        for key in reversed(known):
             self._kept.move_to_end(key)
-        return tuple(blocks)
+        return tuple(self._kept[key] for key in known)
 
     def reserve(self, key: bytes) -> int | None:
         """A block to be written in this step, taken from the least recently used if need be.
@@ -98,7 +104,8 @@ class PrefixCache:
         if self._free:
             block = self._free.pop()
         elif self._kept:
-            _, block = self._kept.popitem(last=False)
+            evicted, block = self._kept.popitem(last=False)
+            self._on_eviction(evicted)
         else:
             return None
         self._pending[key] = block

@@ -110,6 +110,11 @@ class WaitingQueue:
         self._bands.setdefault(_band_of(sequence), _Band()).sequences.append(sequence)
         self._waiting += Waiting(1, sequence.num_prefill_tokens)
 
+    def put_back(self, sequence: Sequence) -> None:
+        """Adds one that gave up its row, before all others of its band: it has waited once."""
+        self._bands.setdefault(_band_of(sequence), _Band()).sequences.appendleft(sequence)
+        self._waiting += Waiting(1, sequence.num_prefill_tokens)
+
     def peek(self) -> Sequence | None:
         """Who is next; changes nothing."""
         return self._bands[self._next_priority()].sequences[0] if self._bands else None

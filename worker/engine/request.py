@@ -26,6 +26,8 @@ class EngineRequest:
     """Choices; each becomes a sequence of its own and draws its own tokens."""
     salt: bytes | None = b""
     """Beginnings are shared with requests of the same salt; None shares nothing."""
+    marks: tuple[tuple[int, int], ...] = ()
+    """(number of prompt tokens, hash by which routers know that beginning), shortest first."""
     priority: int = 0
     """Higher goes first; few different values (each is a band of the waiting queue)."""
     deadline: float | None = None

@@ -1,12 +1,15 @@
 """Which sequence computes what in the next step. It counts; the runtime stores.
 
     add ──> queue ──> prefilling slot ──> decoding slot ──> EndEvent
-              └────────────┴───────────────────┴──────────> FailedEvent   (abort, expire, refuse_late, fail)
+            │  ^           │                │  │
+            │  └───────────┼───preemption───┘  │
+            └──────────────┴───────────────────┴──────────> FailedEvent   (abort, expire, refuse_late, fail)
 
-Every step decodes all running sequences and, within a budget of tokens, computes prompts: first the one that was begun,
-then those that wait, as long as slots and budget last. What is begun is finished first, so a sequence of high
-priority overtakes those that wait but not the one prompt that is half computed. Rows are never preempted: a
-sequence that has a slot keeps it to its end, since prompt + max_tokens fit into every slot.
+Every step decodes all running sequences, some of them several tokens ahead (`worker.engine.drafter`), and, within a
+budget of tokens, computes prompts: first the one that was begun, then those that wait, as long as slots and budget
+last. What is begun is finished first, so a sequence of high priority overtakes those that wait but not the one prompt
+that is half computed. A decoding sequence keeps its slot to its end, since prompt + max_tokens fit into every slot, or
+until one of a higher priority needs it (`worker.engine.preemption`).
 
 Pure: time comes in as an argument, seconds on the engine's clock; engine thread only.
 """
@@ -17,9 +20,12 @@ from collections.abc import Sequence as SequenceOf
 from typing import TypeAlias
 
 from common.errors import Cancelled, DeadlineExceeded, Internal, LeptonError, Overloaded, Reason
-from worker.engine.budget import prefill_budget, pressure
-from worker.engine.chunking import CHUNK_TOKENS_MIN, chunk_sizes
+from worker.engine.answers import num_accepted
+from worker.engine.beginnings import Beginnings
+from worker.engine.budget import PrefillBudget, PrefillBudgets
+from worker.engine.chunking import chunk_sizes
 from worker.engine.config import EngineConfig
+from worker.engine.drafter import Drafter
 from worker.engine.events import (
     EndEvent,
     Event,
@@ -31,20 +37,20 @@ from worker.engine.events import (
 from worker.engine.ports import (
     Batch,
     BlockLoad,
-    BlockSave,
     CacheLayout,
     PrefillChunk,
-    RowSave,
     Sampled,
 )
-from worker.engine.prefix import BLOCK_TOKENS, PrefixCache, block_keys, num_reusable
+from worker.engine.preemption import victim_for
+from worker.engine.prefix_digest import PrefixDigest
 from worker.engine.queue import Waiting, WaitingQueue, retry_after_s
+from worker.engine.row_memory import RowMemory
 from worker.engine.sequence import Sequence, SequenceState
 from worker.engine.slots import SlotTable
 from worker.engine.speed import SpeedMeter
 from worker.engine.stopping import finish
 
-__all__ = ["Scheduler", "SequenceEvent", "check_answer"]
+__all__ = ["Scheduler", "SequenceEvent"]
 
 SequenceEvent: TypeAlias = tuple[Sequence, Event]
 """An event and whom it concerns. A method's events are in the order in which they happened."""
@@ -60,11 +66,17 @@ class Scheduler:
         self._config = config
         self._queue = WaitingQueue(overtaken_max=config.overtaken_max)
         self._slots = SlotTable(layout)
-        self._prefixes = PrefixCache(layout.num_blocks)
-        self._keeps_decoded = layout.keeps_decoded
+        self._memory = RowMemory(layout)
+        self.digest = PrefixDigest(config.prefix_digest_max)
+        """What is kept of prompts, for routers; any thread."""
+        self._beginnings = Beginnings(layout, self.digest)
+        self._drafter = Drafter(config, layout)
         self._meter = SpeedMeter()
+        self._budgets = PrefillBudgets(config, self._meter)
         self._started: list[Sequence] = []
         """Got a slot in the last `schedule`; their readers do not know yet."""
+        self._preempted: list[Sequence] = []
+        """Gave up their slots, and the runner does not know yet."""
 
     def __repr__(self) -> str:
         return f"<Scheduler {self._queue!r} {self._slots!r}>"
@@ -114,32 +126,45 @@ class Scheduler:
 
     def schedule(self, now: float) -> Batch | None:
         """The work of the next step; None exactly when idle."""
+        self._preempt(now)
         copies = self._slots.compact()
         decode = self._slots.decoding
-        budget = self._prefill_budget(len(decode), now)
+        budget = self._budgets.begin(
+            num_decode_rows=len(decode),
+            first=self._next(),
+            num_beginning=min(self._queue.waiting.sequences, self._slots.num_free),
+            now=now,
+        )
 
         chunks: list[PrefillChunk] = []
         for sequence in self._slots.prefilling:
             if sequence.leader is None:
-                budget = self._extend(chunks, sequence, budget)
+                self._extend(chunks, sequence, budget)
 
         self._started = []
         loads: list[BlockLoad] = []
-        while budget and self._slots.num_free and self._queue:
+        while budget and self._next() is not None:
             sequence = self._queue.take()
             loads += self._start(sequence, now)
             self._start_followers(sequence, now)
-            budget = self._extend(chunks, sequence, budget)
+            self._extend(chunks, sequence, budget)
 
         if not decode and not chunks:
             return None
         return Batch(
             copies=copies,
+            trims=self._memory.trim(self._slots.occupants),
             loads=tuple(loads),
             prefill=tuple(chunks),
             decode=decode,
-            saves=self._decoded_saves(decode),
+            drafts=() if chunks else self._drafter.propose(decode, self._meter),
+            saves=self._beginnings.of_rows(decode),
         )
+
+    def take_preempted(self) -> tuple[Sequence, ...]:
+        """Those that gave up their slots since the last call: the runner forgets them, and meets them again."""
+        preempted, self._preempted = self._preempted, []
+        return tuple(preempted)
 
     def refuse_late(self, now: float) -> list[SequenceEvent]:
         """Ends those that the last `schedule` left waiting although they should have begun by now.
@@ -168,14 +193,20 @@ class Scheduler:
             num_prefill_tokens=batch.num_prefill_tokens,
             num_decode_rows=len(batch.decode),
             num_starts=len(self._started),
+            num_drafted=batch.num_drafted,
         )
+        self._budgets.observe(batch, duration_s)
 
     def update(self, batch: Batch, sampled: SequenceOf[Sampled], now: float) -> list[SequenceEvent]:
-        """Takes in what the runner computed; `check_answer` has passed."""
+        """Takes in what the runner computed; `worker.engine.answers.check_answer` has passed."""
         events = self._scheduled_events()
-        self._prefixes.commit()
+        self._beginnings.commit()
         for sequence in batch.decode:
             sequence.num_computed_tokens += 1
+        for draft in batch.drafts:
+            accepted = num_accepted(draft, sampled)
+            draft.sequence.num_computed_tokens += accepted
+            self._drafter.learn(draft, accepted)
         for chunk in batch.prefill:
             chunk.sequence.num_computed_tokens = chunk.end
             if chunk.is_last:
@@ -190,7 +221,7 @@ class Scheduler:
         The rows cannot be trusted any more, half of the copies may have happened. Those that wait go on.
         """
         events = self._scheduled_events()
-        self._prefixes.drop()
+        self._beginnings.drop()
         for sequence in self._slots.occupants:
             error = Internal("the engine failed in this step", reason=Reason.ENGINE_FAILED)
             events.append(self._fail(sequence, error, now))
@@ -200,23 +231,36 @@ class Scheduler:
         """Raises RuntimeError when the books do not agree."""
         self._slots.check_integrity()
         self._queue.check_integrity()
-        self._prefixes.check_integrity()
+        self._beginnings.check_integrity()
 
-    def _prefill_budget(self, num_decode_rows: int, now: float) -> int:
-        """Prompt tokens of this step."""
-        num_free = self._slots.num_free
-        return prefill_budget(
-            self._config,
-            self._meter,
-            num_decode_rows=num_decode_rows,
-            pressure=pressure(
-                self._config,
-                first=self._queue.peek() if num_free else None,
-                num_beginning=min(self._queue.waiting.sequences, num_free),
-                num_decode_rows=num_decode_rows,
-                now=now,
-            ),
+    def _preempt(self, now: float) -> None:
+        """Frees a slot for who is next, if it may have one of those that decode.
+
+        Not beside a prompt that is half computed: that is finished first, and the slot would stay empty.
+        """
+        first = self._queue.peek()
+        if first is None or self._slots.prefilling or self._next() is not None:
+            return
+        victim = victim_for(
+            first,
+            self._slots.decoding,
+            shortage=self._memory.shortage(first, self._slots.occupants),
+            config=self._config,
+            now=now,
         )
+        if victim is not None:
+            self._slots.free(victim)
+            self._drafter.forget(victim)
+            victim.put_back(now)
+            self._queue.put_back(victim)
+            self._preempted.append(victim)
+
+    def _next(self) -> Sequence | None:
+        """Who may begin now: there is a slot, and memory for all that it may write."""
+        first = self._queue.peek() if self._slots.num_free else None
+        if first is None or self._memory.shortage(first, self._slots.occupants):
+            return None
+        return first
 
     def _start(self, sequence: Sequence, now: float) -> list[BlockLoad]:
         """Gives a slot and, where the beginning of the prompt is known, the load that fills it."""
@@ -224,18 +268,12 @@ class Scheduler:
         sequence.state = SequenceState.PREFILLING
         sequence.scheduled_at = now
         self._started.append(sequence)
-        if sequence.salt is None or not self._prefixes.num_blocks:
-            return []
-        sequence.block_keys = block_keys(sequence.prefill_ids, sequence.salt)
-        usable = sequence.block_keys[: num_reusable(sequence.num_prefill_tokens)]
-        blocks = self._prefixes.match(usable)
-        sequence.num_cached_tokens = len(blocks) * BLOCK_TOKENS
-        sequence.num_computed_tokens = sequence.num_cached_tokens
+        blocks = self._beginnings.begin(sequence)
         return [BlockLoad(slot, blocks)] if blocks else []
 
     def _start_followers(self, leader: Sequence, now: float) -> None:
         """Gives slots to the other choices of the request, as far as there are any that begin with the same tokens."""
-        while self._slots.num_free and (follower := self._queue.peek()) is not None:
+        while (follower := self._next()) is not None:
             is_of_group = leader.group is not None and follower.group == leader.group
             if not is_of_group or follower.prefill_ids != leader.prefill_ids:
                 return
@@ -257,17 +295,20 @@ class Scheduler:
             self._slots.promote(sequence)
             sequence.state = SequenceState.RUNNING
         leader.followers.clear()
+        self._beginnings.tell(leader)
 
-    def _extend(self, chunks: list[PrefillChunk], sequence: Sequence, budget: int) -> int:
-        """Adds what a prompt may compute in this step; returns what is left of `budget` for others.
+    def _extend(
+        self, chunks: list[PrefillChunk], sequence: Sequence, budget: PrefillBudget
+    ) -> None:
+        """Adds what a prompt may compute in this step, and leaves the rest of `budget` to others.
 
         That is nothing when this prompt is not finished, whatever the rounding left over: prompts must finish in the
         order of their slots, or the border between decoding and prefilling rows could not simply move.
         """
         start = sequence.num_computed_tokens
-        for size in chunk_sizes(sequence.num_prefill_tokens - start, budget):
+        for size in chunk_sizes(sequence.num_prefill_tokens - start, budget.tokens_at(start)):
             end = start + size
-            saves = self._saves(sequence, start, end)
+            saves = self._beginnings.of_chunk(sequence, start, end)
             followers = sequence.followers if end == sequence.num_prefill_tokens else ()
             chunks.append(
                 PrefillChunk(
@@ -278,36 +319,10 @@ class Scheduler:
                     followers=tuple(followers),
                 )
             )
+            budget.spend(start, end)
             start = end
-            budget -= size
-        return budget if chunks[-1].is_last and budget >= CHUNK_TOKENS_MIN else 0
-
-    def _saves(self, sequence: Sequence, start: int, end: int) -> tuple[BlockSave, ...]:
-        """The blocks that end in (start, end] and are not kept yet, as far as there is room."""
-        saves = []
-        for index in range(start // BLOCK_TOKENS, end // BLOCK_TOKENS):
-            if index >= len(sequence.block_keys):
-                break
-            block = self._prefixes.reserve(sequence.block_keys[index])
-            if block is not None:
-                saves.append(BlockSave(block, index * BLOCK_TOKENS))
-        return tuple(saves)
-
-    def _decoded_saves(self, decode: tuple[Sequence, ...]) -> tuple[RowSave, ...]:
-        """The blocks that are complete with the tokens of this step and are not kept yet."""
-        if not (self._keeps_decoded and self._prefixes.num_blocks):
-            return ()
-        saves = []
-        for sequence in decode:
-            end = sequence.num_computed_tokens + 1
-            if end % BLOCK_TOKENS or sequence.salt is None:
-                continue
-            ids = (*sequence.prompt_ids, *sequence.generated_ids)[:end]
-            sequence.block_keys = block_keys(ids, sequence.salt, sequence.block_keys)
-            block = self._prefixes.reserve(sequence.block_keys[-1])
-            if block is not None:
-                saves.append(RowSave(sequence, BlockSave(block, end - BLOCK_TOKENS)))
-        return tuple(saves)
+        if not chunks[-1].is_last:
+            budget.close()
 
     def _scheduled_events(self) -> list[SequenceEvent]:
         started, self._started = self._started, []
@@ -319,7 +334,7 @@ class Scheduler:
                 ),
             )
             for s in started
-            if s.scheduled_at is not None
+            if s.scheduled_at is not None and not s.num_preemptions
         ]
 
     def _append(self, result: Sampled, now: float) -> list[SequenceEvent]:
@@ -360,7 +375,8 @@ class Scheduler:
             self._queue.remove(sequence)
         else:
             self._slots.free(sequence)
-            _leave_group(sequence)
+            self._drafter.forget(sequence)
+            sequence.leave_group()
         sequence.state = SequenceState.FINISHED
 
     def _everybody(self) -> tuple[Sequence, ...]:
@@ -368,33 +384,14 @@ class Scheduler:
 
 
 def _replay(sequence: Sequence, known_id: int, *, drawn_id: int, now: float) -> list[SequenceEvent]:
-    """The known token takes the place of the one that was drawn; both are the same where the arithmetic is."""
+    """The known token takes the place of the one that was drawn; both are the same where the arithmetic is.
+
+    Who gave up its row has told all of them before.
+    """
     sequence.num_replay_mismatches += drawn_id != known_id
     sequence.generated_ids.append(known_id)
     replayed = ReplayedEvent(
         choice=sequence.choice, num_mismatches=sequence.num_replay_mismatches, at=now
     )
-    return [(sequence, replayed)] if sequence.next_known_id is None else []
-
-
-def _leave_group(sequence: Sequence) -> None:
-    """The first of those who followed computes the prompt now, from its beginning, for the others as well."""
-    if sequence.leader is not None:
-        sequence.leader.followers.remove(sequence)
-        sequence.leader = None
-    if sequence.followers:
-        heir, *others = sequence.followers
-        sequence.followers.clear()
-        heir.leader, heir.num_cached_tokens = None, 0
-        heir.followers = others
-        for follower in others:
-            follower.leader = heir
-
-
-def check_answer(batch: Batch, sampled: SequenceOf[Sampled]) -> None:
-    """Raises RuntimeError unless `sampled` has exactly one result for every sequence that `batch` draws a token for."""
-    expected = sorted(sequence.id for sequence in batch.drawing)
-    if sorted(result.sequence.id for result in sampled) != expected:
-        raise RuntimeError(
-            f"the runner answered with {len(sampled)} results for {len(expected)} sequences"
-        )
+    is_new = sequence.next_known_id is None and not sequence.num_preemptions
+    return [(sequence, replayed)] if is_new else []

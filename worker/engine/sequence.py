@@ -1,13 +1,15 @@
 """One generation inside the engine: a prompt, the tokens so far, where it stands.
 
     WAITING ──> PREFILLING ──> RUNNING ──> FINISHED
-       └────────────┴──────────────┴─────────^        (abort, deadline, failure)
+       │  ^         │            │ │         ^
+       │  └─────────┼──put_back──┘ │         │
+       └────────────┴──────────────┴─────────┘        (abort, deadline, failure)
 
 A request with n choices is n sequences; the prompt is computed by one of them. `num_computed_tokens` counts the tokens
 whose keys and values are in the cache.
 
-A sequence that goes on with another worker's stream begins with `known_ids`. They are computed so that they have, to
-the bit, the keys and values that they had there, and told to nobody:
+A sequence that goes on with another worker's stream, or after it gave up its row, begins with `known_ids`. They are
+computed so that they have, to the bit, the keys and values that they had before, and told to nobody:
 
     prefill_ids  │ prompt            │ known │          known_with_prompt: decoded tokens are kept as a prompt's are
                  │ prompt            │                  otherwise known ids are decoded one by one, as they were there;
@@ -70,6 +72,8 @@ class Sequence:
     """What the completion must follow; None: nothing."""
     salt: bytes | None = b""
     """Shares beginnings with prompts of the same salt; None shares nothing."""
+    marks: tuple[tuple[int, int], ...] = field(default=(), repr=False)
+    """(number of prompt tokens, hash by which routers know that beginning), shortest first."""
     priority: int = 0
     """Higher goes first."""
     deadline: float | None = None
@@ -94,6 +98,8 @@ class Sequence:
     """Whether they are computed together with the prompt (`worker.engine.ports.CacheLayout.keeps_decoded`)."""
     num_replay_mismatches: int = 0
     """Known ids instead of which another one was drawn."""
+    num_preemptions: int = 0
+    """How many times it gave up its row (`worker.engine.preemption`)."""
     group: int | None = None
     """Sequences of one request have the same number, and the same prompt; None belongs to nobody."""
     leader: Sequence | None = field(default=None, repr=False)
@@ -108,6 +114,36 @@ class Sequence:
     generated_ids: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._begin_with_known()
+
+    def put_back(self, now: float) -> None:
+        """Its row goes to another one while it runs: it waits again, and will go on behind the tokens that it has.
+
+        Not while known tokens are computed. From here on it neither has to begin by some time nor has waited so far.
+        """
+        self.known_ids = tuple(self.generated_ids)
+        self.generated_ids.clear()
+        self._begin_with_known()
+        self.state = SequenceState.WAITING
+        self.num_computed_tokens = self.num_cached_tokens = 0
+        self.block_keys = ()
+        self.arrived_at, self.scheduled_at, self.start_by = now, None, None
+        self.num_preemptions += 1
+
+    def leave_group(self) -> None:
+        """It ends: the first of those who followed computes the prompt now, from its beginning, for the others, too."""
+        if self.leader is not None:
+            self.leader.followers.remove(self)
+            self.leader = None
+        if self.followers:
+            heir, *others = self.followers
+            self.followers.clear()
+            heir.leader, heir.num_cached_tokens = None, 0
+            heir.followers = others
+            for follower in others:
+                follower.leader = heir
+
+    def _begin_with_known(self) -> None:
         self.prefill_ids = self.prompt_ids
         if self.known_with_prompt:
             self.prefill_ids += self.known_ids
@@ -126,6 +162,11 @@ class Sequence:
         """What the next token is, whatever is drawn; None once all that is known is there."""
         at = len(self.generated_ids)
         return self.known_ids[at] if at < len(self.known_ids) else None
+
+    @property
+    def num_tokens_max(self) -> int:
+        """Prompt and completion at the most."""
+        return len(self.prompt_ids) + self.stop.max_tokens
 
     @property
     def num_tokens(self) -> int:

@@ -76,9 +76,9 @@ class SlotTable:
 
     @property
     def usage(self) -> float:
-        """Share of the slab that holds computed tokens, 0 to 1."""
+        """Share of the tokens for which there is memory that are computed, 0 to 1."""
         num_computed = sum(row.num_computed_tokens for row in self._rows if row is not None)
-        return num_computed / (self._layout.num_slots * self._layout.capacity)
+        return num_computed / self._layout.num_tokens
 
     def admit(self, sequence: Sequence) -> int:
         """Gives the first free slot to a sequence that will prefill, and tells it. Not while there are holes."""

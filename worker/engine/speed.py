@@ -1,9 +1,10 @@
 """How fast this engine is: measured step by step, forgotten step by step.
 
-    length of a step = decode_s(rows) + prompt tokens / prefill_tokens_per_s
+    length of a step = decode_s(rows) + prompt tokens / prefill_tokens_per_s + tokens of drafts · draft_s
 
-Steps that only decode teach the first term, by number of rows; what a mixed step took beyond it teaches the second.
-Where the first is not known yet the second comes out too slow, which errs towards smaller chunks and corrects itself.
+Steps that only decode teach the first term, by number of rows; what a mixed step took beyond it teaches the second, and
+what a step with drafts took beyond it the third. Where the first is not known yet the second comes out too slow, which
+errs towards smaller chunks and corrects itself.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ _KEPT: Final = 0.9
 """Share of the past that stays when a new step is added to a rate."""
 _WEIGHT: Final = 0.3
 """Share of the newest step in a mean length."""
+_DRAFT_PRICE_FIRST: Final = 0.3
+"""Of a token of a draft, in steps that only decode, before it is measured."""
+_DRAFT_PRICE_MIN: Final = 0.02
+"""Less is an error of measurement."""
 _PREFILL_SHARE_MIN: Final = 0.1
 """Least share of a mixed step that is put down to its prompt tokens, however long decoding used to take."""
 
@@ -32,7 +37,8 @@ class Speed:
     step_s: float | None = None
     """Mean length of recent steps, of whatever kind."""
     decode_tokens_per_s: float | None = None
-    """How fast one sequence gets its tokens from steps that only decode, beside as many others as lately."""
+    """How fast one sequence gets its tokens from steps that only decode, beside as many others as lately; without what
+    drafts add."""
     decode_rows: int = 0
     """How many sequences those steps had."""
 
@@ -48,18 +54,33 @@ class SpeedMeter:
         """Of the last step that only decoded."""
         self._decode_s: dict[int, float] = {}
         """Rows → mean seconds; at most one entry per slot."""
+        self._draft_s: float | None = None
+        """What a token of a draft adds."""
 
     def observe(
-        self, *, duration_s: float, num_prefill_tokens: int, num_decode_rows: int, num_starts: int
+        self,
+        *,
+        duration_s: float,
+        num_prefill_tokens: int,
+        num_decode_rows: int,
+        num_starts: int,
+        num_drafted: int = 0,
     ) -> None:
-        """Learns from one step. One below `_DURATION_S_MIN` (a clock that stands still) teaches nothing."""
+        """Learns from one step, which has prompt tokens or drafts or neither. One below `_DURATION_S_MIN` (a clock that
+        stands still) teaches nothing.
+        """
         if duration_s < _DURATION_S_MIN:
             return
         self._starts.add(num_starts, duration_s)
         self._step_s = _mean(self._step_s, duration_s)
         if num_prefill_tokens:
-            rest_s = duration_s - self.decode_s(num_decode_rows)
-            self._prefill.add(num_prefill_tokens, max(rest_s, _PREFILL_SHARE_MIN * duration_s))
+            self._prefill.add(num_prefill_tokens, self.prefill_share_s(duration_s, num_decode_rows))
+        elif num_drafted:
+            decode_s = self.decode_s(num_decode_rows)
+            # A whole step for one token is a step that was held up by something else.
+            added_s = min(max(0.0, duration_s - decode_s) / num_drafted, decode_s)
+            if decode_s:
+                self._draft_s = _mean(self._draft_s, added_s)
         else:
             self._decode_rows = num_decode_rows
             self._decode_s[num_decode_rows] = _mean(self._decode_s.get(num_decode_rows), duration_s)
@@ -82,20 +103,35 @@ class SpeedMeter:
         nearest = min(self._decode_s, key=lambda known: (abs(known - rows), known))
         return self._decode_s[nearest]
 
-    def step_s(self, *, num_prefill_tokens: int, num_decode_rows: int) -> float | None:
+    def draft_price(self, rows: int) -> float:
+        """What a token of a draft adds to a step that decodes `rows` rows, in such steps without drafts."""
+        decode_s = self.decode_s(rows)
+        if self._draft_s is None or not decode_s:
+            return _DRAFT_PRICE_FIRST
+        return max(self._draft_s / decode_s, _DRAFT_PRICE_MIN)
+
+    def drafts_within(self, step_s: float, rows: int) -> int | None:
+        """Tokens of drafts that fit beside `rows` rows into a step of `step_s` seconds; None when not measured."""
+        decode_s = self.decode_s(rows)
+        if not decode_s:
+            return None
+        return int(max(0.0, step_s - decode_s) / (decode_s * self.draft_price(rows)))
+
+    def step_s(
+        self, *, num_prefill_tokens: int, num_decode_rows: int, num_drafted: int = 0
+    ) -> float | None:
         """Expected seconds of a step; None when nothing like it has been measured."""
         if num_prefill_tokens and self._prefill.per_s is None:
             return None
         if num_decode_rows and not self._decode_s:
             return None
         prefill_s = num_prefill_tokens / self._prefill.per_s if self._prefill.per_s else 0.0
-        return self.decode_s(num_decode_rows) + prefill_s
+        decode_s = self.decode_s(num_decode_rows)
+        return decode_s * (1 + num_drafted * self.draft_price(num_decode_rows)) + prefill_s
 
-    def prefill_tokens(self, *, step_s: float, num_decode_rows: int) -> int | None:
-        """Prompt tokens that fit beside the decode rows into a step of `step_s` seconds; None when not measured."""
-        if self._prefill.per_s is None:
-            return None
-        return int(max(0.0, step_s - self.decode_s(num_decode_rows)) * self._prefill.per_s)
+    def prefill_share_s(self, duration_s: float, num_decode_rows: int) -> float:
+        """What of the length of a mixed step is put down to its prompt tokens."""
+        return max(duration_s - self.decode_s(num_decode_rows), _PREFILL_SHARE_MIN * duration_s)
 
 
 def _mean(mean_s: float | None, newest_s: float) -> float:

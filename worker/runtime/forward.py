@@ -28,7 +28,8 @@ __all__ = [
 ]
 
 Computed = tuple[tuple[Sequence, ...], npt.NDArray[np.float32]]
-"""Sequences and the logits [sequences, vocab] to draw their next tokens from; a view that the next run overwrites."""
+"""Sequences and the logits [sequences, vocab] to draw their next tokens from; a view that the next run overwrites. One
+with a draft comes by itself, once for each place that may be drawn from."""
 
 
 class Forward(Protocol):
@@ -38,7 +39,7 @@ class Forward(Protocol):
     def layout(self) -> CacheLayout: ...
 
     def compute(self, batch: Batch) -> Iterator[Computed]:
-        """Copies, loads, prompt chunks, saves, decode; what there is to draw from, in any order."""
+        """Copies, trims, loads, prompt chunks, saves, decode; what there is to draw from, in any order."""
         ...
 
     def rest(self) -> None:
@@ -59,6 +60,7 @@ def check_batch(batch: Batch, layout: CacheLayout) -> None:
             row.num_tokens <= capacity,
             f"row {at}: {row.num_tokens} tokens, capacity {capacity}",
         )
+    _check_drafts(batch, layout)
     for chunk in batch.prefill:
         slot = slot_of(chunk.sequence)
         demand(decoding <= slot < num_slots, f"chunk in slot {slot}, decode run up to {decoding}")
@@ -73,10 +75,27 @@ def check_batch(batch: Batch, layout: CacheLayout) -> None:
             )
 
 
+def _check_drafts(batch: Batch, layout: CacheLayout) -> None:
+    demand(
+        batch.num_drafted <= layout.num_drafted,
+        f"{batch.num_drafted} tokens of drafts, at most {layout.num_drafted}",
+    )
+    for draft in batch.drafts:
+        row, size = draft.sequence, len(draft.token_ids)
+        demand(row in batch.decode, f"a draft of sequence {row.id}, which does not decode")
+        demand(size >= 1, f"an empty draft of sequence {row.id}")
+        demand(
+            row.num_tokens + size <= layout.capacity,
+            f"{row.num_tokens} tokens and {size} of a draft, capacity {layout.capacity}",
+        )
+
+
 def fill_rows(slab: KvSlab, batch: Batch) -> None:
-    """What comes before anything runs: copies, then loads."""
+    """What comes before anything runs: copies, trims, then loads."""
     for copy in batch.copies:
         slab.copy(copy.source, copy.target, copy.num_tokens)
+    for trim in batch.trims:
+        slab.trim(trim.slot, trim.num_tokens)
     for load in batch.loads:
         slab.load(load.slot, load.blocks)
 

@@ -26,7 +26,7 @@ from worker.kernels.library import LANES as TILE
 from worker.runtime.kv_precision import FP32, KvPrecision
 from worker.runtime.memory import forget_pages
 
-__all__ = ["KvSlab", "LayerAddress", "block_bytes", "whole_tiles"]
+__all__ = ["KvSlab", "LayerAddress", "block_bytes", "tokens_within", "whole_tiles"]
 
 Rows = npt.NDArray[Any]
 
@@ -38,6 +38,25 @@ def block_bytes(
 ) -> int:
     """Memory of one block of keys and values in all layers."""
     return 2 * num_layers * num_kv_heads * BLOCK_TOKENS * precision.position_bytes(head_size)
+
+
+def tokens_within(
+    num_bytes: int,
+    *,
+    num_slots: int,
+    num_layers: int,
+    num_kv_heads: int,
+    head_size: int,
+    precision: KvPrecision = FP32,
+) -> int:
+    """Most tokens for which rows take no more than `num_bytes`, however they are spread over so many rows; 0: none.
+
+    A row may have written a part of a tile, and of the first and last page, of each head.
+    """
+    heads = 2 * num_layers * num_kv_heads
+    position = heads * precision.position_bytes(head_size)
+    pages = 2 * mmap.PAGESIZE * heads * (1 + precision.is_scaled)
+    return max(0, num_bytes - num_slots * (pages + TILE * position)) // position
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +132,19 @@ class KvSlab:
         """Rows become zeros and give their memory back; blocks stay."""
         for memory in self._memory:
             forget_pages(memory)
+
+    def trim(self, slot: int, num_tokens: int) -> None:
+        """Positions from `num_tokens` on of a row give their memory back, in all layers, by whole tiles and pages."""
+        if not (0 <= slot < self.layout.num_slots and 0 <= num_tokens <= self.layout.capacity):
+            raise AssertionError(f"trim of slot {slot} to {num_tokens} of {self.layout}")
+        for memory, (rows, _) in zip(self._memory, self._blocks, strict=True):
+            first = slot * rows.strides[0]
+            if not num_tokens:  # one call for all heads
+                forget_pages(memory, first, first + rows.strides[0])
+                continue
+            kept = whole_tiles(num_tokens) * rows.strides[2]
+            for head in range(first, first + rows.strides[0], rows.strides[1]):
+                forget_pages(memory, head + kept, head + rows.strides[1])
 
     def load(self, slot: int, blocks: tuple[int, ...]) -> None:
         """Blocks, one after another, to the beginning of a row, in all layers."""

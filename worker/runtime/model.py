@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from common.clock import SystemClock
 from common.errors import BadModel, Reason
@@ -15,8 +16,8 @@ from worker.runtime.artifacts import read_artifact
 from worker.runtime.calibration import rows_for_many
 from worker.runtime.fingerprint import fingerprint, precision_of
 from worker.runtime.kv_precision import KvPrecisionName
-from worker.runtime.kv_slab import block_bytes
-from worker.runtime.memory import return_free_memory
+from worker.runtime.kv_slab import block_bytes, tokens_within
+from worker.runtime.memory import available_bytes, return_free_memory
 from worker.runtime.mode import Mode
 from worker.runtime.models.registry import family_of
 from worker.runtime.phased import PhasedForward
@@ -28,6 +29,9 @@ from worker.runtime.threads import available_cores
 from worker.runtime.tokenizer import Tokenizer, open_tokenizer
 
 __all__ = ["LoadedModel", "ModelInfo", "Progress", "load_model"]
+
+KV_SHARE: Final = 0.8
+"""Of the memory that is left once the weights are there; the rest is for buffers, requests and answers."""
 
 Progress = Callable[[str, dict[str, object]], None]
 """Called with an event name and its fields when a stage is done."""
@@ -72,6 +76,8 @@ def load_model(
     rows_max: int = 8,
     context_max: int = 0,
     prefix_cache_mib: int = 0,
+    drafted_max: int = 0,
+    kv_memory_mib: int = 0,
     prefill_int8: bool = False,
     mode: Mode = "exact",
     kernels: Kernels = "auto",
@@ -82,16 +88,18 @@ def load_model(
     """Loads `folder` for up to `rows_max` sequences at once; blocks for seconds, computes on `threads` threads.
 
     `threads` 0 takes every core that affinity and control group allow; `context_max` 0 takes the model's own limit;
-    `prefix_cache_mib` bounds the memory that keeps beginnings of prompts, 0 keeps none; `prefill_int8` computes prompts
-    with 8-bit integers where the weights are quantised (`worker.runtime.graphs.row_int8`); `kernels` says whose
-    operators compute, and ours need no second form of the weights; `kv_precision` how keys and values are kept.
+    `prefix_cache_mib` bounds the memory that keeps beginnings of prompts, 0 keeps none; `kv_memory_mib` that of keys
+    and values of requests, 0 takes most of what is left once the weights are there; `drafted_max` says how many tokens
+    of drafts a step may verify, which only our own operators do; `prefill_int8` computes prompts with 8-bit integers
+    where the weights are quantised (`worker.runtime.graphs.row_int8`); `kernels` says whose operators compute, and ours
+    need no second form of the weights; `kv_precision` how keys and values are kept.
     Raises `BadModel` with the reason and a message that names the file at fault.
     """
     say = progress or (lambda event, fields: None)
-    if rows_max < 1 or min(threads, context_max, prefix_cache_mib) < 0:
+    if rows_max < 1 or min(threads, context_max, prefix_cache_mib, kv_memory_mib) < 0:
         raise ValueError(
             f"rows_max {rows_max}, threads {threads}, context_max {context_max}, "
-            f"prefix_cache_mib {prefix_cache_mib}"
+            f"prefix_cache_mib {prefix_cache_mib}, kv_memory_mib {kv_memory_mib}"
         )
     threads = threads or available_cores()
     spec = provider_named(provider)
@@ -128,11 +136,24 @@ def load_model(
         head_size=graph.head_size,
         precision=graph.kv,
     )
+    tokens_max = _tokens_max(
+        graph, rows_max, kv_memory_mib=kv_memory_mib, prefix_cache_mib=prefix_cache_mib
+    )
+    if tokens_max is not None:
+        capacity = min(capacity, tokens_max)
+        if not capacity:
+            raise BadModel(
+                f"{artifact.graph.name}: memory for keys and values holds no token in {rows_max} rows; raise "
+                "kv_memory_mib, or lower rows_max or prefix_cache_mib",
+                reason=Reason.MODEL_FILE_INVALID,
+            )
     layout = CacheLayout(
         num_slots=rows_max,
         capacity=capacity,
+        tokens_max=tokens_max,
         num_blocks=(prefix_cache_mib << 20) // block,
         keeps_decoded=graph.is_native,
+        num_drafted=drafted_max if graph.is_native else 0,
     )
     try:
         runner = OnnxRunner(graph, layout)
@@ -147,7 +168,7 @@ def load_model(
             reason=Reason.MODEL_FILE_INVALID,
         ) from error
     check_graph(runner, config.vocab_size)
-    say("model.warm", {"rows": rows_max, "capacity": capacity})
+    say("model.warm", {"rows": rows_max, "capacity": capacity, "tokens": layout.num_tokens})
     if artifact.golden is not None:
         check_golden(runner, tokenizer, artifact.golden, config.eos_ids)
         say("model.golden", {"answer": artifact.golden.text[:80]})
@@ -155,6 +176,7 @@ def load_model(
         runner.forward.many_from = rows_for_many(runner.forward, SystemClock())
         say("model.calibrated", {"int8_from_rows": runner.forward.many_from})
     question = golden_question(runner, tokenizer, artifact.golden, config.vocab_size)
+    runner.rest()  # nobody counts what was written so far
     return_free_memory()  # loading took twice what is kept
     return LoadedModel(
         info=ModelInfo(
@@ -174,6 +196,28 @@ def load_model(
         chat_template=artifact.chat_template,
         runner=runner,
         question=question,
+    )
+
+
+def _tokens_max(
+    graph: Graph, rows_max: int, *, kv_memory_mib: int, prefix_cache_mib: int
+) -> int | None:
+    """Tokens of all rows for which there is memory; None where the system does not say how much there is."""
+    num_bytes: int | None = kv_memory_mib << 20
+    if not num_bytes:
+        return_free_memory()
+        num_bytes = available_bytes()
+    if num_bytes is None:
+        return None
+    if not kv_memory_mib:
+        num_bytes = int(KV_SHARE * max(0, num_bytes - (prefix_cache_mib << 20)))
+    return tokens_within(
+        num_bytes,
+        num_slots=rows_max,
+        num_layers=graph.num_layers,
+        num_kv_heads=graph.num_kv_heads,
+        head_size=graph.head_size,
+        precision=graph.kv,
     )
 
 

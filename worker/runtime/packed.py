@@ -1,4 +1,4 @@
-"""Our own operators: one run for the whole step, prompt chunks and decoding rows together.
+"""Our own operators: one run for the whole step: prompt chunks, decoding rows, and drafts behind some of these.
 
 Tokens lie one after another; inputs are those of `worker.runtime.graphs.native`. Keys and values of all slots are bound
 once and for good.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from worker.engine.ports import Batch, CacheLayout
+from worker.engine.sequence import Sequence
 from worker.runtime.forward import (
     Computed,
     bind_input,
@@ -38,7 +39,8 @@ class _Row:
     token_ids: tuple[int, ...]
     length: int
     """Tokens of the sequence after the run."""
-    draws: bool
+    draws: int
+    """From how many places, the last ones."""
 
 
 class PackedForward:
@@ -58,8 +60,8 @@ class PackedForward:
         self._slots = np.zeros(2 * slots, np.int32)
         self._starts = np.zeros(2 * slots + 1, np.int32)
         self._lengths = np.zeros(2 * slots, np.int32)
-        self._logits_at = np.zeros((slots, 2), np.int64)
-        self._logits = np.zeros((slots, graph.vocab_size), np.float32)
+        self._logits_at = np.zeros((slots + layout.num_drafted, 2), np.int64)
+        self._logits = np.zeros((slots + layout.num_drafted, graph.vocab_size), np.float32)
         self._ids = np.zeros((1, slots * layout.capacity), np.int64)
         """Keeps its address; what is not written takes no memory."""
         self._bound: tuple[int, int, int] | None = None
@@ -94,13 +96,18 @@ class PackedForward:
             save_blocks(self._slab, chunk)
         for row in batch.saves:
             self._slab.save(slot_of(row.sequence), row.save.start, row.save.block)
-        drawn = len(batch.decode)
+        plain = _without_draft(batch)
+        drawn = len(plain)
         for chunk in batch.prefill:
             if chunk.is_last:
                 yield end_prompt(self._slab, chunk, self._logits[drawn : drawn + 1])
                 drawn += 1
-        if batch.decode:
-            yield batch.decode, self._logits[: len(batch.decode)]
+        for draft in batch.drafts:
+            places = 1 + len(draft.token_ids)
+            yield (draft.sequence,) * places, self._logits[drawn : drawn + places]
+            drawn += places
+        if plain:
+            yield plain, self._logits[: len(plain)]
 
     def rest(self) -> None:
         """See `Forward`."""
@@ -114,9 +121,8 @@ class PackedForward:
             self._ids[0, start:end] = row.token_ids
             self._slots[index], self._lengths[index] = row.slot, row.length
             self._starts[index + 1] = end
-            if row.draws:
-                self._logits_at[drawn, 1] = end - 1
-                drawn += 1
+            self._logits_at[drawn : drawn + row.draws, 1] = range(end - row.draws, end)
+            drawn += row.draws
             start = end
         self._bind(num_tokens=start, num_rows=len(rows), drawn=drawn)
         self._graph.many.run_with_iobinding(self._binding)
@@ -137,18 +143,30 @@ class PackedForward:
 
 
 def _rows(batch: Batch) -> list[_Row]:
-    """Decoding rows, then chunks."""
+    """Decoding rows, chunks, then rows with a draft."""
     rows = [
-        _Row(slot_of(sequence), (last_id(sequence),), sequence.num_tokens, draws=True)
-        for sequence in batch.decode
+        _Row(slot_of(sequence), (last_id(sequence),), sequence.num_tokens, draws=1)
+        for sequence in _without_draft(batch)
     ]
     rows += [
         _Row(
             slot_of(chunk.sequence),
             chunk.token_ids,
             chunk.end,
-            draws=chunk.is_last,
+            draws=int(chunk.is_last),
         )
         for chunk in batch.prefill
     ]
+    for draft in batch.drafts:
+        token_ids = (last_id(draft.sequence), *draft.token_ids)
+        length = draft.sequence.num_tokens + len(draft.token_ids)
+        rows.append(_Row(slot_of(draft.sequence), token_ids, length, draws=len(token_ids)))
     return rows
+
+
+def _without_draft(batch: Batch) -> tuple[Sequence, ...]:
+    """Of those that decode."""
+    if not batch.drafts:
+        return batch.decode
+    drafted = {draft.sequence for draft in batch.drafts}
+    return tuple(sequence for sequence in batch.decode if sequence not in drafted)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from worker.engine.ports import Batch, CacheLayout, Sampled
+import numpy as np
+import numpy.typing as npt
+
+from worker.engine.answers import verify
+from worker.engine.ports import Batch, CacheLayout, Draft, Sampled
 from worker.engine.sequence import Sequence
 from worker.runtime.forward import Computed, Forward, check_batch
 from worker.runtime.growing import GrowingForward
@@ -22,7 +26,8 @@ class OnnxRunner:
 
     def __init__(self, graph: Graph, layout: CacheLayout) -> None:
         self.forward = _forward(graph, layout)
-        self._sampler = Sampler()
+        self.sampler = Sampler()
+        """Others take its place to say what is known beforehand (`loadtest.lookup`)."""
 
     def __repr__(self) -> str:
         return f"<OnnxRunner {self.forward!r}>"
@@ -32,10 +37,15 @@ class OnnxRunner:
         return self.forward.layout
 
     def run(self, batch: Batch) -> list[Sampled]:
-        """One result per chunk that ends its prompt and per decoding row."""
+        """One result per chunk that ends its prompt and per decoding row, more of rows with drafts."""
+        drafts = {draft.sequence: draft for draft in batch.drafts}
         sampled: list[Sampled] = []
         for sequences, logits in self.compute(batch):
-            sampled += self._sampler.sample(logits, sequences)
+            draft = drafts.get(sequences[0])
+            if draft is None:
+                sampled += self.sampler.sample(logits, sequences)
+            else:
+                sampled += self._verify(draft, logits)
         return sampled
 
     def compute(self, batch: Batch) -> Iterator[Computed]:
@@ -43,13 +53,22 @@ class OnnxRunner:
         check_batch(batch, self.layout)
         return self.forward.compute(batch)
 
+    def _verify(self, draft: Draft, logits: npt.NDArray[np.float32]) -> list[Sampled]:
+        """`logits` [1 + tokens of the draft, vocab]."""
+
+        def draw(at: int) -> Sampled:
+            (drawn,) = self.sampler.sample(logits[at : at + 1], (draft.sequence,))
+            return drawn
+
+        return verify(draft, draw)
+
     def rest(self) -> None:
         """No sequence has a slot: gives memory back."""
         self.forward.rest()
 
     def release(self, sequence: Sequence) -> None:
         """Forgets the penalty counts and the grammar state of a sequence."""
-        self._sampler.release(sequence)
+        self.sampler.release(sequence)
 
 
 def _forward(graph: Graph, layout: CacheLayout) -> Forward:

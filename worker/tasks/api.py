@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from common.request.prompt_prefix import NO_PREFIX, PromptPrefix
 from worker.engine.grammar import Constraint
 from worker.engine.ports import TopLogprob
 from worker.engine.sampling_params import SamplingParams
@@ -196,6 +197,8 @@ class GenerateRequest:
     """On the clock of the process, seconds."""
     deadline: float
     """On the same clock."""
+    prefix: PromptPrefix = NO_PREFIX
+    """How routers know the beginnings of the prompt; empty when it shares nothing."""
     constraint: Constraint | None = None
     """What every choice must follow; None: nothing."""
     start_by: float | None = None

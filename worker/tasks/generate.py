@@ -35,6 +35,7 @@ from worker.tasks.api import (
 from worker.tasks.choice import ChoiceText
 from worker.tasks.continuation import check_continuation, known_ids_of
 from worker.tasks.lengths import max_tokens_of
+from worker.tasks.marks import marks_of
 from worker.tasks.ports import GrammarCompiler
 from worker.tasks.stop_strings import StopStrings
 from worker.tasks.tokenizer_pool import TokenizerPool
@@ -149,6 +150,7 @@ class GenerateTask:
             grammar=grammar,
             n=request.n,
             salt=request.salt,
+            marks=marks_of(request.prefix, len(prompt_ids)),
             priority=request.priority,
             deadline=request.deadline,
             start_by=request.start_by,

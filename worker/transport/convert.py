@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from common.errors import InvalidRequest, NotFound, Reason, Unsupported
 from common.limits import Limits
+from common.request.prefix_of import prefix_of
 from lepton.v1 import inference_pb2, types_pb2
 from worker.engine.grammar import Constraint, ConstraintKind
 from worker.engine.sampling_params import SamplingParams
@@ -40,6 +41,8 @@ _ROLES: Final = {
     types_pb2.ROLE_TOOL: "tool",
 }
 
+_PREFIX_HASHES_MAX: Final = 1024
+"""Of one prompt: half a mebibyte of text. What is longer is not told to routers."""
 _NO_PARAMETERS: Final = '{"type": "object", "properties": {}}'
 
 _FINISH_REASONS: Final = {
@@ -85,6 +88,7 @@ def parse_generate(
         stop_ids=frozenset(stop.token_ids),
         ignore_eos=stop.ignore_eos,
         salt=None if request.cache.bypass else request.cache.salt.encode(),
+        prefix=prefix_of(request, _PREFIX_HASHES_MAX),
         priority=_PRIORITIES[request.priority],
         arrived_at=arrived_at,
         deadline=deadline,

@@ -16,6 +16,7 @@ from common.rpc.auth import is_router
 from common.rpc.handlers import raw_unary_stream, raw_unary_unary
 from lepton.v1 import worker_pb2
 from worker.engine.load import EngineLoad
+from worker.engine.prefix_digest import NO_NEWS, DigestNews, PrefixDigest
 from worker.tasks.api import ModelFacts
 from worker.transport.call_context import ServicerContext, deadline_of
 from worker.transport.encode import encode_model
@@ -62,6 +63,7 @@ class WorkerService:
         *,
         facts: WorkerFacts,
         load: Callable[[], EngineLoad],
+        prefixes: PrefixDigest,
         probe: Callable[[float], Awaitable[bool]],
         drain: Callable[[float | None], None],
         in_flight: InFlight,
@@ -72,6 +74,7 @@ class WorkerService:
     ) -> None:
         self._facts = facts
         self._load = load
+        self._prefixes = prefixes
         self._probe = probe
         self._drain = drain
         self._in_flight = in_flight
@@ -92,21 +95,26 @@ class WorkerService:
     async def watch_load(
         self, payload: bytes, context: ServicerContext
     ) -> AsyncGenerator[bytes, None]:
-        """Yields the load: at once, after a change (at most every `push_ms_min`), at least every `interval_ms`.
+        """Yields the load: at once, after a change (at most every `push_ms_min`), at least every `interval_ms`; to who
+        asks for it with what is new in the prefix cache.
 
         It ends with the caller or when the worker leaves. Errors: `Forbidden`, `InvalidRequest`.
         """
         self._check_router(context)
         request = parse_message(worker_pb2.WatchLoadRequest, payload)
         router_id, interval_s = _watch_parameters(request)
+        heard: int | None = None
+        """Of the prefix cache's changes: up to which one the router knows them."""
         sent: worker_pb2.WatchLoadResponse | None = None
         sent_at = self._clock.now()
         while not self._in_flight.closed:
             report = self._report(router_id)
+            news = self._prefixes.since(heard) if request.prefixes else NO_NEWS
             now = self._clock.now()
-            if sent is None or report != sent or now - sent_at >= interval_s:
-                sent, sent_at = report, now
-                yield report.SerializeToString()
+            if sent is None or report != sent or news or now - sent_at >= interval_s:
+                sent, sent_at, heard = report, now, news.number
+                # Of serialised messages one behind the other the fields add up.
+                yield report.SerializeToString() + _encode_news(news)
                 await self._clock.sleep(self._push_s_min)
             else:
                 await self._in_flight.changed(self._wait_s(report, sent_at + interval_s - now))
@@ -190,6 +198,14 @@ class WorkerService:
                 "this call is for routers; it needs the cluster token",
                 reason=Reason.CLUSTER_TOKEN_INVALID,
             )
+
+
+def _encode_news(news: DigestNews) -> bytes:
+    if not news:
+        return b""
+    return worker_pb2.WatchLoadResponse(
+        prefixes=worker_pb2.PrefixNews(is_whole=news.is_whole, held=news.held, gone=news.gone)
+    ).SerializeToString()
 
 
 def _watch_parameters(request: worker_pb2.WatchLoadRequest) -> tuple[str, float]:

@@ -269,7 +269,7 @@ type RouteScore struct {
 	Score float64 `protobuf:"fixed64,2,opt,name=score,proto3" json:"score,omitempty"`
 	// What it counts beside the others.
 	Weight float64 `protobuf:"fixed64,3,opt,name=weight,proto3" json:"weight,omitempty"`
-	// What lies behind it, in words, for example "192 of 256 bytes of the prompt were sent there"; may be empty.
+	// What lies behind it, in words, for example "192 of 256 bytes of the prompt are known there"; may be empty.
 	Detail        string `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -84,7 +84,9 @@ type WatchLoadRequest struct {
 	// characters.
 	RouterId string `protobuf:"bytes,1,opt,name=router_id,json=routerId,proto3" json:"router_id,omitempty"`
 	// Longest silence, milliseconds. Range 10 to 10000. Default 50.
-	IntervalMs    *uint32 `protobuf:"varint,2,opt,name=interval_ms,json=intervalMs,proto3,oneof" json:"interval_ms,omitempty"`
+	IntervalMs *uint32 `protobuf:"varint,2,opt,name=interval_ms,json=intervalMs,proto3,oneof" json:"interval_ms,omitempty"`
+	// Also tell what the prefix cache holds. Default false.
+	Prefixes      bool `protobuf:"varint,3,opt,name=prefixes,proto3" json:"prefixes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -133,6 +135,13 @@ func (x *WatchLoadRequest) GetIntervalMs() uint32 {
 	return 0
 }
 
+func (x *WatchLoadRequest) GetPrefixes() bool {
+	if x != nil {
+		return x.Prefixes
+	}
+	return false
+}
+
 // Load at one moment.
 type WatchLoadResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -165,7 +174,9 @@ type WatchLoadResponse struct {
 	// Sequences in the steps in which that speed was measured; 0 before the first.
 	DecodeRows uint32 `protobuf:"varint,14,opt,name=decode_rows,json=decodeRows,proto3" json:"decode_rows,omitempty"`
 	// Generate calls that came with tickets of the watching router; absent before the first.
-	Tickets       *TicketCounts `protobuf:"bytes,15,opt,name=tickets,proto3" json:"tickets,omitempty"`
+	Tickets *TicketCounts `protobuf:"bytes,15,opt,name=tickets,proto3" json:"tickets,omitempty"`
+	// What is new in the prefix cache; absent when nothing is, and for who did not ask for it.
+	Prefixes      *PrefixNews `protobuf:"bytes,16,opt,name=prefixes,proto3" json:"prefixes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -305,6 +316,78 @@ func (x *WatchLoadResponse) GetTickets() *TicketCounts {
 	return nil
 }
 
+func (x *WatchLoadResponse) GetPrefixes() *PrefixNews {
+	if x != nil {
+		return x.Prefixes
+	}
+	return nil
+}
+
+// Beginnings of prompts that the prefix cache holds, as hashes of what callers wrote: of their cache salt, and of the
+// prompt up to every 512 bytes and up to the end of each message. Routers and workers make the same ones.
+type PrefixNews struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// `held` is all that there is; what was told before holds no longer. So begins each stream.
+	IsWhole bool `protobuf:"varint,1,opt,name=is_whole,json=isWhole,proto3" json:"is_whole,omitempty"`
+	// Held, and not told before. At most the worker's setting `prefix_digest_max`.
+	Held []uint64 `protobuf:"fixed64,2,rep,packed,name=held,proto3" json:"held,omitempty"`
+	// Told before, and not held any more. As many at most.
+	Gone          []uint64 `protobuf:"fixed64,3,rep,packed,name=gone,proto3" json:"gone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PrefixNews) Reset() {
+	*x = PrefixNews{}
+	mi := &file_lepton_v1_worker_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PrefixNews) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PrefixNews) ProtoMessage() {}
+
+func (x *PrefixNews) ProtoReflect() protoreflect.Message {
+	mi := &file_lepton_v1_worker_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PrefixNews.ProtoReflect.Descriptor instead.
+func (*PrefixNews) Descriptor() ([]byte, []int) {
+	return file_lepton_v1_worker_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *PrefixNews) GetIsWhole() bool {
+	if x != nil {
+		return x.IsWhole
+	}
+	return false
+}
+
+func (x *PrefixNews) GetHeld() []uint64 {
+	if x != nil {
+		return x.Held
+	}
+	return nil
+}
+
+func (x *PrefixNews) GetGone() []uint64 {
+	if x != nil {
+		return x.Gone
+	}
+	return nil
+}
+
 // How calls with tickets of one router have fared, counted since the start of the worker.
 type TicketCounts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -322,7 +405,7 @@ type TicketCounts struct {
 
 func (x *TicketCounts) Reset() {
 	*x = TicketCounts{}
-	mi := &file_lepton_v1_worker_proto_msgTypes[2]
+	mi := &file_lepton_v1_worker_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -334,7 +417,7 @@ func (x *TicketCounts) String() string {
 func (*TicketCounts) ProtoMessage() {}
 
 func (x *TicketCounts) ProtoReflect() protoreflect.Message {
-	mi := &file_lepton_v1_worker_proto_msgTypes[2]
+	mi := &file_lepton_v1_worker_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -347,7 +430,7 @@ func (x *TicketCounts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TicketCounts.ProtoReflect.Descriptor instead.
 func (*TicketCounts) Descriptor() ([]byte, []int) {
-	return file_lepton_v1_worker_proto_rawDescGZIP(), []int{2}
+	return file_lepton_v1_worker_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *TicketCounts) GetTaken() uint64 {
@@ -387,7 +470,7 @@ type ProbeRequest struct {
 
 func (x *ProbeRequest) Reset() {
 	*x = ProbeRequest{}
-	mi := &file_lepton_v1_worker_proto_msgTypes[3]
+	mi := &file_lepton_v1_worker_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -399,7 +482,7 @@ func (x *ProbeRequest) String() string {
 func (*ProbeRequest) ProtoMessage() {}
 
 func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lepton_v1_worker_proto_msgTypes[3]
+	mi := &file_lepton_v1_worker_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -412,7 +495,7 @@ func (x *ProbeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeRequest.ProtoReflect.Descriptor instead.
 func (*ProbeRequest) Descriptor() ([]byte, []int) {
-	return file_lepton_v1_worker_proto_rawDescGZIP(), []int{3}
+	return file_lepton_v1_worker_proto_rawDescGZIP(), []int{4}
 }
 
 // How the model answered.
@@ -428,7 +511,7 @@ type ProbeResponse struct {
 
 func (x *ProbeResponse) Reset() {
 	*x = ProbeResponse{}
-	mi := &file_lepton_v1_worker_proto_msgTypes[4]
+	mi := &file_lepton_v1_worker_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -440,7 +523,7 @@ func (x *ProbeResponse) String() string {
 func (*ProbeResponse) ProtoMessage() {}
 
 func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lepton_v1_worker_proto_msgTypes[4]
+	mi := &file_lepton_v1_worker_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -453,7 +536,7 @@ func (x *ProbeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeResponse.ProtoReflect.Descriptor instead.
 func (*ProbeResponse) Descriptor() ([]byte, []int) {
-	return file_lepton_v1_worker_proto_rawDescGZIP(), []int{4}
+	return file_lepton_v1_worker_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ProbeResponse) GetPassed() bool {
@@ -479,7 +562,7 @@ type GetInfoRequest struct {
 
 func (x *GetInfoRequest) Reset() {
 	*x = GetInfoRequest{}
-	mi := &file_lepton_v1_worker_proto_msgTypes[5]
+	mi := &file_lepton_v1_worker_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -491,7 +574,7 @@ func (x *GetInfoRequest) String() string {
 func (*GetInfoRequest) ProtoMessage() {}
 
 func (x *GetInfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lepton_v1_worker_proto_msgTypes[5]
+	mi := &file_lepton_v1_worker_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -504,7 +587,7 @@ func (x *GetInfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInfoRequest.ProtoReflect.Descriptor instead.
 func (*GetInfoRequest) Descriptor() ([]byte, []int) {
-	return file_lepton_v1_worker_proto_rawDescGZIP(), []int{5}
+	return file_lepton_v1_worker_proto_rawDescGZIP(), []int{6}
 }
 
 // What a worker is.
@@ -528,7 +611,7 @@ type GetInfoResponse struct {
 
 func (x *GetInfoResponse) Reset() {
 	*x = GetInfoResponse{}
-	mi := &file_lepton_v1_worker_proto_msgTypes[6]
+	mi := &file_lepton_v1_worker_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -540,7 +623,7 @@ func (x *GetInfoResponse) String() string {
 func (*GetInfoResponse) ProtoMessage() {}
 
 func (x *GetInfoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lepton_v1_worker_proto_msgTypes[6]
+	mi := &file_lepton_v1_worker_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -553,7 +636,7 @@ func (x *GetInfoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInfoResponse.ProtoReflect.Descriptor instead.
 func (*GetInfoResponse) Descriptor() ([]byte, []int) {
-	return file_lepton_v1_worker_proto_rawDescGZIP(), []int{6}
+	return file_lepton_v1_worker_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetInfoResponse) GetWorkerId() string {
@@ -610,7 +693,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_lepton_v1_worker_proto_msgTypes[7]
+	mi := &file_lepton_v1_worker_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -622,7 +705,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lepton_v1_worker_proto_msgTypes[7]
+	mi := &file_lepton_v1_worker_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -635,7 +718,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_lepton_v1_worker_proto_rawDescGZIP(), []int{7}
+	return file_lepton_v1_worker_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DrainRequest) GetGraceMs() uint32 {
@@ -656,7 +739,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_lepton_v1_worker_proto_msgTypes[8]
+	mi := &file_lepton_v1_worker_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -668,7 +751,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lepton_v1_worker_proto_msgTypes[8]
+	mi := &file_lepton_v1_worker_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -681,7 +764,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_lepton_v1_worker_proto_rawDescGZIP(), []int{8}
+	return file_lepton_v1_worker_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DrainResponse) GetNumRunning() uint32 {
@@ -695,12 +778,13 @@ var File_lepton_v1_worker_proto protoreflect.FileDescriptor
 
 const file_lepton_v1_worker_proto_rawDesc = "" +
 	"\n" +
-	"\x16lepton/v1/worker.proto\x12\tlepton.v1\x1a\x15lepton/v1/types.proto\"e\n" +
+	"\x16lepton/v1/worker.proto\x12\tlepton.v1\x1a\x15lepton/v1/types.proto\"\x81\x01\n" +
 	"\x10WatchLoadRequest\x12\x1b\n" +
 	"\trouter_id\x18\x01 \x01(\tR\brouterId\x12$\n" +
 	"\vinterval_ms\x18\x02 \x01(\rH\x00R\n" +
-	"intervalMs\x88\x01\x01B\x0e\n" +
-	"\f_interval_ms\"\xc4\x04\n" +
+	"intervalMs\x88\x01\x01\x12\x1a\n" +
+	"\bprefixes\x18\x03 \x01(\bR\bprefixesB\x0e\n" +
+	"\f_interval_ms\"\xf7\x04\n" +
 	"\x11WatchLoadResponse\x12,\n" +
 	"\x05state\x18\x01 \x01(\x0e2\x16.lepton.v1.WorkerStateR\x05state\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\x04R\x04step\x12*\n" +
@@ -718,8 +802,14 @@ const file_lepton_v1_worker_proto_rawDesc = "" +
 	"\x13decode_tokens_per_s\x18\r \x01(\x02R\x10decodeTokensPerS\x12\x1f\n" +
 	"\vdecode_rows\x18\x0e \x01(\rR\n" +
 	"decodeRows\x121\n" +
-	"\atickets\x18\x0f \x01(\v2\x17.lepton.v1.TicketCountsR\aticketsB\x12\n" +
-	"\x10_step_ends_in_ms\"p\n" +
+	"\atickets\x18\x0f \x01(\v2\x17.lepton.v1.TicketCountsR\atickets\x121\n" +
+	"\bprefixes\x18\x10 \x01(\v2\x15.lepton.v1.PrefixNewsR\bprefixesB\x12\n" +
+	"\x10_step_ends_in_ms\"O\n" +
+	"\n" +
+	"PrefixNews\x12\x19\n" +
+	"\bis_whole\x18\x01 \x01(\bR\aisWhole\x12\x12\n" +
+	"\x04held\x18\x02 \x03(\x06R\x04held\x12\x12\n" +
+	"\x04gone\x18\x03 \x03(\x06R\x04gone\"p\n" +
 	"\fTicketCounts\x12\x14\n" +
 	"\x05taken\x18\x01 \x01(\x04R\x05taken\x12\x14\n" +
 	"\x05ended\x18\x02 \x01(\x04R\x05ended\x12\x1c\n" +
@@ -768,38 +858,40 @@ func file_lepton_v1_worker_proto_rawDescGZIP() []byte {
 }
 
 var file_lepton_v1_worker_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_lepton_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_lepton_v1_worker_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_lepton_v1_worker_proto_goTypes = []any{
 	(WorkerState)(0),          // 0: lepton.v1.WorkerState
 	(*WatchLoadRequest)(nil),  // 1: lepton.v1.WatchLoadRequest
 	(*WatchLoadResponse)(nil), // 2: lepton.v1.WatchLoadResponse
-	(*TicketCounts)(nil),      // 3: lepton.v1.TicketCounts
-	(*ProbeRequest)(nil),      // 4: lepton.v1.ProbeRequest
-	(*ProbeResponse)(nil),     // 5: lepton.v1.ProbeResponse
-	(*GetInfoRequest)(nil),    // 6: lepton.v1.GetInfoRequest
-	(*GetInfoResponse)(nil),   // 7: lepton.v1.GetInfoResponse
-	(*DrainRequest)(nil),      // 8: lepton.v1.DrainRequest
-	(*DrainResponse)(nil),     // 9: lepton.v1.DrainResponse
-	(*ModelInfo)(nil),         // 10: lepton.v1.ModelInfo
+	(*PrefixNews)(nil),        // 3: lepton.v1.PrefixNews
+	(*TicketCounts)(nil),      // 4: lepton.v1.TicketCounts
+	(*ProbeRequest)(nil),      // 5: lepton.v1.ProbeRequest
+	(*ProbeResponse)(nil),     // 6: lepton.v1.ProbeResponse
+	(*GetInfoRequest)(nil),    // 7: lepton.v1.GetInfoRequest
+	(*GetInfoResponse)(nil),   // 8: lepton.v1.GetInfoResponse
+	(*DrainRequest)(nil),      // 9: lepton.v1.DrainRequest
+	(*DrainResponse)(nil),     // 10: lepton.v1.DrainResponse
+	(*ModelInfo)(nil),         // 11: lepton.v1.ModelInfo
 }
 var file_lepton_v1_worker_proto_depIdxs = []int32{
 	0,  // 0: lepton.v1.WatchLoadResponse.state:type_name -> lepton.v1.WorkerState
-	3,  // 1: lepton.v1.WatchLoadResponse.tickets:type_name -> lepton.v1.TicketCounts
-	10, // 2: lepton.v1.GetInfoResponse.model:type_name -> lepton.v1.ModelInfo
-	0,  // 3: lepton.v1.GetInfoResponse.state:type_name -> lepton.v1.WorkerState
-	1,  // 4: lepton.v1.WorkerService.WatchLoad:input_type -> lepton.v1.WatchLoadRequest
-	6,  // 5: lepton.v1.WorkerService.GetInfo:input_type -> lepton.v1.GetInfoRequest
-	4,  // 6: lepton.v1.WorkerService.Probe:input_type -> lepton.v1.ProbeRequest
-	8,  // 7: lepton.v1.WorkerService.Drain:input_type -> lepton.v1.DrainRequest
-	2,  // 8: lepton.v1.WorkerService.WatchLoad:output_type -> lepton.v1.WatchLoadResponse
-	7,  // 9: lepton.v1.WorkerService.GetInfo:output_type -> lepton.v1.GetInfoResponse
-	5,  // 10: lepton.v1.WorkerService.Probe:output_type -> lepton.v1.ProbeResponse
-	9,  // 11: lepton.v1.WorkerService.Drain:output_type -> lepton.v1.DrainResponse
-	8,  // [8:12] is the sub-list for method output_type
-	4,  // [4:8] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	4,  // 1: lepton.v1.WatchLoadResponse.tickets:type_name -> lepton.v1.TicketCounts
+	3,  // 2: lepton.v1.WatchLoadResponse.prefixes:type_name -> lepton.v1.PrefixNews
+	11, // 3: lepton.v1.GetInfoResponse.model:type_name -> lepton.v1.ModelInfo
+	0,  // 4: lepton.v1.GetInfoResponse.state:type_name -> lepton.v1.WorkerState
+	1,  // 5: lepton.v1.WorkerService.WatchLoad:input_type -> lepton.v1.WatchLoadRequest
+	7,  // 6: lepton.v1.WorkerService.GetInfo:input_type -> lepton.v1.GetInfoRequest
+	5,  // 7: lepton.v1.WorkerService.Probe:input_type -> lepton.v1.ProbeRequest
+	9,  // 8: lepton.v1.WorkerService.Drain:input_type -> lepton.v1.DrainRequest
+	2,  // 9: lepton.v1.WorkerService.WatchLoad:output_type -> lepton.v1.WatchLoadResponse
+	8,  // 10: lepton.v1.WorkerService.GetInfo:output_type -> lepton.v1.GetInfoResponse
+	6,  // 11: lepton.v1.WorkerService.Probe:output_type -> lepton.v1.ProbeResponse
+	10, // 12: lepton.v1.WorkerService.Drain:output_type -> lepton.v1.DrainResponse
+	9,  // [9:13] is the sub-list for method output_type
+	5,  // [5:9] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_lepton_v1_worker_proto_init() }
@@ -810,14 +902,14 @@ func file_lepton_v1_worker_proto_init() {
 	file_lepton_v1_types_proto_init()
 	file_lepton_v1_worker_proto_msgTypes[0].OneofWrappers = []any{}
 	file_lepton_v1_worker_proto_msgTypes[1].OneofWrappers = []any{}
-	file_lepton_v1_worker_proto_msgTypes[7].OneofWrappers = []any{}
+	file_lepton_v1_worker_proto_msgTypes[8].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lepton_v1_worker_proto_rawDesc), len(file_lepton_v1_worker_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

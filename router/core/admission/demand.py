@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from router.core.call import Call, RoutingView
+from router.core.call import BYTES_PER_TOKEN, Call, RoutingView
 
 __all__ = ["Band", "Demand", "band_of"]
 
@@ -25,7 +25,7 @@ class Demand:
     caller: str = ""
     band: Band = Band.NORMAL
     tokens: int = 1
-    """Estimated work: prompt and expected output, at least 1."""
+    """Estimated work, at least 1: what is to be computed of the prompt, and the expected output."""
     rows: int = 1
     """Rows of a batch that it will take."""
     num_bytes: int = 0
@@ -36,12 +36,12 @@ class Demand:
     """Longest that it wants to wait, seconds."""
 
     @staticmethod
-    def of(view: RoutingView, call: Call) -> Demand:
-        """What the call asks for."""
+    def of(view: RoutingView, call: Call, *, known_bytes: int = 0) -> Demand:
+        """What the call asks for, if so many bytes of its prompt need not be computed."""
         return Demand(
             caller=view.caller,
             band=band_of(view.priority),
-            tokens=max(1, view.cost.tokens),
+            tokens=max(1, view.cost.tokens - known_bytes // BYTES_PER_TOKEN),
             rows=view.cost.rows,
             num_bytes=view.cost.num_bytes,
             deadline=call.deadline,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, final
 
@@ -15,6 +15,7 @@ from router.core.admission.limits import AdmissionLimits
 from router.core.admission.model_line import ModelLine
 from router.core.admission.waiter import Ticket, Waiter
 from router.core.call import Call, RoutingView
+from router.core.endpoint import Endpoint
 from router.core.pool import EndpointPool
 from router.core.ports import AdmissionObserver
 from router.core.resolve import resolve
@@ -25,6 +26,9 @@ __all__ = ["Admission"]
 
 _TICK_S: Final = 0.02
 """How often those who wait are looked at: how late a change of load or the end of a wait may be noticed."""
+
+KnownBytes = Callable[[RoutingView, Sequence[Endpoint]], int]
+"""As `router.core.policy.api.Policy.known_bytes`."""
 
 
 @final
@@ -42,11 +46,14 @@ class Admission:
         limits: AdmissionLimits,
         observer: AdmissionObserver,
         clock: Clock,
+        known_bytes: KnownBytes = lambda _view, _endpoints: 0,
     ) -> None:
+        """`known_bytes`: see `Policy`. What is cached is no work: it is taken off what a call asks for."""
         self._pool = pool
         self._limits = limits
         self._observer = observer
         self._clock = clock
+        self._known_bytes = known_bytes
         self._lines: dict[str, ModelLine] = {}
         self._somebody_waits = asyncio.Event()
         self._in_flight = 0
@@ -158,7 +165,8 @@ class Admission:
         if model is None:
             yield
             return
-        demand = Demand.of(view, call)
+        known_bytes = self._known_bytes(view, model.endpoints)
+        demand = Demand.of(view, call, known_bytes=known_bytes)
         try:
             ticket = (
                 model.line.grant(demand, self._clock.now())

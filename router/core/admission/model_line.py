@@ -42,9 +42,14 @@ class ModelLine:
         return f"ModelLine({self.name}: {self.line!r})"
 
     @property
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Those that serve the model, in any state."""
+        return self._pool.snapshot().models.get(self.name, ())
+
+    @property
     def is_obsolete(self) -> bool:
         """Nobody is in it and nobody serves the model."""
-        return self.line.is_unused and not self._endpoints()
+        return self.line.is_unused and not self.endpoints
 
     def measure(self, now: float) -> None:
         """Takes over what workers report, unless that was done a moment ago."""
@@ -54,7 +59,7 @@ class ModelLine:
         self._membership = membership
         self._measured_at = now
         rows = rows_for_us(
-            self._endpoints(),
+            self.endpoints,
             now=now,
             look_ahead=self._limits.look_ahead,
             rows_per_call=self.line.rows_per_call,
@@ -74,6 +79,3 @@ class ModelLine:
                 if waited_s >= self._limits.no_worker_s_max:
                     self.line.refuse(waiter, refusals.no_worker(waited_s))
         self.line.age(now)
-
-    def _endpoints(self) -> Sequence[Endpoint]:
-        return self._pool.snapshot().models.get(self.name, ())

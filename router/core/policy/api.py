@@ -57,6 +57,10 @@ class Scorer(Protocol):
         """What lies behind its score, in words, for explanations; may be empty."""
         return ""
 
+    def known_bytes(self, view: RoutingView, endpoints: Sequence[Endpoint]) -> int:
+        """How many bytes of the prompt this scorer expects to find cached if the request goes to the best of these."""
+        return 0
+
     def routed(self, view: RoutingView, endpoint: Endpoint) -> int:
         """The request goes there. Returns how many bytes of its prompt this scorer believes are cached there."""
         return 0
@@ -129,6 +133,12 @@ class Policy(Protocol):
     ) -> Choice | None:
         """The endpoint that the request should go to, and why; None when every one is ruled out (the dispatcher then
         waits or refuses). Remembers nothing: who takes the choice calls `routed`.
+        """
+        ...
+
+    def known_bytes(self, view: RoutingView, endpoints: Sequence[Endpoint]) -> int:
+        """How many bytes of its prompt will probably be cached where the request goes, if it goes to one of these;
+        remembers nothing.
         """
         ...
 

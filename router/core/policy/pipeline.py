@@ -71,6 +71,11 @@ class Pipeline:
         }
         return Choice(endpoint=sampled[winner], scores=scores, num_scored=len(sampled))
 
+    def known_bytes(self, view: RoutingView, endpoints: Sequence[Endpoint]) -> int:
+        """See `Policy`."""
+        left = self._filtered(view, endpoints, ())
+        return max(scorer.known_bytes(view, left) for scorer, _ in self._scorers)
+
     def routed(self, view: RoutingView, endpoint: Endpoint) -> int:
         """See `Policy`."""
         return max(scorer.routed(view, endpoint) for scorer, _ in self._scorers)

@@ -49,6 +49,10 @@ class PlacedPolicy:
         """See `Policy`. It tells what the inner policy thinks."""
         return self._inner.explain(view, endpoints, tried)
 
+    def known_bytes(self, view: RoutingView, endpoints: Sequence[Endpoint]) -> int:
+        """See `Policy`. Calls that may join another one go where their key says, whatever is known there."""
+        return 0 if view.join_key else self._inner.known_bytes(view, endpoints)
+
     def routed(self, view: RoutingView, endpoint: Endpoint) -> int:
         """See `Policy`."""
         return self._inner.routed(view, endpoint)

@@ -9,7 +9,8 @@ from tests.support.bad_requests.names import names
 from tests.support.bad_requests.parameters import parameters
 from tests.support.bad_requests.prompts import prompts
 from tests.support.bad_requests.row import Row
+from tests.support.bad_requests.small import Small, is_tried_out, one_of_each, small
 
-__all__ = ["ROWS", "Row"]
+__all__ = ["ROWS", "Row", "Small", "is_tried_out", "one_of_each", "small"]
 
 ROWS: Final[tuple[Row, ...]] = (*parameters(), *prompts(), *names(), *constraints())

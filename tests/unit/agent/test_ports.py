@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 from collections.abc import Iterator
 
@@ -43,6 +44,14 @@ def test_free_ports_pass() -> None:
     check_port("127.0.0.1", port, flag="--port")
     check_port("127.0.0.1", 0, flag="--port")
     assert owner_of(port) is None
+
+
+def test_a_port_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who chooses several has not yet bound the first when it chooses the second."""
+    first = free_port()
+    drawn = iter([first, first, *range(20_000, 20_050)])
+    monkeypatch.setattr(random, "randrange", lambda *_: next(drawn))
+    assert free_port() != first
 
 
 @pytest.mark.parametrize("host", ["203.0.113.7", "no.such.host.invalid"])

@@ -10,6 +10,7 @@ import pytest
 
 from chaos.proxy import FaultProxy, LinkFaults
 from common.clock import SystemClock
+from tests.support.patience import PATIENCE_S
 from tests.support.processes import until
 
 
@@ -59,7 +60,7 @@ async def test_without_a_fault_everything_passes_and_ends_in_peace() -> None:
         writer.write_eof()
         assert await reader.read() == b""
         writer.close()
-        await until(lambda: echo.ends == 1, within_s=5, what="the end arrived")
+        await until(lambda: echo.ends == 1, what="the end arrived")
         assert echo.resets == 0
 
 
@@ -100,7 +101,7 @@ async def test_a_stall_holds_one_direction_back_and_loses_nothing(direction: str
             )
         assert (echo.received == b"ab") is (direction == "down")
         proxy.heal()
-        assert await asyncio.wait_for(reading, 5) == b"b"
+        assert await asyncio.wait_for(reading, PATIENCE_S) == b"b"
         writer.close()
 
 
@@ -114,7 +115,7 @@ async def test_a_black_hole_accepts_and_is_silent_until_healed() -> None:
             await asyncio.wait_for(asyncio.shield(reading), 0.1)
         assert echo.received == b""
         proxy.heal()
-        assert await asyncio.wait_for(reading, 5) == b"a"
+        assert await asyncio.wait_for(reading, PATIENCE_S) == b"a"
         writer.close()
 
 
@@ -127,7 +128,7 @@ async def test_a_reset_reaches_both_ends() -> None:
         with pytest.raises(ConnectionError):
             await reader.readexactly(1)
         writer.close()
-        await until(lambda: echo.resets == 1, within_s=5, what="the server was reset")
+        await until(lambda: echo.resets == 1, what="the server was reset")
         again, other = await connect(proxy)
         other.write(b"b")
         assert await again.readexactly(1) == b"b"
@@ -159,7 +160,7 @@ async def test_a_half_close_ends_reading_and_leaves_writing() -> None:
         assert await reader.read() == b""
         writer.write(b"b")
         await writer.drain()
-        await until(lambda: echo.received == b"ab", within_s=5, what="it arrived all the same")
+        await until(lambda: echo.received == b"ab", what="it arrived all the same")
         writer.close()
 
 

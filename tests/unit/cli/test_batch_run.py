@@ -24,6 +24,7 @@ from common.clock import SystemClock
 from common.errors import Conflict, LeptonError, Unavailable
 from tests.support.lepton_up import Done
 from tests.support.manual_clock import ManualClock
+from tests.support.patience import PATIENCE_S
 from tests.support.processes import ROOT
 from tests.support.scripted_http import Asked, ScriptedHttp, Told, scripted_http
 
@@ -258,7 +259,7 @@ async def _lepton(*arguments: str, file_bytes_max: int | None = None) -> asyncio
 
 
 async def _end(process: asyncio.subprocess.Process) -> Done:
-    out, err = await asyncio.wait_for(process.communicate(), 60)
+    out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     assert process.returncode is not None
     return Done(process.returncode, out.decode(), err.decode())
 
@@ -281,7 +282,7 @@ async def test_stopped_in_any_way_it_goes_on_without_asking_twice(
     async with scripted_http(slowly) as server:
         arguments = (f"-i{source}", f"-o{output}", f"--url={server.url}", "-c4")
         process = await _lepton(*arguments)
-        await asyncio.wait_for(enough.wait(), 30)
+        await asyncio.wait_for(enough.wait(), PATIENCE_S)
         process.send_signal(number)
         done = await _end(process)
         if number is signal.SIGINT:

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import PATIENCE_S
 from tests.support.processes import ROOT
 from tests.support.scripted_server import ScriptedServer
-
-WITHIN_S = 20.0
 
 
 class Terminal:
@@ -48,7 +47,7 @@ class Terminal:
 
     def until(self, text: str) -> str:
         """What came up to `text`, which is then behind us."""
-        deadline = time.monotonic() + WITHIN_S
+        deadline = time.monotonic() + PATIENCE_S
         while text not in self.seen:
             left = deadline - time.monotonic()
             assert left > 0, f"no {text!r} in {self.seen!r}"
@@ -65,7 +64,7 @@ class Terminal:
 
     def end(self) -> int:
         self.type("\x04")
-        code = self._process.wait(WITHIN_S)
+        code = self._process.wait(PATIENCE_S)
         os.close(self._master)
         return code
 
@@ -131,7 +130,7 @@ def test_ctrl_c_stops_the_answer_not_the_chat(
     terminals.append(chat)
     chat.until("> ")
     chat.type("one\r")
-    assert server.begun.wait(WITHIN_S)
+    assert server.begun.wait(PATIENCE_S)
     chat.interrupt()
     chat.until("stopped")
     server.hold.set()

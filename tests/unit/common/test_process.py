@@ -12,6 +12,7 @@ import pytest
 from common.errors import BadModel, Conflict, Internal, Reason
 from common.process import ProcessSpec, Serve, StopRequest, run_process
 from common.settings import Section
+from tests.support.patience import PATIENCE_S
 
 
 class Own(Section):
@@ -47,7 +48,7 @@ def test_flags_weigh_more_than_environment_and_file(tmp_path: Path) -> None:
 def test_a_signal_asks_for_the_end(number: signal.Signals) -> None:
     async def serve(settings: Mapping[str, Any], stop: StopRequest) -> None:
         os.kill(os.getpid(), number)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await stop.requested.wait()
         assert stop.grace_s is None
 
@@ -62,7 +63,7 @@ def test_a_second_signal_cancels_what_is_left() -> None:
         await stop.requested.wait()
         os.kill(os.getpid(), signal.SIGTERM)
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 await asyncio.Event().wait()
         finally:
             cleaned.append(True)

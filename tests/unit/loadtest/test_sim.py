@@ -13,11 +13,12 @@ from loadtest.sim.faults import Fault, FaultKind
 from loadtest.sim.ledger import Answer, faults_of
 from loadtest.sim.measure import measure
 from loadtest.sim.oracle import cacheable_tokens
+from loadtest.sim.router import WorldShape
 from loadtest.sim.runs import run_seed
 from loadtest.sim.trace import BLOCK_TOKENS, Ask, TraceShape, make_trace
 from loadtest.sim.virtual_time import VirtualClock, run_virtually
 from loadtest.sim.worker import SimWorker
-from loadtest.sim.world import World, WorldShape
+from loadtest.sim.world import World
 
 
 def _ask(index: int = 0, *, at: float = 0.0, prefix: tuple[int, ...] = (), answer: int = 8) -> Ask:

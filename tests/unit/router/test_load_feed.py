@@ -12,6 +12,7 @@ from router.upstream.channels import Channels
 from router.upstream.load_feed import LoadFeed, LoadFeedLimits
 from tests.support.endpoints import make_endpoint
 from tests.support.manual_clock import ManualClock
+from tests.support.patience import PATIENCE_S
 
 
 async def test_a_fault_of_ours_costs_a_try_and_not_the_router() -> None:
@@ -33,7 +34,7 @@ async def test_a_fault_of_ours_costs_a_try_and_not_the_router() -> None:
         clock=clock,
         random=Random(1),
     )
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
         following = group.create_task(feed.follow(make_endpoint()))
         for _ in range(3):
             await clock.wait_for_sleepers(1)

@@ -170,13 +170,24 @@ def test_choice_and_explanation_say_what_is_known() -> None:
     home = bench.send(view_of_text(DOCUMENT))
     view = view_of_text(DOCUMENT, "more")
     told = {c.endpoint_id: c for c in bench.policy.explain(view, bench.endpoints).candidates}
-    assert told[home].details["prefix"].startswith("8192 of 8196 bytes of the prompt were sent")
+    assert told[home].details["prefix"].startswith("8192 of 8196 bytes of the prompt are known")
     assert told[home].scores["prefix"] > 0.99
     choice = bench.policy.choose(view, bench.endpoints)
     assert choice is not None
     assert choice.endpoint.id == home
     assert bench.policy.routed(view, choice.endpoint) == 8192
     assert set(choice.scores) == {"load", "prefix", "kv_headroom", "session"}
+
+
+def test_what_a_call_will_find_is_known_before_it_goes() -> None:
+    bench = Bench()
+    home = bench.send(view_of_text(DOCUMENT))
+    view = view_of_text(DOCUMENT, "more")
+    assert bench.policy.known_bytes(view, bench.endpoints) == 8192
+    others = [e for e in bench.endpoints if e.id != home]
+    assert bench.policy.known_bytes(view, others) == 0, "of another model, or gone"
+    bench.load(home, 12)
+    assert bench.policy.known_bytes(view, bench.endpoints) == 0, "it will not go there"
 
 
 def test_a_choice_that_is_not_taken_leaves_no_trace() -> None:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from lepton.v1 import types_pb2 as lepton_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16lepton/v1/worker.proto\x12\tlepton.v1\x1a\x15lepton/v1/types.proto\"O\n\x10WatchLoadRequest\x12\x11\n\trouter_id\x18\x01 \x01(\t\x12\x18\n\x0binterval_ms\x18\x02 \x01(\rH\x00\x88\x01\x01\x42\x0e\n\x0c_interval_ms\"\x95\x03\n\x11WatchLoadResponse\x12%\n\x05state\x18\x01 \x01(\x0e\x32\x16.lepton.v1.WorkerState\x12\x0c\n\x04step\x18\x02 \x01(\x04\x12\x1c\n\x0fstep_ends_in_ms\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x0f\n\x07running\x18\x04 \x01(\r\x12\x0f\n\x07waiting\x18\x05 \x01(\r\x12\x10\n\x08rows_max\x18\x06 \x01(\r\x12\x16\n\x0ewaiting_tokens\x18\x07 \x01(\x04\x12\x10\n\x08kv_usage\x18\x08 \x01(\x02\x12\x1b\n\x13in_flight_of_router\x18\t \x01(\r\x12\x13\n\x0bincarnation\x18\n \x01(\t\x12\x0f\n\x07step_ms\x18\x0b \x01(\x02\x12\x1c\n\x14prefill_tokens_per_s\x18\x0c \x01(\x02\x12\x1b\n\x13\x64\x65\x63ode_tokens_per_s\x18\r \x01(\x02\x12\x13\n\x0b\x64\x65\x63ode_rows\x18\x0e \x01(\r\x12(\n\x07tickets\x18\x0f \x01(\x0b\x32\x17.lepton.v1.TicketCountsB\x12\n\x10_step_ends_in_ms\"O\n\x0cTicketCounts\x12\r\n\x05taken\x18\x01 \x01(\x04\x12\r\n\x05\x65nded\x18\x02 \x01(\x04\x12\x11\n\tcompleted\x18\x03 \x01(\x04\x12\x0e\n\x06proved\x18\x04 \x01(\x04\"\x0e\n\x0cProbeRequest\"4\n\rProbeResponse\x12\x0e\n\x06passed\x18\x01 \x01(\x08\x12\x13\n\x0b\x64uration_us\x18\x02 \x01(\x04\"\x10\n\x0eGetInfoRequest\"\xab\x01\n\x0fGetInfoResponse\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12#\n\x05model\x18\x03 \x01(\x0b\x32\x14.lepton.v1.ModelInfo\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\t\x12%\n\x05state\x18\x06 \x01(\x0e\x32\x16.lepton.v1.WorkerState\"2\n\x0c\x44rainRequest\x12\x15\n\x08grace_ms\x18\x01 \x01(\rH\x00\x88\x01\x01\x42\x0b\n\t_grace_ms\"$\n\rDrainResponse\x12\x13\n\x0bnum_running\x18\x01 \x01(\r*`\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14WORKER_STATE_SERVING\x10\x01\x12\x19\n\x15WORKER_STATE_DRAINING\x10\x02\x32\x93\x02\n\rWorkerService\x12H\n\tWatchLoad\x12\x1b.lepton.v1.WatchLoadRequest\x1a\x1c.lepton.v1.WatchLoadResponse0\x01\x12@\n\x07GetInfo\x12\x19.lepton.v1.GetInfoRequest\x1a\x1a.lepton.v1.GetInfoResponse\x12:\n\x05Probe\x12\x17.lepton.v1.ProbeRequest\x1a\x18.lepton.v1.ProbeResponse\x12:\n\x05\x44rain\x12\x17.lepton.v1.DrainRequest\x1a\x18.lepton.v1.DrainResponseBG\n\x0c\x61i.lepton.v1P\x01Z5github.com/lepton/lepton/clients/go/leptonv1;leptonv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16lepton/v1/worker.proto\x12\tlepton.v1\x1a\x15lepton/v1/types.proto\"a\n\x10WatchLoadRequest\x12\x11\n\trouter_id\x18\x01 \x01(\t\x12\x18\n\x0binterval_ms\x18\x02 \x01(\rH\x00\x88\x01\x01\x12\x10\n\x08prefixes\x18\x03 \x01(\x08\x42\x0e\n\x0c_interval_ms\"\xbe\x03\n\x11WatchLoadResponse\x12%\n\x05state\x18\x01 \x01(\x0e\x32\x16.lepton.v1.WorkerState\x12\x0c\n\x04step\x18\x02 \x01(\x04\x12\x1c\n\x0fstep_ends_in_ms\x18\x03 \x01(\rH\x00\x88\x01\x01\x12\x0f\n\x07running\x18\x04 \x01(\r\x12\x0f\n\x07waiting\x18\x05 \x01(\r\x12\x10\n\x08rows_max\x18\x06 \x01(\r\x12\x16\n\x0ewaiting_tokens\x18\x07 \x01(\x04\x12\x10\n\x08kv_usage\x18\x08 \x01(\x02\x12\x1b\n\x13in_flight_of_router\x18\t \x01(\r\x12\x13\n\x0bincarnation\x18\n \x01(\t\x12\x0f\n\x07step_ms\x18\x0b \x01(\x02\x12\x1c\n\x14prefill_tokens_per_s\x18\x0c \x01(\x02\x12\x1b\n\x13\x64\x65\x63ode_tokens_per_s\x18\r \x01(\x02\x12\x13\n\x0b\x64\x65\x63ode_rows\x18\x0e \x01(\r\x12(\n\x07tickets\x18\x0f \x01(\x0b\x32\x17.lepton.v1.TicketCounts\x12\'\n\x08prefixes\x18\x10 \x01(\x0b\x32\x15.lepton.v1.PrefixNewsB\x12\n\x10_step_ends_in_ms\":\n\nPrefixNews\x12\x10\n\x08is_whole\x18\x01 \x01(\x08\x12\x0c\n\x04held\x18\x02 \x03(\x06\x12\x0c\n\x04gone\x18\x03 \x03(\x06\"O\n\x0cTicketCounts\x12\r\n\x05taken\x18\x01 \x01(\x04\x12\r\n\x05\x65nded\x18\x02 \x01(\x04\x12\x11\n\tcompleted\x18\x03 \x01(\x04\x12\x0e\n\x06proved\x18\x04 \x01(\x04\"\x0e\n\x0cProbeRequest\"4\n\rProbeResponse\x12\x0e\n\x06passed\x18\x01 \x01(\x08\x12\x13\n\x0b\x64uration_us\x18\x02 \x01(\x04\"\x10\n\x0eGetInfoRequest\"\xab\x01\n\x0fGetInfoResponse\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\t\x12#\n\x05model\x18\x03 \x01(\x0b\x32\x14.lepton.v1.ModelInfo\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12\x0f\n\x07version\x18\x05 \x01(\t\x12%\n\x05state\x18\x06 \x01(\x0e\x32\x16.lepton.v1.WorkerState\"2\n\x0c\x44rainRequest\x12\x15\n\x08grace_ms\x18\x01 \x01(\rH\x00\x88\x01\x01\x42\x0b\n\t_grace_ms\"$\n\rDrainResponse\x12\x13\n\x0bnum_running\x18\x01 \x01(\r*`\n\x0bWorkerState\x12\x1c\n\x18WORKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14WORKER_STATE_SERVING\x10\x01\x12\x19\n\x15WORKER_STATE_DRAINING\x10\x02\x32\x93\x02\n\rWorkerService\x12H\n\tWatchLoad\x12\x1b.lepton.v1.WatchLoadRequest\x1a\x1c.lepton.v1.WatchLoadResponse0\x01\x12@\n\x07GetInfo\x12\x19.lepton.v1.GetInfoRequest\x1a\x1a.lepton.v1.GetInfoResponse\x12:\n\x05Probe\x12\x17.lepton.v1.ProbeRequest\x1a\x18.lepton.v1.ProbeResponse\x12:\n\x05\x44rain\x12\x17.lepton.v1.DrainRequest\x1a\x18.lepton.v1.DrainResponseBG\n\x0c\x61i.lepton.v1P\x01Z5github.com/lepton/lepton/clients/go/leptonv1;leptonv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,26 +33,28 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lepton.v1.worker_pb2', _glo
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\014ai.lepton.v1P\001Z5github.com/lepton/lepton/clients/go/leptonv1;leptonv1'
-  _globals['_WORKERSTATE']._serialized_start=982
-  _globals['_WORKERSTATE']._serialized_end=1078
+  _globals['_WORKERSTATE']._serialized_start=1101
+  _globals['_WORKERSTATE']._serialized_end=1197
   _globals['_WATCHLOADREQUEST']._serialized_start=60
-  _globals['_WATCHLOADREQUEST']._serialized_end=139
-  _globals['_WATCHLOADRESPONSE']._serialized_start=142
-  _globals['_WATCHLOADRESPONSE']._serialized_end=547
-  _globals['_TICKETCOUNTS']._serialized_start=549
-  _globals['_TICKETCOUNTS']._serialized_end=628
-  _globals['_PROBEREQUEST']._serialized_start=630
-  _globals['_PROBEREQUEST']._serialized_end=644
-  _globals['_PROBERESPONSE']._serialized_start=646
-  _globals['_PROBERESPONSE']._serialized_end=698
-  _globals['_GETINFOREQUEST']._serialized_start=700
-  _globals['_GETINFOREQUEST']._serialized_end=716
-  _globals['_GETINFORESPONSE']._serialized_start=719
-  _globals['_GETINFORESPONSE']._serialized_end=890
-  _globals['_DRAINREQUEST']._serialized_start=892
-  _globals['_DRAINREQUEST']._serialized_end=942
-  _globals['_DRAINRESPONSE']._serialized_start=944
-  _globals['_DRAINRESPONSE']._serialized_end=980
-  _globals['_WORKERSERVICE']._serialized_start=1081
-  _globals['_WORKERSERVICE']._serialized_end=1356
+  _globals['_WATCHLOADREQUEST']._serialized_end=157
+  _globals['_WATCHLOADRESPONSE']._serialized_start=160
+  _globals['_WATCHLOADRESPONSE']._serialized_end=606
+  _globals['_PREFIXNEWS']._serialized_start=608
+  _globals['_PREFIXNEWS']._serialized_end=666
+  _globals['_TICKETCOUNTS']._serialized_start=668
+  _globals['_TICKETCOUNTS']._serialized_end=747
+  _globals['_PROBEREQUEST']._serialized_start=749
+  _globals['_PROBEREQUEST']._serialized_end=763
+  _globals['_PROBERESPONSE']._serialized_start=765
+  _globals['_PROBERESPONSE']._serialized_end=817
+  _globals['_GETINFOREQUEST']._serialized_start=819
+  _globals['_GETINFOREQUEST']._serialized_end=835
+  _globals['_GETINFORESPONSE']._serialized_start=838
+  _globals['_GETINFORESPONSE']._serialized_end=1009
+  _globals['_DRAINREQUEST']._serialized_start=1011
+  _globals['_DRAINREQUEST']._serialized_end=1061
+  _globals['_DRAINRESPONSE']._serialized_start=1063
+  _globals['_DRAINRESPONSE']._serialized_end=1099
+  _globals['_WORKERSERVICE']._serialized_start=1200
+  _globals['_WORKERSERVICE']._serialized_end=1475
 # @@protoc_insertion_point(module_scope)

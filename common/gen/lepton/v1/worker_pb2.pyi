@@ -1,8 +1,9 @@
 from lepton.v1 import types_pb2 as _types_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -17,15 +18,17 @@ WORKER_STATE_SERVING: WorkerState
 WORKER_STATE_DRAINING: WorkerState
 
 class WatchLoadRequest(_message.Message):
-    __slots__ = ("router_id", "interval_ms")
+    __slots__ = ("router_id", "interval_ms", "prefixes")
     ROUTER_ID_FIELD_NUMBER: _ClassVar[int]
     INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
+    PREFIXES_FIELD_NUMBER: _ClassVar[int]
     router_id: str
     interval_ms: int
-    def __init__(self, router_id: _Optional[str] = ..., interval_ms: _Optional[int] = ...) -> None: ...
+    prefixes: bool
+    def __init__(self, router_id: _Optional[str] = ..., interval_ms: _Optional[int] = ..., prefixes: _Optional[bool] = ...) -> None: ...
 
 class WatchLoadResponse(_message.Message):
-    __slots__ = ("state", "step", "step_ends_in_ms", "running", "waiting", "rows_max", "waiting_tokens", "kv_usage", "in_flight_of_router", "incarnation", "step_ms", "prefill_tokens_per_s", "decode_tokens_per_s", "decode_rows", "tickets")
+    __slots__ = ("state", "step", "step_ends_in_ms", "running", "waiting", "rows_max", "waiting_tokens", "kv_usage", "in_flight_of_router", "incarnation", "step_ms", "prefill_tokens_per_s", "decode_tokens_per_s", "decode_rows", "tickets", "prefixes")
     STATE_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     STEP_ENDS_IN_MS_FIELD_NUMBER: _ClassVar[int]
@@ -41,6 +44,7 @@ class WatchLoadResponse(_message.Message):
     DECODE_TOKENS_PER_S_FIELD_NUMBER: _ClassVar[int]
     DECODE_ROWS_FIELD_NUMBER: _ClassVar[int]
     TICKETS_FIELD_NUMBER: _ClassVar[int]
+    PREFIXES_FIELD_NUMBER: _ClassVar[int]
     state: WorkerState
     step: int
     step_ends_in_ms: int
@@ -56,7 +60,18 @@ class WatchLoadResponse(_message.Message):
     decode_tokens_per_s: float
     decode_rows: int
     tickets: TicketCounts
-    def __init__(self, state: _Optional[_Union[WorkerState, str]] = ..., step: _Optional[int] = ..., step_ends_in_ms: _Optional[int] = ..., running: _Optional[int] = ..., waiting: _Optional[int] = ..., rows_max: _Optional[int] = ..., waiting_tokens: _Optional[int] = ..., kv_usage: _Optional[float] = ..., in_flight_of_router: _Optional[int] = ..., incarnation: _Optional[str] = ..., step_ms: _Optional[float] = ..., prefill_tokens_per_s: _Optional[float] = ..., decode_tokens_per_s: _Optional[float] = ..., decode_rows: _Optional[int] = ..., tickets: _Optional[_Union[TicketCounts, _Mapping]] = ...) -> None: ...
+    prefixes: PrefixNews
+    def __init__(self, state: _Optional[_Union[WorkerState, str]] = ..., step: _Optional[int] = ..., step_ends_in_ms: _Optional[int] = ..., running: _Optional[int] = ..., waiting: _Optional[int] = ..., rows_max: _Optional[int] = ..., waiting_tokens: _Optional[int] = ..., kv_usage: _Optional[float] = ..., in_flight_of_router: _Optional[int] = ..., incarnation: _Optional[str] = ..., step_ms: _Optional[float] = ..., prefill_tokens_per_s: _Optional[float] = ..., decode_tokens_per_s: _Optional[float] = ..., decode_rows: _Optional[int] = ..., tickets: _Optional[_Union[TicketCounts, _Mapping]] = ..., prefixes: _Optional[_Union[PrefixNews, _Mapping]] = ...) -> None: ...
+
+class PrefixNews(_message.Message):
+    __slots__ = ("is_whole", "held", "gone")
+    IS_WHOLE_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    GONE_FIELD_NUMBER: _ClassVar[int]
+    is_whole: bool
+    held: _containers.RepeatedScalarFieldContainer[int]
+    gone: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, is_whole: _Optional[bool] = ..., held: _Optional[_Iterable[int]] = ..., gone: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class TicketCounts(_message.Message):
     __slots__ = ("taken", "ended", "completed", "proved")

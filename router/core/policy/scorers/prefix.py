@@ -31,7 +31,7 @@ _OVERLOAD_FREE: Final = 0.5
 class PrefixScorer(Scorer):
     """1 - cost / (2 · prompt): 1 when nothing is left to compute there, ½ for a stranger, less for who had much lately.
 
-    The cost is the bytes of the prompt that were not sent there before, and, unless the request goes on with an earlier
+    The cost is the bytes of the prompt that are not known there, and, unless the request goes on with an earlier
     one, a share of the bytes that the worker had to compute lately. What was sent counts at once, so a burst of
     siblings finds the home of the first. A home that is overloaded is a stranger.
     """
@@ -44,7 +44,7 @@ class PrefixScorer(Scorer):
         self._recent: dict[str, RecentWork] = {}
         self._last: tuple[RoutingView | None, Match] = (None, NO_MATCH)
         self._mean = 0.0
-        """Work per row, over everyone, at the last `nominate`."""
+        """Work per row, over everyone, when homes were looked for last."""
 
     def score(self, view: RoutingView, endpoints: Sequence[Endpoint]) -> Sequence[float]:
         if not view.prefix.hashes:
@@ -54,14 +54,7 @@ class PrefixScorer(Scorer):
     def nominate(self, view: RoutingView, endpoints: Sequence[Endpoint]) -> Endpoint | None:
         if not view.prefix.hashes:
             return None
-        self._mean = _mean_work(endpoints)
-        self._last = (view, self._table.match(view.prefix.hashes, self._clock.now()))
-        homes = [
-            endpoint
-            for endpoint_id, incarnation in self._last[1].counts
-            if (endpoint := find(endpoints, endpoint_id)) is not None
-            and endpoint.incarnation == incarnation
-        ]
+        homes = self._homes(view, endpoints)
         if len(homes) < 2:
             return homes[0] if homes else None
         scores = self._scores(view, homes)
@@ -69,12 +62,18 @@ class PrefixScorer(Scorer):
         rank = [(score, -_work_per_row(e)) for score, e in zip(scores, homes, strict=True)]
         return homes[rank.index(max(rank))]
 
+    def known_bytes(self, view: RoutingView, endpoints: Sequence[Endpoint]) -> int:
+        if not view.prefix.hashes:
+            return 0
+        homes = self._homes(view, endpoints)
+        return max((self._known(view, e) for e in homes if not self._is_overloaded(e)), default=0)
+
     def detail(self, view: RoutingView, endpoint: Endpoint) -> str:
         prefix = view.prefix
         if not prefix.hashes:
             return ""
         known = self._known(view, endpoint)
-        words = [f"{known} of {prefix.num_bytes} bytes of the prompt were sent there"]
+        words = [f"{known} of {prefix.num_bytes} bytes of the prompt are known there"]
         if known and self._is_overloaded(endpoint):
             words.append("which does not count, it is overloaded")
         recent = round(self._recent_work(endpoint))
@@ -118,6 +117,17 @@ class PrefixScorer(Scorer):
             scores.append(1.0 - cost / scale)
         return scores
 
+    def _homes(self, view: RoutingView, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+        """Those of them that know a beginning of the prompt; looks anew."""
+        self._mean = _mean_work(endpoints)
+        self._last = (view, self._table.match(view.prefix.hashes, self._clock.now()))
+        return [
+            endpoint
+            for endpoint_id, incarnation in self._last[1].counts
+            if (endpoint := find(endpoints, endpoint_id)) is not None
+            and endpoint.incarnation == incarnation
+        ]
+
     def _known(self, view: RoutingView, endpoint: Endpoint) -> int:
         count = self._match(view).counts.get(_home(endpoint), 0)
         return view.prefix.ends[count - 1] if count else 0
@@ -127,7 +137,7 @@ class PrefixScorer(Scorer):
         return recent.of(_home(endpoint)) if recent is not None else 0.0
 
     def _match(self, view: RoutingView) -> Match:
-        """What `nominate` has found."""
+        """What was found when homes were looked for last."""
         if self._last[0] is not view:
             self._last = (view, self._table.match(view.prefix.hashes, self._clock.now()))
         return self._last[1]

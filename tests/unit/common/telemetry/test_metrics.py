@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from common.errors import Conflict, Reason
 from common.telemetry.instruments import WorkerInstruments
 from common.telemetry.metrics import CONNECTIONS_MAX, MetricsServer
+from tests.support.patience import PATIENCE_S
 
 Start = Callable[..., int]
 
@@ -36,7 +37,7 @@ def _start() -> Iterator[Start]:
 
 
 def _get(port: int, path: str, method: str = "GET") -> tuple[HTTPResponse, bytes]:
-    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
     try:
         connection.request(method, path)
         response = connection.getresponse()
@@ -149,10 +150,11 @@ def test_stop_releases_the_port() -> None:
 def test_connections_that_say_nothing_cannot_multiply(start: Start) -> None:
     port = start()
     held = [
-        socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(CONNECTIONS_MAX)
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
+        for _ in range(CONNECTIONS_MAX)
     ]
     try:
-        one_more = socket.create_connection(("127.0.0.1", port), timeout=5)
+        one_more = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
         assert one_more.recv(1) == b""  # closed at once
         one_more.close()
         assert (

@@ -46,7 +46,9 @@ class Bench:
             limits=AdmissionLimits(**limits),
             observer=self.observer,
             clock=self.clock,
+            known_bytes=lambda _, endpoints: self.known_bytes if endpoints else 0,
         )
+        self.known_bytes = 0
         self.finish = asyncio.Event()
         self.routes: list[Route] = []
 
@@ -125,6 +127,36 @@ async def test_calls_beyond_the_rows_wait_and_go_on_in_order() -> None:
         bench.finish.set()
         await turns()
         assert [call.result() for call in calls] == ["done"] * 5
+
+
+async def test_what_is_cached_is_no_work() -> None:
+    """A caller with a cached document is not put behind one whose calls are as short as what is left of it."""
+    bench = Bench(quantum=100)
+    bench.serve()
+    bench.report()
+    order: list[str] = []
+
+    async def call(caller: str, tokens: int) -> None:
+        route = Route(started_at=bench.clock.now())
+        view = RoutingView(model="tiny", caller=caller, cost=Cost(tokens=tokens))
+        made = Call(request_id="r", deadline=bench.clock.now() + 60)
+        async with bench.admission.admitted(view, made, route):
+            order.append(caller)
+            await bench.finish.wait()
+
+    async with running(bench) as group:
+        for _ in range(3):
+            group.create_task(bench.call())
+        await turns()
+        for _ in range(3):
+            bench.known_bytes = 40_000
+            group.create_task(call("cached", 10_100))
+            await turns()
+            bench.known_bytes = 0
+            group.create_task(call("other", 100))
+            await turns()
+        bench.finish.set()
+    assert order == ["cached", "other"] * 3
 
 
 async def test_tokenizing_needs_no_row_and_never_waits() -> None:

@@ -19,6 +19,7 @@ from common.errors import (
 from tests.support.engine import PROMPT, ids_of, make_request, read_all, running, until
 from tests.support.fake_runner import FakeRunner, fake_completion, fake_token
 from tests.support.manual_clock import ManualClock
+from tests.support.patience import PATIENCE_S
 from worker.engine.config import EngineConfig
 from worker.engine.events import EndEvent, Event, FailedEvent, ScheduledEvent, TokenEvent
 from worker.engine.sampling_params import SamplingParams
@@ -248,11 +249,11 @@ async def test_an_engine_without_work_rests_once_and_goes_on_afterwards() -> Non
     runner = FakeRunner()
     async with running(runner, EngineConfig(rest_after_s=0.01)) as engine:
         first = ids_of(await read_all(engine.submit(make_request(max_tokens=5))))
-        assert await asyncio.to_thread(runner.rested.wait, 5)
+        assert await asyncio.to_thread(runner.rested.wait, PATIENCE_S)
         runner.rested.clear()
         assert not await asyncio.to_thread(runner.rested.wait, 0.1), "once is enough"
         assert ids_of(await read_all(engine.submit(make_request(max_tokens=5)))) == first
-        assert await asyncio.to_thread(runner.rested.wait, 5)
+        assert await asyncio.to_thread(runner.rested.wait, PATIENCE_S)
     assert not runner.violations
 
 
@@ -339,6 +340,9 @@ async def test_an_observer_sees_each_step_and_cannot_break_it() -> None:
             self.steps.append((duration_s, num_prefill_tokens, num_decode_rows))
             raise ValueError("observers may be wrong")
 
+        def on_drafts(self, *, num_drafted: int, num_accepted: int) -> None: ...
+        def on_preemption(self) -> None: ...
+
     observer = Observer()
     clock = ManualClock()
     runner = FakeRunner(clock=clock, step_s=lambda _: 0.5)
@@ -357,7 +361,7 @@ async def test_drain_finishes_what_it_has_and_refuses_the_rest() -> None:
             with pytest.raises(Unavailable) as refused:
                 engine.submit(make_request())
             assert refused.value.reason is Reason.DRAINING
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await engine.drained()
         for stream in streams:
             assert stream.has_ended

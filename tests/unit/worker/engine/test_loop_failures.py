@@ -11,6 +11,7 @@ from common.errors import Internal, Reason, Unavailable
 from tests.support.engine import PROMPT, ids_of, make_request, read_all, running, until
 from tests.support.fake_runner import FakeRunner, fake_completion
 from tests.support.manual_clock import ManualClock
+from tests.support.patience import PATIENCE_S
 from worker.engine.config import EngineConfig
 from worker.engine.events import EndEvent, Event, FailedEvent
 from worker.engine.loop import EngineLoop
@@ -110,7 +111,7 @@ async def test_a_crash_of_the_loop_fails_every_stream_and_is_seen(
         with pytest.raises(Internal) as refused:
             engine.submit(make_request())
         assert refused.value.reason is Reason.ENGINE_FAILED
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await engine.drained()
     assert all(error_of(story) is Reason.ENGINE_FAILED for story in stories)
     assert len([event for event in stories[2] if isinstance(event, FailedEvent)]) == 2
@@ -153,7 +154,7 @@ async def test_stop_does_not_wait_for_ever_and_drops_late_output() -> None:
     with runner.hold():
         stream = engine.submit(make_request())
         await asyncio.to_thread(runner.wait_entered)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await engine.stop()
         events = await read_all(stream)
         assert [error_of(events), len(events)] == [Reason.DRAINING, 1]

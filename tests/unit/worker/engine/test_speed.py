@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.engine import make_sequence
 from tests.support.fake_runner import FakeRunner
+from worker.engine.chunking import CHUNK_TOKENS_MIN
 from worker.engine.config import EngineConfig
 from worker.engine.ports import Batch
 from worker.engine.scheduler import Scheduler
@@ -24,7 +25,6 @@ def test_nothing_is_known_at_first() -> None:
     assert meter.speed.prefill_tokens_per_s is None
     assert meter.step_s(num_prefill_tokens=1, num_decode_rows=0) is None
     assert meter.step_s(num_prefill_tokens=0, num_decode_rows=1) is None
-    assert meter.prefill_tokens(step_s=1, num_decode_rows=0) is None
 
 
 def test_a_mixed_step_teaches_what_it_took_beyond_decoding() -> None:
@@ -33,7 +33,7 @@ def test_a_mixed_step_teaches_what_it_took_beyond_decoding() -> None:
     observe(meter, 0.10, rows=8, prefill=60)
     assert meter.speed.prefill_tokens_per_s == pytest.approx(1000)
     assert meter.step_s(num_prefill_tokens=20, num_decode_rows=8) == pytest.approx(0.06)
-    assert meter.prefill_tokens(step_s=0.1, num_decode_rows=8) == pytest.approx(60, abs=1)
+    assert meter.prefill_share_s(0.10, 8) == pytest.approx(0.06)
 
 
 def test_an_unknown_number_of_rows_is_taken_for_the_nearest_known() -> None:
@@ -81,7 +81,7 @@ def test_chunks_settle_where_a_step_takes_step_ms_max(tokens_per_s: float) -> No
         scheduler.observe(batch, duration_s(batch))
         scheduler.update(batch, runner.run(batch), float(step))
     assert config.chunk_tokens_first - 2 < chunks[0] <= config.chunk_tokens_first
-    ideal = min(max(0.08 * tokens_per_s, config.chunk_tokens_min), config.chunk_tokens_max)
+    ideal = min(max(0.08 * tokens_per_s, CHUNK_TOKENS_MIN), config.chunk_tokens_max)
     assert chunks[-1] == pytest.approx(ideal, rel=0.1, abs=2)
 
 

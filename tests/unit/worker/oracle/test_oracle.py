@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import islice
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from common import oracle
 from common.errors import Reason
+from tests.support.paced_runner import PacedRunner
 from tests.support.worker import LocalWorker, worker_of
 from worker.oracle.faults import FaultInterceptor
 from worker.oracle.open import open_oracle
@@ -19,17 +22,24 @@ from worker.settings import WorkerSettings
 FAST: dict[str, Any] = {"step_ms": 0.1, "row_us": 0, "prompt_token_us": 0}
 
 
-def oracle_worker(*, rows_max: int = 4, chunk_tokens_max: int = 512, **fields: Any) -> Any:
+@asynccontextmanager
+async def oracle_worker(
+    *, rows_max: int = 4, chunk_tokens_max: int = 512, **fields: Any
+) -> AsyncIterator[LocalWorker]:
+    """Its engine waits for its readers, so that each token is a message: misdeeds count messages."""
     settings = WorkerSettings(model_dir="oracle", rows_max=rows_max)  # type: ignore[arg-type]
     made = open_oracle(settings, OracleSettings(**{**FAST, **fields}))
-    return worker_of(
-        made.runner,
+    runner = PacedRunner(made.runner)
+    async with worker_of(
+        runner,
         model=made.model,
         tokenizer=made.tokenizer,
         grammars=made.grammars,
         interceptors=made.interceptors,
         chunk_tokens_max=chunk_tokens_max,
-    )
+    ) as worker:
+        runner.engine = worker.running.engine
+        yield worker
 
 
 def expected(prompt: str, num: int, **fields: Any) -> list[int]:
@@ -111,7 +121,7 @@ async def test_constraints_are_refused_by_type() -> None:
 async def test_misdeeds(kind: str, by_prompt: bool) -> None:
     told = {} if by_prompt else {"fault": kind, "fault_after": 2}
     prompt = f"[[oracle {kind} 2]]" if by_prompt else "hello"
-    async with oracle_worker(step_ms=2, **told) as worker:
+    async with oracle_worker(**told) as worker:
         seqs: list[int] = []
         code, finished = grpc.StatusCode.OK, False
         from common.rpc.metadata import FINISHED_KEY

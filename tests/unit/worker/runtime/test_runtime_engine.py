@@ -363,6 +363,11 @@ async def test_choices_draw_from_one_prompt(folder: Path) -> None:
         ) -> None:
             computed.append(num_prefill_tokens)
 
+        def on_drafts(self, *, num_drafted: int, num_accepted: int) -> None: ...
+
+        def on_preemption(self) -> None:
+            raise AssertionError("nobody else is there")
+
     engine = EngineLoop(load_tiny(folder).runner, CONFIG, SystemClock(), observer=Observer())
     engine.start()
     cases = golden_cases(folder.parent.name)

@@ -347,7 +347,7 @@ def test_a_provider_that_is_not_there(provider: str) -> None:
 
 def test_a_slab_that_no_memory_can_hold(folder: Path) -> None:
     config(model__context_length=1 << 40)(folder)
-    error = refusal(folder, rows_max=1 << 20)
+    error = refusal(folder, rows_max=1 << 20, kv_memory_mib=1 << 60)
     assert "lower rows_max or context_max" in error.message
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from worker.engine.config import EngineConfig
 from worker.engine.loop import EngineLoop, TokenStream
 from worker.engine.request import EngineRequest
 from worker.engine.sampling_params import SamplingParams
-from worker.tasks.api import Done, GenerateRequest, ModelFacts, Output, TextPrompt, Timeline
+from worker.tasks.api import Done, GenerateRequest, ModelFacts, Output, Piece, TextPrompt, Timeline
 from worker.tasks.generate import GenerateTask
 from worker.tasks.tokenizer_pool import TokenizerPool
 
@@ -91,10 +92,11 @@ async def task_on(engine: Any, tokenizer: ByteTokenizer) -> AsyncIterator[Genera
         await asyncio.to_thread(pool.close)
 
 
-async def outputs_of(task: GenerateTask, timeline: Timeline) -> list[Output]:
-    return [
-        output for batch in [b async for b in task.run(a_request(), timeline)] for output in batch
-    ]
+async def outputs_of(
+    task: GenerateTask, timeline: Timeline, request: GenerateRequest | None = None
+) -> list[Output]:
+    batches = [batch async for batch in task.run(request or a_request(), timeline)]
+    return [output for batch in batches for output in batch]
 
 
 async def test_a_request_is_never_scheduled_before_it_was_submitted() -> None:
@@ -126,3 +128,27 @@ async def test_nothing_is_tokenized_for_a_queue_that_is_full() -> None:
                 await outputs_of(task, Timeline(arrived_at=0.0))
     assert full.value.reason is Reason.QUEUE_FULL
     assert tokenizer.num_prompts == 0
+
+
+async def test_a_stop_string_inside_a_draft_ends_the_answer_where_it_ends_without() -> None:
+    request = replace(
+        a_request(),
+        prompt=TextPrompt("one two three "),
+        max_tokens=40,
+        stop_strings=("o three o", "ree one t"),
+    )
+    answers = []
+    for num_drafted in (0, 32):
+        runner = FakeRunner(
+            keeps_decoded=True,
+            num_drafted=num_drafted,
+            tokens=lambda sequence, at: sequence.prompt_ids[at % len(sequence.prompt_ids)],
+        )
+        async with running(runner) as engine, task_on(engine, ByteTokenizer()) as task:
+            outputs = await outputs_of(task, Timeline(arrived_at=0.0), request)
+        pieces = [output for output in outputs if isinstance(output, Piece)]
+        ids = [token_id for piece in pieces for token_id in piece.token_ids]
+        answers.append(("".join(piece.text for piece in pieces), ids, pieces[-1].end))
+    assert any(batch.drafts for batch in runner.batches)
+    assert answers[0] == answers[1]
+    assert answers[0][0] == "one tw"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from common.errors import InvalidRequest, Overloaded, Reason, Unavailable
+from tests.support.patience import PATIENCE_S
 from tests.support.worker import ByteTokenizer
 from worker.tasks.api import ChatPrompt, ChatTurn, TextPrompt, TokenPrompt
 from worker.tasks.tokenizer_pool import TokenizerPool
@@ -75,7 +76,7 @@ async def test_more_prompts_than_places_are_refused_with_a_hint(
 ) -> None:
     running = asyncio.ensure_future(pool.prompt_ids(TextPrompt("a")))
     waiting = asyncio.ensure_future(pool.prompt_ids(TextPrompt("b")))
-    assert await asyncio.to_thread(tokenizer.begun.acquire, timeout=5)
+    assert await asyncio.to_thread(tokenizer.begun.acquire, timeout=PATIENCE_S)
     with pytest.raises(Overloaded) as caught:
         await pool.prompt_ids(TextPrompt("c"))
     assert caught.value.reason is Reason.QUEUE_FULL
@@ -91,7 +92,7 @@ async def test_a_caller_that_leaves_the_queue_frees_its_place(
 ) -> None:
     running = asyncio.ensure_future(pool.prompt_ids(TextPrompt("a")))
     leaving = asyncio.ensure_future(pool.prompt_ids(TextPrompt("b")))
-    assert await asyncio.to_thread(tokenizer.begun.acquire, timeout=5)
+    assert await asyncio.to_thread(tokenizer.begun.acquire, timeout=PATIENCE_S)
     leaving.cancel()
     await asyncio.wait([leaving])
     waiting = asyncio.ensure_future(pool.prompt_ids(TextPrompt("c")))
@@ -104,7 +105,7 @@ async def test_a_caller_that_leaves_takes_its_prompt_along(
 ) -> None:
     """Or whoever asks and leaves, again and again, fills the memory while the threads are busy."""
     running = asyncio.ensure_future(pool.prompt_ids(TextPrompt("a")))
-    assert await asyncio.to_thread(tokenizer.begun.acquire, timeout=5)
+    assert await asyncio.to_thread(tokenizer.begun.acquire, timeout=PATIENCE_S)
     text = WeakText("b")
     watched = weakref.ref(text)
     leaving = asyncio.ensure_future(pool.prompt_ids(TextPrompt(text)))
@@ -122,11 +123,11 @@ async def test_closing_refuses_those_that_wait_and_those_that_come() -> None:
     tokenizer = HeldTokenizer()
     pool = TokenizerPool(tokenizer, threads=1, waiting_max=1)
     running = asyncio.ensure_future(pool.prompt_ids(TextPrompt("a")))
-    assert await asyncio.to_thread(tokenizer.begun.acquire, timeout=5)
+    assert await asyncio.to_thread(tokenizer.begun.acquire, timeout=PATIENCE_S)
     waiting = asyncio.ensure_future(pool.prompt_ids(TextPrompt("b")))
     await asyncio.wait([waiting], timeout=0.01)
     closing = asyncio.ensure_future(asyncio.to_thread(pool.close))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         with pytest.raises(Unavailable) as dropped:
             await waiting
         with pytest.raises(Unavailable) as refused:
@@ -141,7 +142,7 @@ async def test_a_caller_that_is_cancelled_while_the_pool_closes_stays_cancelled(
     tokenizer = HeldTokenizer()
     pool = TokenizerPool(tokenizer, threads=1, waiting_max=1)
     running = asyncio.ensure_future(pool.prompt_ids(TextPrompt("a")))
-    assert await asyncio.to_thread(tokenizer.begun.acquire, timeout=5)
+    assert await asyncio.to_thread(tokenizer.begun.acquire, timeout=PATIENCE_S)
     running.cancel()
     closing = asyncio.ensure_future(asyncio.to_thread(pool.close))
     with pytest.raises(asyncio.CancelledError):

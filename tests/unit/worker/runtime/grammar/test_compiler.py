@@ -24,6 +24,7 @@ from tests.support.grammars import (
     regex,
 )
 from tests.support.manual_clock import ManualClock
+from tests.support.patience import PATIENCE_S
 from worker.engine.grammar import Constraint, ConstraintKind
 from worker.runtime.grammar.compiler import GrammarCompiler
 from worker.runtime.grammar.limits import GrammarLimits
@@ -89,7 +90,7 @@ async def test_who_waits_for_the_trial_of_another_tries_when_the_other_goes_away
         while not compiler_starts(compiler):
             await asyncio.wait({first}, timeout=0.001)
         first.cancel()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await second
 
 
@@ -197,7 +198,7 @@ async def test_who_goes_away_takes_the_trial_along() -> None:
         exploding.cancel()
         await asyncio.wait({exploding})
         assert exploding.cancelled()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await compiler.compile(regex("b"))
 
 
@@ -216,7 +217,7 @@ async def test_closing_ends_what_runs() -> None:
         await compiler.compile(regex("a"))
         exploding = asyncio.ensure_future(compiler.compile(bomb()))
         await asyncio.wait({exploding}, timeout=0.05)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         with pytest.raises(Unavailable) as caught:
             await exploding
     assert caught.value.reason is Reason.DRAINING

@@ -1,21 +1,23 @@
-"""Prompt → `PromptPrefix`: what affinity may know of it.
+"""Prompt → `PromptPrefix`: what affinity may know of it, the same in routers and workers, whatever release.
 
 What is hashed is the content as the caller sees it, not its serialised bytes, which may differ for the same content.
 One hash stands for everything up to it, so that two prompts have in common the hashes of their common beginning: one
 every 512 bytes within a text or a message (or every 128 token ids), one at the end of each message, one at the end.
 Tools come before the messages. Adding a turn to a chat keeps all earlier ones. Before everything come the
-caller's cache salt, the name of the model (not its revision) and the adapter.
+caller's cache salt and the adapter. Not the model, which may be asked for by several names: who knows a beginning
+is a worker, and a worker has one model.
 """
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from typing import Final
 
+from common.request.prompt_prefix import NO_PREFIX, PromptPrefix
 from lepton.v1 import inference_pb2, types_pb2
-from router.core.call import NO_PREFIX, PromptPrefix
 
 __all__ = ["WINDOW_BYTES", "prefix_of"]
 
@@ -33,7 +35,7 @@ def prefix_of(request: inference_pb2.GenerateRequest, hashes_max: int) -> Prompt
         return NO_PREFIX
     state = blake2b(digest_size=8)
     kind = request.WhichOneof("input") or ""
-    for part in (request.cache.salt, request.model, request.adapter, kind):
+    for part in (request.cache.salt, request.adapter, kind):
         state.update(part.encode() + _BORDER)
     hashes: list[int] = []
     ends: list[int] = []
@@ -65,8 +67,10 @@ def _chunks(request: inference_pb2.GenerateRequest) -> Iterator[_Chunk]:
         return _windows(request.text.encode())
     if kind == "chat":
         return _chat(request.chat)
-    # In the byte order of this machine: the hashes never leave the process.
-    return _windows(array("I", request.token_ids.ids).tobytes())
+    ids = array("I", request.token_ids.ids)
+    if sys.byteorder == "big":
+        ids.byteswap()
+    return _windows(ids.tobytes())
 
 
 def _windows(content: bytes) -> Iterator[_Chunk]:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.request.prefix_of import WINDOW_BYTES, prefix_of
+from common.request.prompt_prefix import NO_PREFIX, PromptPrefix
 from lepton.v1 import inference_pb2, types_pb2
-from router.core.call import NO_PREFIX, PromptPrefix
-from router.transport.prefix_of import WINDOW_BYTES, prefix_of
 from tests.support.prompts import chat_request
 
 LONG = "x" * WINDOW_BYTES
@@ -130,12 +130,11 @@ def test_calls_belong_to_their_message() -> None:
     "change",
     [
         lambda r: r.cache.MergeFrom(types_pb2.CacheControl(salt="tenant")),
-        lambda r: setattr(r, "model", "other"),
         lambda r: setattr(r, "adapter", "a"),
     ],
-    ids=["salt", "model", "adapter"],
+    ids=["salt", "adapter"],
 )
-def test_salt_model_and_adapter_keep_prompts_apart(
+def test_salt_and_adapter_keep_prompts_apart(
     change: Callable[[inference_pb2.GenerateRequest], None],
 ) -> None:
     plain, changed = chat_request("u:hello"), chat_request("u:hello")
@@ -143,8 +142,9 @@ def test_salt_model_and_adapter_keep_prompts_apart(
     assert common(prefix_of(plain, 128), prefix_of(changed, 128)) == 0
 
 
-def test_revision_and_sampling_do_not() -> None:
-    other = chat_request("u:hello", revision="abcdef12", session_key="s")
+def test_the_name_of_the_model_and_sampling_do_not() -> None:
+    """A router may know the model by an alias; the worker must make the same hashes."""
+    other = chat_request("u:hello", model="alias", revision="abcdef12", session_key="s")
     other.sampling.temperature = 1.0
     assert prefix_of(other, 128) == of_chat("u:hello")
 
