@@ -26,7 +26,7 @@ help: ## This list
 
 setup: $(READY) ## Make the environment in .venv from the hash-locked requirements
 
-$(READY): requirements/bootstrap.lock requirements/dev.lock pyproject.toml $(wildcard worker/kernels/src/*)
+$(READY): requirements/bootstrap.lock requirements/dev.lock pyproject.toml $(wildcard worker/kernels/src/*.[ch] worker/kernels/src/isa/*.[ch])
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Lepton needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 setup"; exit 2; }
 	@echo "Making $(VENV) (once; about 150 MB to download)"
@@ -54,7 +54,7 @@ demo: $(READY) ## The same, but ends by itself: one answer, its trace, exit code
 	@$(BIN)/lepton up --workers 2 --demo $(if $(MODEL),--model $(MODEL)) $(UP_FLAGS)
 
 bench: $(READY) ## How fast the engine decodes and prefills, alone; into docs/performance.md (MODEL=DIR prints only)
-	@$(BIN)/python -m loadtest.engines --portable --threads $$(nproc) --tokens 192 --context-max 1024 \
+	@$(BIN)/python -m loadtest.engines --kernels portable --threads $$(nproc) --tokens 192 --context-max 1024 \
 	  --prompts 32,128,512,896 $(if $(MODEL),--model $(MODEL),--model models/demo --title "Demo model" \
 	  --save docs/figures/engine.json --write docs/performance.md) $(BENCH_FLAGS)
 

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from common.settings import Section
 from worker.engine.config import EngineConfig
+from worker.kernels.library import Kernels
 
 __all__ = ["WorkerSettings"]
 
@@ -50,9 +51,10 @@ class WorkerSettings(Section):
     mode: Literal["exact", "fast"] = "exact"
     """`exact`: a request gets the same tokens, to the bit, alone and in any company. `fast`: decode runs choose the
     form of their weights by the number of rows, for more tokens per second under load."""
-    kernels: Literal["auto", "native", "portable"] = "auto"
-    """Whose operators compute on the CPU: `native`, ours, for processors with AVX-512 and VNNI; `portable`, ONNX
-    Runtime's own; `auto`, ours wherever they can. Ours are exact, so `mode` and `prefill_int8` change nothing there."""
+    kernels: Kernels = "auto"
+    """Whose operators compute on the CPU: `native`, ours, for x86-64 from AVX2 on; `portable`, ONNX Runtime's own;
+    `auto`, ours wherever they can. Ours are exact, so `mode` and `prefill_int8` change nothing there. The name of an
+    instruction set is `native` in that one instead of the best."""
     kv_precision: Literal["auto", "fp32", "fp16", "int8"] = "auto"
     """How keys and values are kept; less than fp32 needs our own operators. `auto`: fp16 with those and quantised
     weights, else fp32. int8 takes a quarter of fp32's memory and costs some accuracy."""

@@ -53,10 +53,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _measure(wish: argparse.Namespace) -> Result:
     ours = [
-        Contestant(label=label + suffix, engine=engine, model=model)
+        one
         for label, model in wish.model
-        for suffix, engine in (("", "lepton"), (", portable", "lepton-portable"))
-        if wish.portable or not suffix
+        for one in (
+            Contestant(label=label, engine="lepton", model=model),
+            *(
+                Contestant(label=f"{label}, {kernels}", engine=f"lepton-{kernels}", model=model)
+                for kernels in wish.kernels
+            ),
+        )
     ]
     plan = Plan(
         measures=(
@@ -120,7 +125,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m loadtest.engines", description=__doc__)
     add = parser.add_argument
     add("--model", type=_labelled, action="append", default=[], help="[LABEL=]DIR; repeatable")
-    add("--portable", action="store_true", help="each model on ONNX Runtime's own operators, too")
+    add(
+        "--kernels",
+        type=_kernels,
+        default=[],
+        help="each model on these, too: portable (ONNX Runtime's operators), avx2, avx_vnni",
+    )
     add("--beside", type=_contestant, action="append", default=[], help="ENGINE=MODEL[@PYTHON]")
     add("--reference", type=Path, help="logits of the unquantised model (loadtest.peers.reference)")
     add("--streams", type=_numbers, default=[1, 2, 4, 8, 16, 32], help="1,2,4 …")
@@ -156,6 +166,14 @@ def _contestant(text: str) -> Contestant:
         model=Path(model),
         python=Path(python or sys.executable),
     )
+
+
+def _kernels(text: str) -> list[str]:
+    names = text.split(",")
+    if any(f"lepton-{name}" not in ENGINES for name in names):
+        known = ", ".join(name.removeprefix("lepton-") for name in ENGINES if "lepton-" in name)
+        raise argparse.ArgumentTypeError(f"some of {known}, with commas between them")
+    return names
 
 
 def _numbers(text: str) -> list[int]:

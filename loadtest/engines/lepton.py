@@ -25,14 +25,21 @@ from worker.engine.request import EngineRequest
 from worker.engine.sampling_params import SamplingParams
 from worker.engine.sequence import Sequence, StopRule
 from worker.engine.stream import TokenStream
+from worker.kernels.library import Kernels
 from worker.runtime.artifacts import read_artifact
 from worker.runtime.fingerprint import precision_of
 from worker.runtime.mode import Mode
 from worker.runtime.model import load_model
 from worker.runtime.runner import OnnxRunner
-from worker.runtime.session import Kernels
 
-__all__ = ["FastLeptonEngine", "LeptonEngine", "PortableLeptonEngine", "opened"]
+__all__ = [
+    "Avx2LeptonEngine",
+    "AvxVnniLeptonEngine",
+    "FastLeptonEngine",
+    "LeptonEngine",
+    "PortableLeptonEngine",
+    "opened",
+]
 
 WAITING_TOKENS_MAX: Final = 1 << 20
 """Prompts of all streams arrive at once here."""
@@ -190,6 +197,18 @@ class PortableLeptonEngine(FastLeptonEngine):
     """On ONNX Runtime's own operators, as on processors that ours are not made for, in the mode that is faster."""
 
     kernels: Kernels = "portable"
+
+
+class Avx2LeptonEngine(LeptonEngine):
+    """On our operators as a processor with AVX2 alone computes them."""
+
+    kernels: Kernels = "avx2"
+
+
+class AvxVnniLeptonEngine(LeptonEngine):
+    """On our operators as a processor with AVX-VNNI and no AVX-512 computes them."""
+
+    kernels: Kernels = "avx_vnni"
 
 
 @contextmanager

@@ -12,6 +12,8 @@ __all__ = ["ENGINES", "open_engine"]
 ENGINES: Final = {
     "lepton": ("loadtest.engines.lepton", "LeptonEngine"),
     "lepton-portable": ("loadtest.engines.lepton", "PortableLeptonEngine"),
+    "lepton-avx2": ("loadtest.engines.lepton", "Avx2LeptonEngine"),
+    "lepton-avx_vnni": ("loadtest.engines.lepton", "AvxVnniLeptonEngine"),
     "onnxruntime-genai": ("loadtest.engines.genai", "GenaiEngine"),
     "openvino-genai": ("loadtest.engines.openvino", "OpenVinoEngine"),
     "llama.cpp": ("loadtest.engines.llamacpp", "LlamaCppEngine"),

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rich.console import Console
 from rich.table import Table
@@ -22,6 +22,7 @@ from rich.table import Table
 from common.errors import BadModel
 from loadtest.mismatch.continued import Continued, go_on
 from loadtest.mismatch.measure import Mismatches, compare, reference_of
+from worker.kernels.library import Kernels
 from worker.runtime.model import LoadedModel, load_model
 
 __all__ = ["main"]
@@ -165,7 +166,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--mode", choices=("fast", "exact"), default="fast")
     add(
         "--kernels",
-        choices=("auto", "native", "portable"),
+        choices=get_args(Kernels),
         default="portable",
         help="native are exact in any mode",
     )

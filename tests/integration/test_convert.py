@@ -23,7 +23,7 @@ from convert.precision import Precision, Storage
 from convert.settings import ConvertSettings
 from tests.support.conversions import builder_python, hf_folder
 from tests.support.processes import ROOT, until
-from worker.kernels.library import find_library
+from worker.kernels.library import isas_here
 from worker.runtime.artifacts import read_artifact
 from worker.runtime.model import load_model
 
@@ -63,7 +63,7 @@ def test_a_folder_becomes_one_that_a_worker_serves(tmp_path: Path) -> None:
     assert set(manifest["files"]) == _left(result.folder) - {"manifest.json", "README.md"}
     assert manifest["accuracy"] == result.accuracy
     assert result.accuracy is not None
-    assert set(result.accuracy) == {"stored", "int8"} | ({"native"} if find_library() else set())
+    assert set(result.accuracy) == {"stored", "int8"} | ({"native"} if isas_here() else set())
     assert 0 < result.accuracy["stored"]["rms_error"] < 1
     card = (result.folder / "README.md").read_text()
     assert card.startswith("---\nlicense: apache-2.0\n---\n")

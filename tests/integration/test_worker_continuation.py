@@ -31,7 +31,7 @@ from tests.support.tiny_models import (
 )
 from tests.support.worker import Answer, LocalWorker, table_of, worker_of
 from worker.app import facts_of
-from worker.runtime.session import Kernels
+from worker.kernels.library import Kernels
 
 Request = inference_pb2.GenerateRequest
 Event = inference_pb2.Event

@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from worker.kernels.library import Kernels
 from worker.runtime.artifacts import read_artifact
 from worker.runtime.graphs.edit import LENGTHS, LOGITS_AT, LONGEST
 from worker.runtime.graphs.native import SLOTS, STARTS
 from worker.runtime.kv_slab import whole_tiles
 from worker.runtime.models.registry import family_of
 from worker.runtime.providers.registry import provider_named
-from worker.runtime.session import Graph, Kernels, open_graph
+from worker.runtime.session import Graph, open_graph
 from worker.runtime.threads import available_cores
 from worker.runtime.tokenizer import Tokenizer, open_tokenizer
 

@@ -1,4 +1,4 @@
-"""Block-quantised weights → the order in which `src/block_matmul.c` reads them.
+"""Block-quantised weights → the order in which `src/isa/block_matmul_kernel.h` reads them.
 
     weights  uint8 [N, K] of 0 … 2^bits − 1  →  uint8 [N/32, K/8, 2, bits/4, 16, 4]: for 32 outputs 8 inputs at a time,
              as two times 16 outputs; of 4 bits the first four inputs are the low halves, the next the high halves
@@ -17,7 +17,7 @@ import numpy.typing as npt
 __all__ = ["gated_order", "pack_per_block", "pack_weights"]
 
 _OUTPUTS: Final = 32
-"""That are computed at a time: two times the numbers in a register."""
+"""That one task computes, two times `LANES`."""
 _INPUTS: Final = 8
 """That are read at a time."""
 

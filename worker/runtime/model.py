@@ -11,7 +11,7 @@ from common.clock import SystemClock
 from common.errors import BadModel, Reason
 from worker.engine.golden import GoldenQuestion
 from worker.engine.ports import CacheLayout
-from worker.kernels.library import VERSION
+from worker.kernels.library import VERSION, Kernels
 from worker.runtime.artifacts import read_artifact
 from worker.runtime.calibration import rows_for_many
 from worker.runtime.fingerprint import fingerprint, precision_of
@@ -24,7 +24,7 @@ from worker.runtime.phased import PhasedForward
 from worker.runtime.providers.registry import provider_named
 from worker.runtime.runner import OnnxRunner
 from worker.runtime.self_check import check_golden, check_graph, golden_question
-from worker.runtime.session import Graph, Kernels, open_graph
+from worker.runtime.session import Graph, open_graph
 from worker.runtime.threads import available_cores
 from worker.runtime.tokenizer import Tokenizer, open_tokenizer
 
@@ -125,7 +125,7 @@ def load_model(
             "family": family.name,
             "provider": spec.name,
             "threads": threads,
-            "kernels": "native" if graph.is_native else "portable",
+            "kernels": graph.isa or "portable",
         },
     )
 

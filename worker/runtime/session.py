@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, final
+from typing import Any, Final, final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ import onnx
 import onnxruntime as ort
 
 from common.errors import BadModel, Reason
-from worker.kernels.library import find_library
+from worker.kernels.library import InstructionSet, Kernels, find_library, isas_here
 from worker.runtime.artifacts import Artifact
 from worker.runtime.graphs.edit import edited
 from worker.runtime.graphs.exported import ExportedGraph, read_exported
@@ -29,10 +29,7 @@ from worker.runtime.mode import EXACT_BLOCK_MAX, Mode
 from worker.runtime.models.family import CacheRule, GraphNames, ModelFamily
 from worker.runtime.providers.spec import ProviderSpec
 
-__all__ = ["Graph", "Kernels", "open_graph"]
-
-Kernels = Literal["auto", "native", "portable"]
-"""Whose operators compute: ours (`worker.kernels`), ONNX Runtime's own, or ours wherever that can be."""
+__all__ = ["Graph", "open_graph"]
 
 SPIN_US: Final = 1000
 """Microseconds that a thread looks for work before it sleeps: more than a gap in a run, nothing in an idle second."""
@@ -44,8 +41,9 @@ class Graph:
 
     cache: CacheRule
     """With GROWING the graph is that of `worker.runtime.graphs.growing`."""
-    is_native: bool
-    """Else: whether it is that of `worker.runtime.graphs.native` or that of `worker.runtime.graphs.edit`."""
+    isa: InstructionSet | None
+    """Of our own operators, which the graph of `worker.runtime.graphs.native` needs; without it the graph is that of
+    `worker.runtime.graphs.edit`, on ONNX Runtime's."""
     few: ort.InferenceSession
     """For runs of few positions."""
     many: ort.InferenceSession
@@ -59,6 +57,11 @@ class Graph:
     num_kv_heads: int
     head_size: int
     vocab_size: int
+
+    @property
+    def is_native(self) -> bool:
+        """Whether our own operators compute."""
+        return self.isa is not None
 
 
 def open_graph(
@@ -88,9 +91,9 @@ def open_graph(
         )
     exported = read_exported(artifact, family)
     loader = _Loader(artifact, provider, threads)
-    is_native = _is_native(exported, kernels)
-    kv = kv_precision_named(kv_precision, exported.model, is_native=is_native)
-    if not is_native and kv is not FP32:
+    isa = _isa(exported, kernels)
+    kv = kv_precision_named(kv_precision, exported.model, is_native=isa is not None)
+    if isa is None and kv is not FP32:
         raise BadModel(
             f"{exported.file}: worker.kv_precision = {kv.name} needs our own operators; set it to auto",
             reason=Reason.MODEL_GRAPH_UNSUPPORTED,
@@ -98,13 +101,13 @@ def open_graph(
     if exported.cache is CacheRule.GROWING:
         session = loader.load(growing_graph(exported))
         forms = _Forms(session, session, is_int8=False)
-    elif is_native:
-        forms = _open_native(loader, exported, kv)
+    elif isa is not None:
+        forms = _open_native(loader, exported, kv, isa)
     else:
         forms = _open_forms(loader, exported, mode=mode, prefill_int8=prefill_int8)
     return Graph(
         cache=exported.cache,
-        is_native=is_native,
+        isa=isa,
         kv=kv,
         few=forms.few,
         many=forms.many,
@@ -117,21 +120,30 @@ def open_graph(
     )
 
 
-def _is_native(exported: ExportedGraph, kernels: Kernels) -> bool:
-    """Raises `BadModel` when our operators were asked for and cannot do it."""
+def _isa(exported: ExportedGraph, kernels: Kernels) -> InstructionSet | None:
+    """In which our operators compute; None: they do not.
+
+    Raises `BadModel` when they were asked for and cannot do it.
+    """
     if kernels == "portable":
-        return False
+        return None
     why_not = why_not_native(exported)
-    if why_not is None and find_library() is None:
-        why_not = (
-            "this installation: they were not built, or the processor has no AVX-512 with VNNI"
-        )
-    if kernels == "native" and why_not is not None:
-        raise BadModel(
-            f"{exported.file}: worker.kernels = native does not serve {why_not}; set it to auto",
-            reason=Reason.MODEL_GRAPH_UNSUPPORTED,
-        )
-    return why_not is None
+    asked = [isa for isa in isas_here() if kernels in ("auto", "native", isa)]
+    if why_not is None and asked:
+        return asked[0]
+    if kernels == "auto":
+        return None
+    raise BadModel(
+        f"{exported.file}: worker.kernels = {kernels} does not serve {why_not or _this_machine()}; set it to auto",
+        reason=Reason.MODEL_GRAPH_UNSUPPORTED,
+    )
+
+
+def _this_machine() -> str:
+    """With what is here instead of the instruction set that was asked for."""
+    if isas_here():
+        return f"this machine, where our operators run in {', '.join(isas_here())}"
+    return "this installation: our operators were not built, or the processor has no AVX2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +153,12 @@ class _Forms:
     is_int8: bool
 
 
-def _open_native(loader: _Loader, exported: ExportedGraph, kv: KvPrecision) -> _Forms:
+def _open_native(
+    loader: _Loader, exported: ExportedGraph, kv: KvPrecision, isa: InstructionSet
+) -> _Forms:
     """One form of the weights for every run."""
     try:
-        native = native_graph(exported, loader.file, kv)
+        native = native_graph(exported, loader.file, kv, isa)
     except (OSError, ValueError) as error:
         raise _load_error(loader.file, error) from error
     session = loader.load_native(native)

@@ -19,6 +19,7 @@ from loadtest.engines.contest import Contestant, Plan, run_contest
 from loadtest.engines.exactness import Reference
 from loadtest.engines.result import Measure, Result
 from tests.support.tiny_models import (
+    NEEDS_NATIVE,
     TINY_LLAMA,
     TINY_LLAMA_INT4,
     TINY_QWEN2,
@@ -99,6 +100,25 @@ def test_the_error_is_that_of_the_logits(tmp_path: Path) -> None:
     _, facts = run_contest(contestants, plan, lambda _: None, Reference.read(file))
     assert facts["fp32"]["logit_error"] < 1e-4
     assert 0.01 < facts["int4"]["logit_error"] < 1.0
+
+
+@NEEDS_NATIVE
+def test_our_operators_are_measured_beside_those_for_other_processors(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sizes = "--streams 1 --prompts 16 --prompt-tokens 8 --tokens 6 --context-max 64 --rounds 1"
+    model = ["--model", f"tiny={TINY_LLAMA_INT4}", "--threads", "1"]
+    assert main([*model, "--kernels", "portable,avx2", *sizes.split(), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)["facts"]
+    assert list(facts) == ["tiny", "tiny, portable", "tiny, avx2"]
+    prints = [of["notes"]["fingerprint"] for of in facts.values()]
+    assert prints[2] == prints[0] != prints[1]
+
+
+def test_kernels_that_nobody_has_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--model", str(TINY_LLAMA), "--kernels", "sse2"])
+    assert "portable, avx2, avx_vnni" in capsys.readouterr().err
 
 
 def test_an_engine_that_cannot_start_ends_the_contest() -> None:

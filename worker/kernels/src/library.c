@@ -1,10 +1,8 @@
-/* What ONNX Runtime calls when a session is told to load this library, and what Python asks before it does. */
+/* What ONNX Runtime calls when a session is told to load this library. */
 #include "operators.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define PUBLIC __attribute__((visibility("default")))
 
 PUBLIC OrtStatus *RegisterCustomOps(OrtSessionOptions *options, const OrtApiBase *base) {
   const OrtFunction *api = base->table(ORT_ABI_VERSION);
@@ -15,14 +13,6 @@ PUBLIC OrtStatus *RegisterCustomOps(OrtSessionOptions *options, const OrtApiBase
   if (failed == NULL) failed = ort_domain_add(api)(domain, &attention);
   if (failed == NULL) failed = ort_options_add(api)(options, domain);
   return failed;
-}
-
-/* Whether this processor has the instructions: AVX-512 with VNNI. */
-PUBLIC int lepton_kernels_run_here(void) {
-  __builtin_cpu_init();
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("avx512vnni");
 }
 
 OrtStatus *operator_keep(const OrtFunction *api, const void *attributes, size_t size, void **kernel) {

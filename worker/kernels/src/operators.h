@@ -4,6 +4,8 @@
 
 #include "ort_abi.h"
 
+#define PUBLIC __attribute__((visibility("default"))) /* what is found by its name from outside */
+
 extern const struct OrtCustomOp block_matmul;
 extern const struct OrtCustomOp attention;
 

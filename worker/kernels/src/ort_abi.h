@@ -44,6 +44,7 @@ enum { ORT_REQUIRED = 0, ORT_OPTIONAL = 1 };
 #define ort_tensor_info(t) ORT_CALL(t, 65, OrtStatus *, const OrtValue *, OrtTensorInfo **)
 #define ort_attribute_float(t) ORT_CALL(t, 85, OrtStatus *, const OrtKernelInfo *, const char *, float *)
 #define ort_attribute_int(t) ORT_CALL(t, 86, OrtStatus *, const OrtKernelInfo *, const char *, int64_t *)
+#define ort_attribute_string(t) ORT_CALL(t, 87, OrtStatus *, const OrtKernelInfo *, const char *, char *, size_t *)
 #define ort_num_inputs(t) ORT_CALL(t, 88, OrtStatus *, const OrtKernelContext *, size_t *)
 #define ort_input(t) ORT_CALL(t, 90, OrtStatus *, const OrtKernelContext *, size_t, const OrtValue **)
 #define ort_output(t) \

@@ -26,7 +26,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from worker.kernels.library import DOMAIN, LANES
+from worker.kernels.library import DOMAIN, LANES, InstructionSet
 from worker.kernels.packing import gated_order, pack_per_block, pack_weights
 from worker.runtime.graphs.edit import LENGTHS, LOGITS_AT, draw_from, replace_io
 from worker.runtime.graphs.exported import ATTENTION, ExportedGraph
@@ -89,8 +89,10 @@ def why_not_native(exported: ExportedGraph) -> str | None:
     return None
 
 
-def native_graph(exported: ExportedGraph, graph_file: Path, kv: KvPrecision) -> RewrittenGraph:
-    """A copy on our operators; `why_not_native` has said that there is nothing against it.
+def native_graph(
+    exported: ExportedGraph, graph_file: Path, kv: KvPrecision, isa: InstructionSet
+) -> RewrittenGraph:
+    """A copy on our operators in that instruction set; `why_not_native` has said that there is nothing against it.
 
     `graph_file` is where the model was read from. Raises ValueError or OSError when weights cannot be read.
     """
@@ -101,6 +103,9 @@ def native_graph(exported: ExportedGraph, graph_file: Path, kv: KvPrecision) -> 
     weights = Weights(graph, graph_file)
     nodes = list(_replaced(graph, exported, weights, kv))
     nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    for ours in nodes:
+        if ours.domain == DOMAIN:
+            ours.attribute.append(helper.make_attribute("isa", isa))
     del graph.node[:]
     graph.node.extend(nodes)
     names = exported.names

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.support.kernels import open_graph
+from tests.support.kernels import EVERY_ISA, open_graph
 from tests.support.tiny_models import NEEDS_NATIVE
-from worker.kernels.library import DOMAIN
+from worker.kernels.library import DOMAIN, isas_here
 
 Floats = npt.NDArray[np.float32]
 pytestmark = NEEDS_NATIVE
@@ -27,6 +27,7 @@ SLOTS, CAPACITY = 6, 256
 class Attention:
     """One layer with its keys and values; rows are (slot, tokens of this run, length after it)."""
 
+    isa: str
     heads: int
     kv_heads: int
     size: int
@@ -162,7 +163,7 @@ class Attention:
             [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["tokens", "width"])],
             initializer=[numpy_helper.from_array(array, name) for name, array in tables.items()],
         )
-        return open_graph(graph)
+        return open_graph(graph, self.isa)
 
 
 LAYERS: list[dict[str, Any]] = [
@@ -182,9 +183,10 @@ def tokens_of(layer: Attention, count: int, seed: int) -> Floats:
     return rng.normal(0, 1.5, (count, layer.width)).astype(np.float32)
 
 
+@EVERY_ISA
 @pytest.mark.parametrize("shape", LAYERS, ids=str)
-def test_computes_what_plain_numpy_computes(shape: dict[str, Any]) -> None:
-    layer, lengths = Attention(**shape), [1, 2, 15, 16, 17, 200]
+def test_computes_what_plain_numpy_computes(shape: dict[str, Any], isa: str) -> None:
+    layer, lengths = Attention(**shape, isa=isa), [1, 2, 15, 16, 17, 200]
     rows = [tokens_of(layer, length, length) for length in lengths]
     out = layer.run(
         np.concatenate(rows), [(slot, length, length) for slot, length in enumerate(lengths)]
@@ -195,12 +197,13 @@ def test_computes_what_plain_numpy_computes(shape: dict[str, Any]) -> None:
         np.testing.assert_allclose(found, layer.expected(row), atol=atol, rtol=2e-5)
 
 
+@EVERY_ISA
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 1 << 32))
-def test_no_cut_and_no_company_changes_a_bit(seed: int) -> None:
+def test_no_cut_and_no_company_changes_a_bit(seed: int, isa: str) -> None:
     """Rows come in pieces of any size, several rows to a run, a row perhaps with two pieces in it."""
     rng = random.Random(seed)
-    layer = Attention(**rng.choice(LAYERS))
+    layer = Attention(**rng.choice(LAYERS), isa=isa)
     lengths = [rng.randint(1, 120) for _ in range(rng.randint(1, 4))]
     rows = [tokens_of(layer, length, seed) for seed, length in enumerate(lengths)]
     whole = [layer.run(row, [(5, len(row), len(row))]) for row in rows]
@@ -224,9 +227,29 @@ def test_no_cut_and_no_company_changes_a_bit(seed: int) -> None:
         assert np.concatenate(found).tobytes() == expected.tobytes()
 
 
-def test_two_single_tokens_of_one_row_may_be_in_one_run() -> None:
+@settings(deadline=None, max_examples=30)
+@given(shape=st.sampled_from(LAYERS), length=st.integers(1, 200), seed=st.integers(0, 99))
+def test_every_instruction_set_computes_the_same_bits(
+    shape: dict[str, Any], length: int, seed: int
+) -> None:
+    """Answers, and keys and values that are kept: a prompt and a token behind it."""
+    found = set()
+    for isa in isas_here():
+        layer = Attention(**shape, isa=isa)
+        tokens = tokens_of(layer, length + 1, seed)
+        outs = [
+            layer.run(tokens[:-1], [(1, length, length)]),
+            layer.run(tokens[-1:], [(1, 1, length + 1)]),
+        ]
+        kept = (array.tobytes() for array in (layer.keys, layer.values, *layer.scales))
+        found.add((*(out.tobytes() for out in outs), *kept))
+    assert len(found) == 1
+
+
+@EVERY_ISA
+def test_two_single_tokens_of_one_row_may_be_in_one_run(isa: str) -> None:
     """The second needs the key of the first, which another thread writes."""
-    layer = Attention(**LAYERS[0])
+    layer = Attention(**LAYERS[0], isa=isa)
     tokens = tokens_of(layer, 200, 1)
     whole = layer.run(tokens, [(0, 200, 200)])
     for end in range(2, 200, 2):
@@ -246,6 +269,6 @@ def test_two_single_tokens_of_one_row_may_be_in_one_run() -> None:
     ],
 )
 def test_rows_out_of_bounds_are_an_error(rows: list[tuple[int, int, int]], words: str) -> None:
-    layer = Attention(**LAYERS[0])
+    layer = Attention(**LAYERS[0], isa=isas_here()[0])
     with pytest.raises(Exception, match=words):
         layer.run(tokens_of(layer, 3, 1), rows)

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.support.kernels import open_graph
+from tests.support.kernels import EVERY_ISA, open_graph
 from tests.support.tiny_models import NEEDS_NATIVE
-from worker.kernels.library import DOMAIN
+from worker.kernels.library import DOMAIN, isas_here
 from worker.kernels.packing import gated_order, pack_per_block, pack_weights
 
 Floats = npt.NDArray[np.float32]
@@ -25,11 +25,23 @@ class Product:
     """y = x · Wᵀ + b with random weights."""
 
     def __init__(
-        self, *, size: int, outputs: int, bits: int, block: int, zeros: bool, bias: bool, seed: int
+        self,
+        *,
+        size: int,
+        outputs: int,
+        bits: int,
+        block: int,
+        zeros: bool = False,
+        bias: bool = False,
+        seed: int = 1,
+        largest: bool = False,
     ) -> None:
+        """With `largest` every weight is the largest that there is."""
         rng, num_blocks = np.random.default_rng(seed), -(-size // block)
         self.size, self.block = size, block
         self.values = rng.integers(0, 1 << bits, (outputs, size)).astype(np.uint8)
+        if largest:
+            self.values[:] = (1 << bits) - 1
         self.scales = rng.uniform(0.001, 0.1, (outputs, num_blocks)).astype(np.float32)
         self.middle = np.full((outputs, num_blocks), 1 << (bits - 1), np.float32)
         if zeros:
@@ -41,15 +53,19 @@ class Product:
             "z": pack_per_block(self.middle),
             "b": self.bias,
         }
-        self._session = session(
-            ["x", "w", "s", "z" if zeros else "", "b" if bias else ""],
-            tensors,
-            {"K": size, "N": outputs, "bits": bits, "block_size": block, "gated": 0},
-            size,
-        )
+        self._sessions = {
+            isa: session(
+                ["x", "w", "s", "z" if zeros else "", "b" if bias else ""],
+                tensors,
+                {"K": size, "N": outputs, "bits": bits, "block_size": block, "gated": 0},
+                size,
+                isa,
+            )
+            for isa in isas_here()
+        }
 
-    def run(self, x: Floats) -> Floats:
-        found: Floats = self._session.run(None, {"x": x})[0]
+    def run(self, x: Floats, isa: str) -> Floats:
+        found: Floats = self._sessions[isa].run(None, {"x": x})[0]
         return found
 
     def expected(self, x: Floats) -> npt.NDArray[np.float64]:
@@ -66,7 +82,7 @@ class Product:
 
 
 def session(
-    inputs: list[str], tensors: dict[str, Any], attributes: dict[str, int], size: int
+    inputs: list[str], tensors: dict[str, Any], attributes: dict[str, int], size: int, isa: str
 ) -> ort.InferenceSession:
     graph = helper.make_graph(
         [helper.make_node("BlockMatMul", inputs, ["y"], domain=DOMAIN, **attributes)],
@@ -79,7 +95,7 @@ def session(
             if name in inputs
         ],
     )
-    return open_graph(graph)
+    return open_graph(graph, isa)
 
 
 def activations(rows: int, size: int, seed: int) -> Floats:
@@ -117,21 +133,32 @@ def test_computes_what_plain_numpy_computes(
         size=size, outputs=outputs, bits=bits, block=block, zeros=zeros, bias=bias, seed=seed
     )
     x = activations(rows, size, seed)
-    y, expected = product.run(x), product.expected(x)
+    first, *others = isas_here()
+    y, expected = product.run(x, first), product.expected(x)
     # A value in the middle between two integers may round either way: that is one step of one weight.
     step = np.abs(x).max(axis=1, keepdims=True) / 127 * (1 << bits) * product.scales.max()
     assert (np.abs(y - expected) <= 1e-4 * np.abs(expected) + step + 1e-6).all()
     assert np.median(np.abs(y - expected) / (step + 1e-6)) < 1e-3
     cut = seed % rows
-    apart = np.concatenate([product.run(part) for part in (x[:cut], x[cut:])])
-    assert apart.tobytes() == y.tobytes(), "a position depends on its company"
+    for isa in (first, *others):
+        apart = np.concatenate([product.run(part, isa) for part in (x[:cut], x[cut:])])
+        assert apart.tobytes() == y.tobytes(), f"a position depends on its company or on {isa}"
 
 
+@EVERY_ISA
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("block", [16, 32, 64, 1024])
+def test_sums_are_exact_where_bytes_are_largest(isa: str, bits: int, block: int) -> None:
+    """Two products of 255 and 127 do not fit into 16 bits, where AVX2's instruction for them would saturate."""
+    product = Product(size=1024, outputs=40, bits=bits, block=block, largest=True)
+    x = np.ones((9, 1024), np.float32) * np.array([1, -1, 3] * 3, np.float32)[:, None]
+    np.testing.assert_allclose(product.run(x, isa), product.expected(x), rtol=1e-5)
+
+
+@EVERY_ISA
 @pytest.mark.parametrize("num_gates", [16, 48, 96])
-def test_a_gated_product_is_two_products_and_their_gate(num_gates: int) -> None:
-    product = Product(
-        size=72, outputs=2 * num_gates, bits=4, block=32, zeros=False, bias=False, seed=num_gates
-    )
+def test_a_gated_product_is_two_products_and_their_gate(num_gates: int, isa: str) -> None:
+    product = Product(size=72, outputs=2 * num_gates, bits=4, block=32, seed=num_gates)
     order = gated_order(num_gates)
     tensors = {
         "w": pack_weights(product.values[order], 4),
@@ -139,24 +166,30 @@ def test_a_gated_product_is_two_products_and_their_gate(num_gates: int) -> None:
     }
     attributes = {"K": 72, "N": 2 * num_gates, "bits": 4, "block_size": 32, "gated": 1}
     x = activations(11, 72, 3)
-    found = session(["x", "w", "s"], tensors, attributes, 72).run(None, {"x": x})[0]
-    gate, other = np.split(product.run(x).astype(np.float64), 2, axis=1)
+    found, reference = (
+        session(["x", "w", "s"], tensors, attributes, 72, name).run(None, {"x": x})[0]
+        for name in (isa, isas_here()[0])
+    )
+    assert found.tobytes() == reference.tobytes()
+    gate, other = np.split(product.run(x, isa).astype(np.float64), 2, axis=1)
     with np.errstate(over="ignore"):
         expected = gate / (1 + np.exp(-gate)) * other
     np.testing.assert_allclose(found, expected, rtol=2e-6, atol=1e-30)
 
 
-def test_no_positions_are_no_work() -> None:
-    product = Product(size=64, outputs=40, bits=4, block=32, zeros=False, bias=False, seed=1)
-    assert product.run(np.zeros((0, 64), np.float32)).shape == (0, 40)
+@EVERY_ISA
+def test_no_positions_are_no_work(isa: str) -> None:
+    product = Product(size=64, outputs=40, bits=4, block=32)
+    assert product.run(np.zeros((0, 64), np.float32), isa).shape == (0, 40)
 
 
-def test_what_is_no_number_stays_in_its_position() -> None:
-    product = Product(size=64, outputs=40, bits=4, block=32, zeros=False, bias=False, seed=1)
+@EVERY_ISA
+def test_what_is_no_number_stays_in_its_position(isa: str) -> None:
+    product = Product(size=64, outputs=40, bits=4, block=32)
     x = activations(20, 64, 1)
-    clean = product.run(x)
+    clean = product.run(x, isa)
     x[3, 5] = np.nan
-    dirty = product.run(x)
+    dirty = product.run(x, isa)
     others = [row for row in range(20) if row != 3]
     assert dirty[others].tobytes() == clean[others].tobytes()
     assert not np.isfinite(dirty[3]).any()
@@ -171,7 +204,7 @@ def test_shapes_that_do_not_fit_are_an_error(wrong: str) -> None:
     }
     tensors[wrong] = tensors[wrong][:-1]
     attributes = {"K": 64, "N": 64, "bits": 4, "block_size": 32, "gated": 0}
-    made = session(["x", "w", "s", "", "b"], tensors, attributes, 64)
+    made = session(["x", "w", "s", "", "b"], tensors, attributes, 64, isas_here()[0])
     with pytest.raises(Exception, match="shapes do not fit"):
         made.run(None, {"x": np.zeros((2, 64), np.float32)})
 
@@ -181,4 +214,11 @@ def test_attributes_out_of_range_are_an_error(change: dict[str, int]) -> None:
     attributes = {"K": 64, "N": 64, "bits": 4, "block_size": 32, "gated": 0} | change
     tensors = {"w": np.zeros((1, 1), np.uint8), "s": np.zeros((1, 1, 32), np.float32)}
     with pytest.raises(Exception, match="out of range"):
-        session(["x", "w", "s"], tensors, attributes, 64)
+        session(["x", "w", "s"], tensors, attributes, 64, isas_here()[0])
+
+
+def test_an_instruction_set_that_is_not_here_is_an_error() -> None:
+    attributes = {"K": 64, "N": 64, "bits": 4, "block_size": 32, "gated": 0}
+    tensors = {"w": np.zeros((1, 1), np.uint8), "s": np.zeros((1, 1, 32), np.float32)}
+    with pytest.raises(Exception, match="lacks the node's instruction set"):
+        session(["x", "w", "s"], tensors, attributes, 64, "sse2")

@@ -23,8 +23,8 @@ from tests.support.tiny_models import (
     TINY_LLAMA_INT4_BLOCK64,
     copy_model,
 )
+from worker.kernels.library import Kernels
 from worker.runtime.model import load_model
-from worker.runtime.session import Kernels
 
 PACKED = "model.layers.1.attn.o_proj.MatMul.weight_Q4"
 SCALES = "model.layers.1.attn.o_proj.MatMul.weight_scales"

@@ -32,11 +32,11 @@ from worker.engine.loop import EngineLoop
 from worker.engine.request import EngineRequest
 from worker.engine.sampling_params import SamplingParams
 from worker.engine.sequence import StopRule
+from worker.kernels.library import Kernels
 from worker.runtime.grammar.tokens import token_table
 from worker.runtime.mode import Mode
 from worker.runtime.model import load_model
 from worker.runtime.phased import PhasedForward
-from worker.runtime.session import Kernels
 
 Kernelled = tuple[Path, Kernels]
 KERNELS = [
@@ -102,6 +102,7 @@ FORMS: dict[str, Callable[[], tuple[Path, bool, Kernels]]] = {
 NATIVE_FORMS: dict[str, Callable[[], tuple[Path, bool, Kernels]]] = {
     "llama-fp32-native": lambda: (TINY_LLAMA, False, "native"),
     "llama-int4-native": lambda: (TINY_LLAMA_INT4, False, "native"),
+    "llama-int4-avx2": lambda: (TINY_LLAMA_INT4, False, "avx2"),
     "qwen2-int4-block128-native": lambda: (in_blocks(TINY_QWEN2, 128), False, "native"),
 }
 ROWS = 32

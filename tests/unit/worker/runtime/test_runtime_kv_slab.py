@@ -9,9 +9,9 @@ import pytest
 
 from tests.support.tiny_models import NEEDS_NATIVE, TINY_LLAMA, load_tiny
 from worker.engine.ports import CacheLayout
+from worker.kernels.library import Kernels
 from worker.runtime.kv_slab import KvSlab
 from worker.runtime.self_check import generate_greedy
-from worker.runtime.session import Kernels
 
 MIB = 1 << 20
 

@@ -19,11 +19,11 @@ from worker.engine.ports import CacheLayout, RowTrim
 from worker.engine.request import EngineRequest
 from worker.engine.sampling_params import SamplingParams
 from worker.engine.sequence import StopRule
+from worker.kernels.library import Kernels
 from worker.runtime.kv_precision import FP16, FP32, INT8, KvPrecision
 from worker.runtime.kv_slab import KvSlab, tokens_within
 from worker.runtime.memory import available_bytes
 from worker.runtime.model import load_model
-from worker.runtime.session import Kernels
 
 MIB = 1 << 20
 

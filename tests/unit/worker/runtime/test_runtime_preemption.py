@@ -25,8 +25,8 @@ from worker.engine.config import EngineConfig
 from worker.engine.request import EngineRequest
 from worker.engine.sampling_params import SamplingParams
 from worker.engine.sequence import Sequence, StopRule
+from worker.kernels.library import Kernels
 from worker.runtime.grammar.tokens import token_table
-from worker.runtime.session import Kernels
 
 CONFIG = EngineConfig(
     chunk_tokens_min=4, chunk_tokens_first=24, chunk_tokens_max=40, preempt_after_s=0

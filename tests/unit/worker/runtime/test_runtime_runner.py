@@ -33,8 +33,10 @@ from tests.support.tiny_models import (
 from worker.engine.ports import Batch, PrefillChunk, SlotCopy
 from worker.engine.sampling_params import SamplingParams
 from worker.engine.sequence import Sequence
+from worker.kernels.library import Kernels, isas_here
+from worker.runtime import session
 from worker.runtime.artifacts import read_artifact
-from worker.runtime.model import LoadedModel
+from worker.runtime.model import LoadedModel, load_model
 from worker.runtime.models.registry import FAMILIES
 from worker.runtime.phased import PhasedForward
 from worker.runtime.runner import OnnxRunner
@@ -493,6 +495,44 @@ def decoded_together(model: LoadedModel, num_rows: int) -> list[bytes]:
         rows.append(row)
     found = compute(model.runner, Batch(decode=tuple(rows)))
     return [found[row.id].tobytes() for row in rows]
+
+
+@pytest.mark.parametrize("isa", isas_here())
+def test_every_instruction_set_answers_with_the_same_bits(isa: Kernels) -> None:
+    """So the fingerprint does not name it, and a stream may go on with a worker that has another."""
+    best, other = (load_tiny(TINY_LLAMA_INT4, kernels=kernels) for kernels in ("native", isa))
+    assert other.info.fingerprint == best.info.fingerprint
+    prompt = [random.Random(3).randrange(300) for _ in range(70)]
+    expected, found = (generate_alone(model, prompt, 12) for model in (best, other))
+    assert found[0] == expected[0]
+    assert [row.tobytes() for row in found[1]] == [row.tobytes() for row in expected[1]]
+
+
+@NEEDS_NATIVE
+def test_the_best_instruction_set_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a processor with AVX2 alone, and on one with nothing that our operators are made for."""
+
+    def loaded_event(kernels: Kernels) -> object:
+        said: dict[str, dict[str, object]] = {}
+        load_model(
+            TINY_LLAMA,
+            name="tiny",
+            threads=1,
+            rows_max=1,
+            kernels=kernels,
+            progress=said.__setitem__,
+        )
+        return said["model.loaded"]["kernels"]
+
+    assert loaded_event("auto") == isas_here()[0]
+    monkeypatch.setattr(session, "isas_here", lambda: ("avx2",))
+    assert loaded_event("auto") == loaded_event("native") == loaded_event("avx2") == "avx2"
+    with pytest.raises(BadModel, match=r"kernels = avx512_vnni .* run in avx2; set it to"):
+        loaded_event("avx512_vnni")
+    monkeypatch.setattr(session, "isas_here", tuple)
+    assert loaded_event("auto") == "portable"
+    with pytest.raises(BadModel, match=r"kernels = native .* no AVX2; set it to auto"):
+        loaded_event("native")
 
 
 @NEEDS_NATIVE
