@@ -14,8 +14,10 @@ import asyncio
 import ctypes
 import gc
 import itertools
+import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -52,12 +54,13 @@ async def growth(
     """Runs `once` so often, in rounds; `settled` returns when nothing of a round is under way any more."""
     per_round = max(1, repeats // (WARM_UPS + ROUNDS))
     held: list[tuple[int, int, int, int]] = []
-    for _ in range(WARM_UPS + ROUNDS):
-        for _ in range(per_round):
-            await once()
-        await settled()
-        await _drop_timers()
-        held.append(_held())
+    with _records_kept_by_nobody():
+        for _ in range(WARM_UPS + ROUNDS):
+            for _ in range(per_round):
+                await once()
+            await settled()
+            await _drop_timers()
+            held.append(_held())
     looked_at = held[WARM_UPS - 1 :]
     rounds = [
         [now - before for now, before in zip(after, earlier, strict=True)]
@@ -67,6 +70,17 @@ async def growth(
         min(column) / per_round for column in zip(*rounds, strict=True)
     )
     return Growth(objects=objects, heap_bytes=heap_bytes, tasks=tasks, files=files)
+
+
+@contextmanager
+def _records_kept_by_nobody() -> Iterator[None]:
+    """pytest keeps every log record of a test for its report, once any test before has switched them on."""
+    root = logging.getLogger()
+    handlers, root.handlers = root.handlers, [logging.NullHandler()]
+    try:
+        yield
+    finally:
+        root.handlers = handlers
 
 
 async def _drop_timers() -> None:
