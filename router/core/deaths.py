@@ -28,16 +28,19 @@ class Deaths:
         self._calm_s = calm_s
         self._entries_max = entries_max
         self._suspected: OrderedDict[Key, set[bytes]] = OrderedDict()
-        self._last: float | None = None
+        self._nobodys: OrderedDict[Key, float] = OrderedDict()
+        """Death → when its last suspect was cleared, the latest at the end."""
 
     @property
     def is_calm(self) -> bool:
         """Whether no worker has died by nobody's doing for `calm_s`."""
-        return self._last is None or self._clock.now() >= self._last + self._calm_s
+        last = next(reversed(self._nobodys.values()), None)
+        return last is None or self._clock.now() >= last + self._calm_s
 
     def suspect(self, key: Key, fingerprint: bytes) -> None:
-        """One more may have caused it."""
+        """One more may have caused it, perhaps after others have been cleared of it."""
         self._suspected.setdefault(key, set()).add(fingerprint)
+        self._nobodys.pop(key, None)
         while len(self._suspected) > self._entries_max:
             self._suspected.popitem(last=False)
 
@@ -47,4 +50,6 @@ class Deaths:
         if suspected and fingerprint in suspected:
             suspected.remove(fingerprint)
             if not suspected:
-                self._last = self._clock.now()
+                self._nobodys[key] = self._clock.now()
+        while len(self._nobodys) > self._entries_max:
+            self._nobodys.popitem(last=False)

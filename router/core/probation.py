@@ -100,6 +100,7 @@ class Probation:
             return suspect
         if suspect is None or suspect.place != worker.key:
             return self._quarantine.accuse(suspect, fingerprint(), worker)
+        self._quarantine.charge(suspect, worker)
         try:
             has_died = await self.has_died(worker)
         except asyncio.CancelledError:

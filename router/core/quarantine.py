@@ -146,6 +146,12 @@ class Quarantine:
             self._open.move_to_end(suspect.fingerprint)
             _shorten(self._open, self._limits.entries_max)
 
+    def charge(self, suspect: Suspect, witness: Witness) -> None:
+        """The worker on which it is on probation is lost, and may have died: nobody's doing that is not, however soon
+        others are cleared of it. `judge` or `end` follows.
+        """
+        self._deaths.suspect(witness.key, suspect.fingerprint)
+
     def judge(self, suspect: Suspect, witness: Witness) -> bool:
         """The worker on which it was on probation has died. Returns whether that convicts it; if not, it is accused."""
         suspect.num_deaths += 1

@@ -165,6 +165,25 @@ def test_who_leaves_and_comes_again_may_prove_that_the_death_was_nobodys() -> No
     assert not ward.quarantine.judge(c, Worker(W3))
 
 
+def test_who_is_accused_last_is_no_less_suspect() -> None:
+    """Calls on one connection hear of its end one after the other: the first may be cleared before the last knows."""
+    ward = Ward("a")
+    ward.quarantine.clear(ward.suspects[0])
+    poison = ward.accuse(b"poison")
+    ward.quarantine.begin(poison, W3)
+    assert ward.quarantine.judge(poison, Worker(W3))
+
+
+def test_who_stood_beside_is_cleared_sooner_than_the_verdict_comes() -> None:
+    ward = Ward("")
+    poison = ward.accuse(b"poison")
+    ward.quarantine.begin(poison, W2)
+    ward.quarantine.charge(poison, Worker(W2))
+    beside = ward.quarantine.accuse(None, b"beside", Worker(W2))
+    ward.quarantine.clear(beside)
+    assert ward.quarantine.judge(poison, Worker(W2))
+
+
 def test_who_leaves_and_comes_again_has_no_further_try() -> None:
     ward = Ward("a")
     ward.quarantine.clear(ward.suspects[0])
