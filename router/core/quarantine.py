@@ -87,7 +87,8 @@ class Quarantine:
     def admit(self, fingerprint: bytes) -> Suspect | None:
         """A new call. One whose like is under suspicion is a suspect from the start. Raises `Quarantined`."""
         self.check(fingerprint)
-        like = next((other for other in self._suspects if other.fingerprint == fingerprint), None)
+        likes = (other for other in self._suspects if other.fingerprint == fingerprint)
+        like = next(filter(self.stands, likes), None)
         if like is None:
             like, until = self._open.pop(fingerprint, (None, 0.0))
             if self._clock.now() >= until:

@@ -100,6 +100,15 @@ def test_like_of_a_suspect_is_one_from_the_start() -> None:
     assert ward.quarantine.admit(b"a") is None
 
 
+def test_one_of_two_alike_is_enough_to_make_a_third_one_a_suspect() -> None:
+    ward = Ward("a")
+    ward.quarantine.accuse(None, b"a", Worker(W2))
+    ward.dead.is_alive = True
+    third = ward.quarantine.admit(b"a")
+    assert third is not None
+    assert [witness.key for witness in third.witnesses] == [W2]
+
+
 def test_who_leaves_uncleared_is_remembered_and_who_was_cleared_is_not() -> None:
     ward = Ward("ab", quarantine_s=10)
     a, b = ward.suspects
