@@ -183,8 +183,8 @@ class LeptonEngine:
             pass
         sequence.generated_ids.append(last)
         sequence.num_computed_tokens = len(begin)
-        ((_, logits),) = self._runner.compute(Batch(decode=(sequence,)))
-        return np.array(logits[0])
+        (computed,) = self._runner.compute(Batch(decode=(sequence,)))
+        return np.array(computed.logits[0])
 
 
 class FastLeptonEngine(LeptonEngine):

@@ -98,9 +98,13 @@ class _Script(Sampler):
         self._answers = {tuple(text.prompt): text.answer for text in texts}
 
     def sample(
-        self, logits: npt.NDArray[np.float32], sequences: SequenceOf[Sequence]
+        self,
+        logits: npt.NDArray[np.float32],
+        sequences: SequenceOf[Sequence],
+        *,
+        best: npt.NDArray[np.int64] | None = None,
     ) -> list[Sampled]:
         return [
             replace(one, token_id=self._answers[one.sequence.prompt_ids][len(one.sequence.generated_ids)])
-            for one in super().sample(logits, sequences)
+            for one in super().sample(logits, sequences, best=best)
         ]  # fmt: skip

@@ -1,1 +1,1 @@
-"""Operators of our own for ONNX Runtime, in C (`src/`): block-quantised products, and attention in place."""
+"""Operators of our own for ONNX Runtime, in C (`src/`): block-quantised products, attention in place, the largest."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +27,19 @@ __all__ = [
     "slot_of",
 ]
 
-Computed = tuple[tuple[Sequence, ...], npt.NDArray[np.float32]]
-"""Sequences and the logits [sequences, vocab] to draw their next tokens from; a view that the next run overwrites. One
-with a draft comes by itself, once for each place that may be drawn from."""
+
+class Computed(NamedTuple):
+    """What there is to draw from; views that the next run overwrites.
+
+    A sequence with a draft comes by itself, once for each place that may be drawn from.
+    """
+
+    sequences: tuple[Sequence, ...]
+    logits: npt.NDArray[np.float32]
+    """[sequences, vocab]"""
+    best: npt.NDArray[np.int64] | None = None
+    """[sequences]: the id of the largest logit, the lowest among equals, −1 where one is not finite; None when the
+    graph does not look for it."""
 
 
 class Forward(Protocol):
@@ -106,12 +116,22 @@ def save_blocks(slab: KvSlab, chunk: PrefillChunk) -> None:
         slab.save(slot_of(chunk.sequence), save.start, save.block)
 
 
-def end_prompt(slab: KvSlab, chunk: PrefillChunk, logits: npt.NDArray[np.float32]) -> Computed:
-    """Followers get the row of a prompt that has ended, and draw from its `logits` [1, vocab] as well."""
+def end_prompt(
+    slab: KvSlab,
+    chunk: PrefillChunk,
+    logits: npt.NDArray[np.float32],
+    best: npt.NDArray[np.int64] | None = None,
+) -> Computed:
+    """Followers get the row of a prompt that has ended, and draw from its `logits` [1, vocab] as well; `best` [1]."""
     for follower in chunk.followers:
         slab.copy(slot_of(chunk.sequence), slot_of(follower), chunk.end)
     sequences = (chunk.sequence, *chunk.followers)
-    return sequences, np.broadcast_to(logits, (len(sequences), logits.shape[1]))
+    num = len(sequences)
+    return Computed(
+        sequences,
+        np.broadcast_to(logits, (num, logits.shape[1])),
+        None if best is None else np.broadcast_to(best, num),
+    )
 
 
 def slot_of(sequence: Sequence) -> int:

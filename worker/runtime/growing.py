@@ -86,7 +86,7 @@ class GrowingForward:
         for at, row in enumerate(batch.decode):
             self._run(slot_of(row), (last_id(row),), row.num_tokens - 1, draws_to=at)
         if batch.decode:
-            yield batch.decode, self._logits[: len(batch.decode)]
+            yield Computed(batch.decode, self._logits[: len(batch.decode)])
 
     def rest(self) -> None:
         """See `Forward`."""

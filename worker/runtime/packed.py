@@ -24,7 +24,7 @@ from worker.runtime.forward import (
     slot_of,
 )
 from worker.runtime.graphs.edit import LENGTHS, LOGITS_AT
-from worker.runtime.graphs.native import KEY_SCALES, SLOTS, STARTS, VALUE_SCALES
+from worker.runtime.graphs.native import BEST, KEY_SCALES, SLOTS, STARTS, VALUE_SCALES
 from worker.runtime.kv_slab import KvSlab
 from worker.runtime.session import Graph
 
@@ -62,6 +62,7 @@ class PackedForward:
         self._lengths = np.zeros(2 * slots, np.int32)
         self._logits_at = np.zeros((slots + layout.num_drafted, 2), np.int64)
         self._logits = np.zeros((slots + layout.num_drafted, graph.vocab_size), np.float32)
+        self._best = np.zeros(slots + layout.num_drafted, np.int64)
         self._ids = np.zeros((1, slots * layout.capacity), np.int64)
         """Keeps its address; what is not written takes no memory."""
         self._bound: tuple[int, int, int] | None = None
@@ -100,21 +101,23 @@ class PackedForward:
         drawn = len(plain)
         for chunk in batch.prefill:
             if chunk.is_last:
-                yield end_prompt(self._slab, chunk, self._logits[drawn : drawn + 1])
+                at = slice(drawn, drawn + 1)
+                yield end_prompt(self._slab, chunk, self._logits[at], self._best[at])
                 drawn += 1
         for draft in batch.drafts:
             places = 1 + len(draft.token_ids)
-            yield (draft.sequence,) * places, self._logits[drawn : drawn + places]
+            at = slice(drawn, drawn + places)
+            yield Computed((draft.sequence,) * places, self._logits[at], self._best[at])
             drawn += places
         if plain:
-            yield plain, self._logits[: len(plain)]
+            yield Computed(plain, self._logits[: len(plain)], self._best[: len(plain)])
 
     def rest(self) -> None:
         """See `Forward`."""
         self._slab.clear()
 
     def _run(self, rows: list[_Row]) -> None:
-        """Leaves the logits of the rows that draw in `_logits`, in their order."""
+        """Leaves what the rows that draw draw from in `_logits` and `_best`, in their order."""
         start = drawn = 0
         for index, row in enumerate(rows):
             end = start + len(row.token_ids)
@@ -140,6 +143,7 @@ class PackedForward:
         bind_input(binding, LENGTHS, self._lengths, [num_rows])
         bind_input(binding, LOGITS_AT, self._logits_at, [drawn, 2])
         bind_output(binding, names.logits, self._logits, [drawn, self._graph.vocab_size])
+        bind_output(binding, BEST, self._best, [drawn])
 
 
 def _rows(batch: Batch) -> list[_Row]:

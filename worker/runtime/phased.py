@@ -84,7 +84,7 @@ class PhasedForward:
             if chunk.is_last:
                 yield end_prompt(self._slab, chunk, logits)
         if batch.decode:
-            yield batch.decode, self._run_decode(batch.decode)
+            yield Computed(batch.decode, self._run_decode(batch.decode))
 
     def rest(self) -> None:
         """See `Forward`."""

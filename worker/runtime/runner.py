@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-import numpy.typing as npt
-
 from worker.engine.answers import verify
 from worker.engine.ports import Batch, CacheLayout, Draft, Sampled
 from worker.engine.sequence import Sequence
@@ -40,12 +37,14 @@ class OnnxRunner:
         """One result per chunk that ends its prompt and per decoding row, more of rows with drafts."""
         drafts = {draft.sequence: draft for draft in batch.drafts}
         sampled: list[Sampled] = []
-        for sequences, logits in self.compute(batch):
-            draft = drafts.get(sequences[0])
+        for computed in self.compute(batch):
+            draft = drafts.get(computed.sequences[0])
             if draft is None:
-                sampled += self.sampler.sample(logits, sequences)
+                sampled += self.sampler.sample(
+                    computed.logits, computed.sequences, best=computed.best
+                )
             else:
-                sampled += self._verify(draft, logits)
+                sampled += self._verify(draft, computed)
         return sampled
 
     def compute(self, batch: Batch) -> Iterator[Computed]:
@@ -53,11 +52,13 @@ class OnnxRunner:
         check_batch(batch, self.layout)
         return self.forward.compute(batch)
 
-    def _verify(self, draft: Draft, logits: npt.NDArray[np.float32]) -> list[Sampled]:
-        """`logits` [1 + tokens of the draft, vocab]."""
+    def _verify(self, draft: Draft, computed: Computed) -> list[Sampled]:
+        """Of 1 + tokens of the draft places."""
 
         def draw(at: int) -> Sampled:
-            (drawn,) = self.sampler.sample(logits[at : at + 1], (draft.sequence,))
+            here = slice(at, at + 1)
+            best = None if computed.best is None else computed.best[here]
+            (drawn,) = self.sampler.sample(computed.logits[here], (draft.sequence,), best=best)
             return drawn
 
         return verify(draft, draw)

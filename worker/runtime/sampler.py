@@ -39,7 +39,7 @@ from worker.engine.stopping import banned_ids
 from worker.runtime.penalties import SeenTokens, wants_counts
 from worker.runtime.philox import uniform
 
-__all__ = ["BAN_BIAS", "Sampler"]
+__all__ = ["BAN_BIAS", "Sampler", "largest"]
 
 BAN_BIAS: Final = -100.0
 """From here down a bias means never."""
@@ -68,23 +68,28 @@ class Sampler:
         self._seen.pop(sequence, None)
         self._matchers.pop(sequence, None)
 
-    def sample(self, logits: Floats, sequences: SequenceOf[Sequence]) -> list[Sampled]:
+    def sample(
+        self,
+        logits: Floats,
+        sequences: SequenceOf[Sequence],
+        *,
+        best: npt.NDArray[np.int64] | None = None,
+    ) -> list[Sampled]:
         """One result per row of `logits` [rows, vocab]; a row that is not finite, or whose grammar cannot be followed,
         gets `token_id=None`.
 
-        Position is the number of tokens generated so far. Changes neither logits nor sequences.
+        `best` as of `worker.runtime.forward.Computed`; what the graph has not found is looked for here. Position is the
+        number of tokens generated so far. Changes neither logits nor sequences.
         """
         if logits.ndim != 2 or len(logits) != len(sequences):
             raise AssertionError(f"{len(sequences)} sequences for logits of shape {logits.shape}")
-        best = logits.argmax(axis=1)
-        # Largest and smallest are no numbers where any is none: cheaper than asking each of them.
-        largest = logits[np.arange(len(logits)), best]
-        finite = np.isfinite(largest) & np.isfinite(logits.min(axis=1))
+        if best is None:
+            best = largest(logits)
         return [
-            self._sample_row(logits[row], int(best[row]), sequence)
-            if finite[row]
+            self._sample_row(logits[row], best_id, sequence)
+            if best_id >= 0
             else Sampled(sequence=sequence, token_id=None)
-            for row, sequence in enumerate(sequences)
+            for row, (best_id, sequence) in enumerate(zip(best.tolist(), sequences, strict=True))
         ]
 
     def _sample_row(self, raw: Floats, best: int, sequence: Sequence) -> Sampled:
@@ -162,6 +167,15 @@ class Sampler:
         elif never and len(set(never)) < len(logits):
             logits[never] = -np.inf
         return logits
+
+
+def largest(logits: Floats) -> npt.NDArray[np.int64]:
+    """Of each row [rows, vocab] the id of the largest, the lowest among equals; −1 where one is not finite."""
+    best = logits.argmax(axis=1)
+    # Largest and smallest are no numbers where any is none: cheaper than asking each of them.
+    tops = logits[np.arange(len(logits)), best]
+    finite = np.isfinite(tops) & np.isfinite(logits.min(axis=1))
+    return np.where(finite, best, -1)
 
 
 def _follow(matcher: Matcher, known_id: int, sequence: Sequence) -> None:

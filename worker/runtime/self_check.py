@@ -149,9 +149,9 @@ def _some_ids(runner: OnnxRunner, vocab_size: int) -> list[int]:
 def _prefill(runner: OnnxRunner, sequence: Sequence, ends: list[int]) -> npt.NDArray[np.float32]:
     """Logits [vocab] after the prompt, computed in chunks that end at `ends`."""
     rows: list[npt.NDArray[np.float32]] = [
-        logits[0].copy()
+        computed.logits[0].copy()
         for start, end in zip([0, *ends], ends, strict=False)
-        for _, logits in runner.compute(_chunk(sequence, start, end))
+        for computed in runner.compute(_chunk(sequence, start, end))
     ]
     return rows[-1]
 
@@ -165,8 +165,8 @@ def _decode_all(runner: OnnxRunner, probe: list[int]) -> list[npt.NDArray[np.flo
         row.generated_ids.append(probe[-1])
     found = []
     for batch in (Batch(decode=rows), Batch(decode=rows[:1])):
-        for _, logits in runner.compute(batch):
-            found += [row.copy() for row in logits[[0, -1]]]
+        for computed in runner.compute(batch):
+            found += [row.copy() for row in computed.logits[[0, -1]]]
     return found
 
 

@@ -59,8 +59,8 @@ def test_prompts_are_the_same_for_everybody_and_share_no_beginning() -> None:
 
 def _last_logits(runner: Any, prompt: list[int]) -> npt.NDArray[np.float32]:
     (batch,) = prefill(make_sequence(prompt))
-    ((_, logits),) = runner.compute(batch)
-    return np.array(logits[0])
+    (computed,) = runner.compute(batch)
+    return np.array(computed.logits[0])
 
 
 def test_two_engines_take_turns() -> None:

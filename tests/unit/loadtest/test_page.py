@@ -39,7 +39,9 @@ def test_two_parts_of_one_name_are_an_error() -> None:
         with_part(PAGE + PAGE, "one", "x")
 
 
-@pytest.mark.parametrize("name", ["engine", "peers-135m", "peers-1b-int4", "peers-1b-int8", "latency"])
+@pytest.mark.parametrize(
+    "name", ["engine", "peers-135m", "peers-1b-int4", "peers-1b-int8", "latency"]
+)
 def test_the_page_has_the_parts_that_the_benches_write(name: str) -> None:
     page = (ROOT / "docs" / "performance.md").read_text("utf-8")
     assert "new text" in with_part(page, name, "new text")

@@ -1,7 +1,6 @@
 /* Instruction sets: what one is, and which there are.
  *
- * The operators are written once, for sixteen numbers at a time (`isa/functions.h`, `isa/block_matmul_kernel.h`,
- * `isa/attention_kernel.h`), and compiled for each instruction set by a file of its name in `isa/`: it says how sixteen
+ * The operators are written once, for sixteen numbers at a time (`isa/functions.h`, `isa/*_kernel.h`), and compiled for each instruction set by a file of its name in `isa/`: it says how sixteen
  * numbers lie in registers, how bytes are multiplied, and how many sums fit. A new one is such a file and its name in
  * `EACH_ISA`.
  */
@@ -22,13 +21,14 @@ typedef struct {
   void (*multiply)(void *block_matmul_call, size_t task);
   void (*append)(void *attention_call, size_t task);
   void (*attend)(void *attention_call, size_t task);
+  void (*find_largest)(void *largest_call, size_t row);
 } Isa;
 
 /* For a file in `isa/`: its own `runs_here`, and what the headers that it includes have made there. */
 #define DEFINE_ISA(its_name)                                                                            \
   const Isa isa_##its_name = {                                                                          \
       .name = #its_name, .runs_here = runs_here, .rows = ROWS, .round_position = round_position,        \
-      .multiply = multiply, .append = append, .attend = attend,                                         \
+      .multiply = multiply, .append = append, .attend = attend, .find_largest = find_largest,           \
   };
 
 /* The instruction set that a node names; an error when this processor lacks it. */

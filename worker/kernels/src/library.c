@@ -11,6 +11,7 @@ PUBLIC OrtStatus *RegisterCustomOps(OrtSessionOptions *options, const OrtApiBase
   OrtStatus *failed = ort_domain_create(api)("lepton", &domain);
   if (failed == NULL) failed = ort_domain_add(api)(domain, &block_matmul);
   if (failed == NULL) failed = ort_domain_add(api)(domain, &attention);
+  if (failed == NULL) failed = ort_domain_add(api)(domain, &largest);
   if (failed == NULL) failed = ort_options_add(api)(options, domain);
   return failed;
 }

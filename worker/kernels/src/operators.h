@@ -8,6 +8,7 @@
 
 extern const struct OrtCustomOp block_matmul;
 extern const struct OrtCustomOp attention;
+extern const struct OrtCustomOp largest;
 
 const char *operator_provider(const struct OrtCustomOp *); /* NULL: the processor */
 int operator_memory(const struct OrtCustomOp *, size_t);   /* where the provider has its own */

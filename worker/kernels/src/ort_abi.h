@@ -1,4 +1,4 @@
-/* The part of ONNX Runtime's C interface that two operators need, by position.
+/* The part of ONNX Runtime's C interface that our operators need, by position.
  *
  * The interface is a table of function pointers that only ever grows at its end, so a position, once published, holds
  * for good. What is declared here came with version 1.18; the library asks for that version of the table and ONNX
@@ -28,7 +28,7 @@ typedef struct {
 } OrtApiBase;
 
 enum { ORT_FAIL = 1, ORT_INVALID_ARGUMENT = 2 };
-enum { ORT_ANY = 0, ORT_FLOAT = 1, ORT_UINT8 = 2, ORT_INT32 = 6 };
+enum { ORT_ANY = 0, ORT_FLOAT = 1, ORT_UINT8 = 2, ORT_INT32 = 6, ORT_INT64 = 7 };
 enum { ORT_REQUIRED = 0, ORT_OPTIONAL = 1 };
 
 /* Positions in the table, and what stands there. */

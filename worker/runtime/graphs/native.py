@@ -10,6 +10,7 @@ Tokens of all rows lie one after another in one long row; only attention knows w
     past keys and values                   of all slots, written in place: they have no present counterparts
     KEY_SCALES, VALUE_SCALES               float32 [slots, kv_heads, capacity] of each layer, with int8
     logits           float32 [drawn, vocab]
+    BEST             int64 [drawn]         the id of the largest of them, −1 where one is not finite
 
 Every operator in it treats each token by itself, and attention depends on positions alone, so a token gets the same
 bits in every run.
@@ -35,12 +36,21 @@ from worker.runtime.graphs.weights import BlockWeights, RewrittenGraph, Weights
 from worker.runtime.kv_precision import KvPrecision
 from worker.runtime.models.family import CacheRule
 
-__all__ = ["KEY_SCALES", "SLOTS", "STARTS", "VALUE_SCALES", "native_graph", "why_not_native"]
+__all__ = [
+    "BEST",
+    "KEY_SCALES",
+    "SLOTS",
+    "STARTS",
+    "VALUE_SCALES",
+    "native_graph",
+    "why_not_native",
+]
 
 KEY_SCALES: Final = "lepton.key_scales.%d"
 VALUE_SCALES: Final = "lepton.value_scales.%d"
 SLOTS: Final = "lepton.slots"
 STARTS: Final = "lepton.starts"
+BEST: Final = "lepton.best"
 
 _KV: Final = slice(3, 5)
 _ROTARY: Final = slice(7, 9)
@@ -102,12 +112,14 @@ def native_graph(
     draw_from(graph, exported.names.logits)
     weights = Weights(graph, graph_file)
     nodes = list(_replaced(graph, exported, weights, kv))
+    nodes.append(helper.make_node("Largest", [exported.names.logits], [BEST], domain=DOMAIN))
     nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     for ours in nodes:
         if ours.domain == DOMAIN:
             ours.attribute.append(helper.make_attribute("isa", isa))
     del graph.node[:]
     graph.node.extend(nodes)
+    graph.output.append(helper.make_tensor_value_info(BEST, TensorProto.INT64, ["drawn"]))
     names = exported.names
     gone = {names.attention_mask, *_per_layer(exported, names.present_key, names.present_value)}
     replace_io(

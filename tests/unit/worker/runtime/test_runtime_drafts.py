@@ -85,12 +85,12 @@ def test_logits_behind_a_draft_are_those_of_single_steps(form: str) -> None:
     for size in (1, 2, 7, 8, 9, 20, 1):
         ids = tuple(rng.randrange(300) for _ in range(size))
         batch = Batch(decode=tuple(rows), drafts=(Draft(rows[0], ids),))
-        together = {of[0]: logits.copy() for of, logits in runner.compute(batch)}
+        together = {of[0]: logits.copy() for of, logits, _ in runner.compute(batch)}
         assert together[rows[0]].shape[0] == size + 1
         assert together[rows[1]].shape[0] == 1
         for at, token_id in enumerate((*ids, 0)):
-            ((_, alone),) = runner.compute(Batch(decode=(rows[0],)))
-            assert np.array_equal(alone[0], together[rows[0]][at])
+            (alone,) = runner.compute(Batch(decode=(rows[0],)))
+            assert np.array_equal(alone.logits[0], together[rows[0]][at])
             if at < size:
                 rows[0].generated_ids.append(token_id)
                 rows[0].num_computed_tokens += 1

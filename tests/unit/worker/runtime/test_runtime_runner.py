@@ -40,6 +40,7 @@ from worker.runtime.model import LoadedModel, load_model
 from worker.runtime.models.registry import FAMILIES
 from worker.runtime.phased import PhasedForward
 from worker.runtime.runner import OnnxRunner
+from worker.runtime.sampler import largest
 from worker.runtime.tiles import level2_cache_bytes, query_tile, runs
 
 FP32 = [TINY_LLAMA, TINY_QWEN2]
@@ -90,7 +91,8 @@ def reference(folder: Path) -> NumpyLlama:
 def compute(runner: OnnxRunner, batch: Batch) -> dict[int, Logits]:
     """Sequence id → logits after this step."""
     found = {}
-    for sequences, logits in runner.compute(batch):
+    for sequences, logits, best in runner.compute(batch):
+        assert best is None or np.array_equal(best, largest(logits))
         found |= {s.id: logits[row].copy() for row, s in enumerate(sequences)}
     return found
 

@@ -6,6 +6,7 @@
 
 #include "block_matmul_kernel.h"
 #include "attention_kernel.h"
+#include "largest_kernel.h"
 
 static int runs_here(void) {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");

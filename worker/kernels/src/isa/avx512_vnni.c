@@ -8,6 +8,7 @@ INLINE Ints vpdpbusd(Ints sum, Ints weights, Ints x) { return _mm512_dpbusd_epi3
 
 #include "block_matmul_kernel.h"
 #include "attention_kernel.h"
+#include "largest_kernel.h"
 
 static int runs_here(void) {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

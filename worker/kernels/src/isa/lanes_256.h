@@ -73,6 +73,8 @@ INLINE __m256 scale_half(__m256 x, __m256 n) {
 INLINE Floats floats_scale(Floats x, Floats n) { return EACH_2(Floats, scale_half, x, n); }
 #define NEGATIVE_HALF(x) _mm256_castps_si256(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_LT_OQ))
 INLINE Mask floats_negative(Floats x) { return EACH_1(Mask, NEGATIVE_HALF, x); }
+#define ABOVE_HALF(a, b) _mm256_castps_si256(_mm256_cmp_ps(a, b, _CMP_GT_OQ))
+INLINE Mask floats_above(Floats a, Floats b) { return EACH_2(Mask, ABOVE_HALF, a, b); }
 #define PICK_HALF(mask, a, b) _mm256_blendv_ps(b, a, _mm256_castsi256_ps(mask))
 INLINE Floats floats_pick(Mask mask, Floats a, Floats b) { return EACH_3(Floats, PICK_HALF, mask, a, b); }
 INLINE float floats_top(Floats x) {
@@ -112,6 +114,7 @@ INLINE __m128i ints_to_bytes(Ints x) {
 }
 
 INLINE Ints floats_bits(Floats x) { return EACH_1(Ints, _mm256_castps_si256, x); }
+INLINE Floats bits_floats(Ints x) { return EACH_1(Floats, _mm256_castsi256_ps, x); }
 INLINE Ints floats_to_ints(Floats x) { return EACH_1(Ints, _mm256_cvtps_epi32, x); }
 INLINE Floats ints_to_floats(Ints x) { return EACH_1(Floats, _mm256_cvtepi32_ps, x); }
 INLINE Floats floats_load_half(const void *at) {

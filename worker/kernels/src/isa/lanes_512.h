@@ -36,6 +36,7 @@ INLINE Floats floats_fnma(Floats a, Floats b, Floats c) { return _mm512_fnmadd_p
 INLINE Floats floats_round(Floats x) { return _mm512_roundscale_ps(x, 0); }                   /* half to even */
 INLINE Floats floats_scale(Floats x, Floats n) { return _mm512_scalef_ps(x, n); }             /* x · 2ⁿ, n whole */
 INLINE Mask floats_negative(Floats x) { return _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ); }
+INLINE Mask floats_above(Floats a, Floats b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
 INLINE Floats floats_pick(Mask mask, Floats a, Floats b) { return _mm512_mask_mov_ps(b, mask, a); } /* mask ? a : b */
 INLINE float floats_top(Floats x) { return _mm512_reduce_max_ps(x); }
 INLINE __m256 floats_halves_sum(Floats x) {
@@ -54,6 +55,7 @@ INLINE int32_t ints_sum(Ints x) { return _mm512_reduce_add_epi32(x); }
 INLINE __m128i ints_to_bytes(Ints x) { return _mm512_cvtsepi32_epi8(x); } /* the nearest that a signed byte can be */
 
 INLINE Ints floats_bits(Floats x) { return _mm512_castps_si512(x); }
+INLINE Floats bits_floats(Ints x) { return _mm512_castsi512_ps(x); }
 INLINE Ints floats_to_ints(Floats x) { return _mm512_cvtps_epi32(x); } /* half to even; the smallest of no number */
 INLINE Floats ints_to_floats(Ints x) { return _mm512_cvtepi32_ps(x); }
 INLINE Floats floats_load_half(const void *at) { return _mm512_cvtph_ps(_mm256_loadu_si256(at)); }
