@@ -1,5 +1,6 @@
 """What sequences take from the prefix cache, and what they leave there.
 
+    is_coming  a prompt may begin, but this very step computes more of its beginning: one step later that is known
     begin      a prompt gets a slot: the longest known beginning is loaded instead of computed
     of_chunk   blocks that are complete with a chunk of a prompt
     tell       a prompt is complete: routers may know what of it is kept
@@ -30,13 +31,20 @@ class Beginnings:
     def __repr__(self) -> str:
         return f"<Beginnings {self._cache!r}>"
 
+    def is_coming(self, sequence: Sequence, now: float) -> bool:
+        """Whether another prompt computes in this step what this one could take over in the next.
+
+        Not of one that would be refused if it did not begin now.
+        """
+        if not self._cache.has_pending or (
+            sequence.start_by is not None and sequence.start_by <= now
+        ):
+            return False
+        return self._cache.grows_with(self._usable(sequence))
+
     def begin(self, sequence: Sequence) -> tuple[int, ...]:
         """The blocks that hold the beginning of a prompt; the sequence counts them as computed."""
-        if sequence.salt is None or not self._cache.num_blocks:
-            return ()
-        sequence.block_keys = block_keys(sequence.prefill_ids, sequence.salt)
-        usable = sequence.block_keys[: num_reusable(sequence.num_prefill_tokens)]
-        blocks = self._cache.match(usable)
+        blocks = self._cache.match(self._usable(sequence))
         sequence.num_cached_tokens = len(blocks) * BLOCK_TOKENS
         sequence.num_computed_tokens = sequence.num_cached_tokens
         return blocks
@@ -85,6 +93,14 @@ class Beginnings:
     def drop(self) -> None:
         """The step failed: what was reserved may not have been written."""
         self._cache.drop()
+
+    def _usable(self, sequence: Sequence) -> tuple[bytes, ...]:
+        """Keys of the blocks of its prompt that may come from the cache."""
+        if sequence.salt is None or not self._cache.num_blocks:
+            return ()
+        if not sequence.block_keys:
+            sequence.block_keys = block_keys(sequence.prefill_ids, sequence.salt)
+        return sequence.block_keys[: num_reusable(sequence.num_prefill_tokens)]
 
     def check_integrity(self) -> None:
         """Raises RuntimeError when blocks are lost or doubled."""

@@ -87,6 +87,16 @@ class PrefixCache:
         """Blocks of the longest known beginning of `keys`; does not count as a use."""
         return next((n for n, key in enumerate(keys) if key not in self._kept), len(keys))
 
+    @property
+    def has_pending(self) -> bool:
+        """Whether anything is written in this step."""
+        return bool(self._pending)
+
+    def grows_with(self, keys: SequenceOf[bytes]) -> bool:
+        """Whether the longest known beginning of `keys` will be longer after this step."""
+        at = self.num_kept(keys)
+        return at < len(keys) and keys[at] in self._pending
+
     def match(self, keys: SequenceOf[bytes]) -> tuple[int, ...]:
         """The blocks of the longest known beginning of `keys`; it counts as used now."""
         known = keys[: self.num_kept(keys)]

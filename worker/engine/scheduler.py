@@ -143,7 +143,9 @@ class Scheduler:
 
         self._started = []
         loads: list[BlockLoad] = []
-        while budget and self._next() is not None:
+        while budget and (first := self._next()) is not None:
+            if self._beginnings.is_coming(first, now):
+                break
             sequence = self._queue.take()
             loads += self._start(sequence, now)
             self._start_followers(sequence, now)

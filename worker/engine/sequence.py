@@ -107,8 +107,7 @@ class Sequence:
     followers: list[Sequence] = field(default_factory=list, repr=False)
     """The other side of `leader`, by slot."""
     block_keys: tuple[bytes, ...] = ()
-    """Of its full blocks (`worker.engine.prefix`), as far as anybody asked; empty while it waits and when it shares
-    nothing."""
+    """Of its full blocks (`worker.engine.prefix`), as far as anybody asked; empty when it shares nothing."""
     prefill_ids: tuple[int, ...] = field(init=False, repr=False)
     """What is computed in chunks, before anything is drawn."""
     generated_ids: list[int] = field(default_factory=list)

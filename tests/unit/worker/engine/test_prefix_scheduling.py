@@ -120,12 +120,45 @@ def test_who_bypasses_leaves_nothing_behind() -> None:
     assert engine.told[engine.complete(SHARED)] == 0
 
 
-def test_prompts_of_one_step_save_a_shared_block_once() -> None:
+def test_who_shares_with_a_prompt_of_this_step_begins_in_the_next() -> None:
+    engine = Engine()
+    first, second, third = (engine.add((*SHARED, end)) for end in (1, 2, 3))
+    batch = engine.step()
+    assert engine.told == {first: 0}
+    assert [len(chunk.saves) for chunk in batch.prefill] == [3]
+    batch = engine.step()
+    assert engine.told == {first: 0, second: 96, third: 96}
+    assert [(chunk.start, chunk.end) for chunk in batch.prefill] == [(96, 101), (96, 101)]
+
+
+def test_who_shares_nothing_more_begins_beside_the_others() -> None:
+    engine = Engine(num_slots=5)
+    engine.complete(SHARED)
+    prompts = ((*SHARED, *range(200, 230)), (*SHARED, *range(300, 330)), tuple(range(400, 450)))
+    sequences = [engine.add(prompt) for prompt in prompts]
+    hidden = engine.add(prompts[2], salt=None)
+    engine.step()
+    told = [engine.told[sequence] for sequence in (*sequences, hidden)]
+    assert told == [96, 96, 0, 0]
+
+
+def test_who_will_not_wait_begins_at_once_and_a_shared_block_is_saved_once() -> None:
     engine = Engine()
     first, second = engine.add((*SHARED, 1)), engine.add((*SHARED, 2))
+    second.start_by = 0.0
     batch = engine.step()
     assert engine.told == {first: 0, second: 0}
     assert [len(chunk.saves) for chunk in batch.prefill] == [3, 0]
+
+
+def test_nobody_waits_for_what_a_failed_step_did_not_leave() -> None:
+    engine = Engine()
+    engine.add((*SHARED, 1))
+    second = engine.add((*SHARED, 2))
+    assert engine.scheduler.schedule(0.0) is not None
+    engine.scheduler.fail(0.0)
+    engine.step()
+    assert engine.told[second] == 0
 
 
 def test_without_blocks_nothing_is_kept() -> None:
