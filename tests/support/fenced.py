@@ -19,7 +19,7 @@ import onnxruntime as ort
 from worker.runtime.devices.device import DeviceMemory, Pitched
 from worker.runtime.providers.spec import ProviderSpec
 
-__all__ = ["FencedDevice", "fenced"]
+__all__ = ["FencedDevice", "as_host", "fenced"]
 
 NOBODY, ANYBODY = 0, mmap.PROT_READ | mmap.PROT_WRITE
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -112,7 +112,7 @@ class FencedMemory(DeviceMemory):
         self._fenced = device
 
     def open_binding(self, session: ort.InferenceSession) -> ort.IOBinding:
-        return _Binding(session)
+        return _Binding(session, self)
 
     def run(self, session: ort.InferenceSession, binding: ort.IOBinding) -> None:
         with self._fenced.open():
@@ -122,8 +122,9 @@ class FencedMemory(DeviceMemory):
 class _Binding(ort.IOBinding):
     """Copies what it is given from this machine's memory, and passes on what is on the device."""
 
-    def __init__(self, session: ort.InferenceSession) -> None:
+    def __init__(self, session: ort.InferenceSession, memory: DeviceMemory) -> None:
         super().__init__(session)
+        self._there = memory.device_type, memory.device_id
         self._copies: dict[str, Any] = {}
 
     def bind_input(
@@ -141,7 +142,7 @@ class _Binding(ort.IOBinding):
             self._copies[name] = copy
             pointer = copy.ctypes.data
         else:
-            assert (device_type, device_id) == (FencedDevice.kind, FencedDevice.id)
+            assert (device_type, device_id) == self._there
         super().bind_input(name, "cpu", 0, element_type, shape, pointer)
 
     def bind_output(
@@ -153,7 +154,14 @@ class _Binding(ort.IOBinding):
         shape: Any,
         pointer: int,
     ) -> None:
+        assert (device_type, device_id) in (("cpu", 0), self._there)
         super().bind_output(name, "cpu", 0, element_type, shape, pointer)
+
+
+def as_host(memory: DeviceMemory) -> DeviceMemory:
+    """The same, for a device whose memory ONNX Runtime's CPU can reach."""
+    memory.open_binding = lambda session: _Binding(session, memory)  # type: ignore[method-assign]
+    return memory
 
 
 def fenced(device: FencedDevice) -> ProviderSpec:

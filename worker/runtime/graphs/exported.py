@@ -72,7 +72,7 @@ def read_exported(artifact: Artifact, family: ModelFamily) -> ExportedGraph:
         model=model,
         cache=family.cache,
         names=names,
-        kv=_kv(family.cache, names, model.graph),
+        kv=_kv(file, family.cache, names, model.graph),
         num_layers=decoder.num_hidden_layers,
         num_kv_heads=decoder.num_key_value_heads,
         head_size=decoder.head_size,
@@ -102,12 +102,20 @@ def _names(artifact: Artifact, family: ModelFamily, graph: onnx.GraphProto) -> G
     )
 
 
-def _kv(cache: CacheRule, names: GraphNames, graph: onnx.GraphProto) -> KvPrecision:
+def _kv(file: str, cache: CacheRule, names: GraphNames, graph: onnx.GraphProto) -> KvPrecision:
     """What the first layer says; all tensors are held to it (`_check_tensors`)."""
     first = names.past_key % 0
-    types = [node.type.tensor_type.elem_type for node in graph.input if node.name == first]
-    is_half = cache is CacheRule.SHARED_ROWS and types == [TensorProto.FLOAT16]
-    return FP16 if is_half else FP32
+    element = next(
+        (node.type.tensor_type.elem_type for node in graph.input if node.name == first), None
+    )
+    if cache is CacheRule.GROWING or element is None:
+        return FP32
+    for precision in (FP32, FP16):
+        if element == precision.onnx_type:
+            return precision
+    raise _unsupported(
+        f"{file}: input {first!r} is {_type_name(element)}, must be tensor(float) or tensor(float16)"
+    )
 
 
 def _check_tensors(exported: ExportedGraph) -> None:
