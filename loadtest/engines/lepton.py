@@ -27,7 +27,6 @@ from worker.engine.sequence import Sequence, StopRule
 from worker.engine.stream import TokenStream
 from worker.kernels.library import Kernels
 from worker.runtime.artifacts import read_artifact
-from worker.runtime.fingerprint import precision_of
 from worker.runtime.mode import Mode
 from worker.runtime.model import load_model
 from worker.runtime.providers.registry import provider_named
@@ -91,7 +90,7 @@ class LeptonEngine:
         self._facts = Facts(
             name="Lepton",
             version=f"onnxruntime {onnxruntime.__version__}",
-            precision=precision_of(artifact.graph),
+            precision=loaded.info.fingerprint.split("/")[3],
             threads=threads,
             notes={"fingerprint": loaded.info.fingerprint},
             weights_bytes=weights_bytes(artifact.graph, loaded.info.fingerprint),

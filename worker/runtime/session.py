@@ -284,14 +284,13 @@ class _Loader:
             session = ort.InferenceSession(
                 model.SerializeToString(), options, providers=providers, enable_fallback=0
             )
-        except (
-            RuntimeError
-        ) as error:  # of the provider: what ONNX Runtime says of graphs has other types
-            raise BadModel(
-                f"provider {provider.name!r} could not start: {_one_line(error)}",
-                reason=Reason.PROVIDER_UNAVAILABLE,
-            ) from error
         except Exception as error:  # onnxruntime's exceptions share no base class
+            # Of a provider that does not start comes Python's own, and none about a graph.
+            if provider.has_device and isinstance(error, RuntimeError):
+                raise BadModel(
+                    f"provider {provider.name!r} could not start: {_one_line(error)[:300]}",
+                    reason=Reason.PROVIDER_UNAVAILABLE,
+                ) from error
             raise _load_error(self.file, error) from error
         session.disable_fallback()
         # Kept for a fallback, and with the weights inside the graph as large as the model.
@@ -311,8 +310,10 @@ def _load_error(graph: Path, error: Exception) -> BadModel:
             f"{name}: not found in {graph.parent}, but {graph.name} keeps its weights there",
             reason=Reason.MODEL_FILE_MISSING,
         )
-    return BadModel(f"{name}: onnxruntime cannot load it: {text}", reason=Reason.MODEL_FILE_INVALID)
+    return BadModel(
+        f"{name}: onnxruntime cannot load it: {text[:300]}", reason=Reason.MODEL_FILE_INVALID
+    )
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    return " ".join(str(error).split())

@@ -57,7 +57,8 @@ ALL = [
     *((folder, "stored") for folder in (*TINY_FAMILIES, *TINY_OPTIMUM, TINY_LLAMA_INT4)),
     (TINY_LLAMA_INT4, "prefill-int8"),
     (TINY_LLAMA_INT4_BLOCK64, "prefill-int8"),
-    *((folder, how) for folder in (TINY_LLAMA, TINY_LLAMA_INT4) for how in ("half", "device")),
+    (TINY_LLAMA, "half"),
+    (TINY_LLAMA_INT4, "device"),
     *NATIVE,
 ]
 """Our operators; ONNX Runtime's with the weights as stored, with a form of their own for prompts, and with that one for
