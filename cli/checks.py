@@ -32,9 +32,14 @@ _ETCD_FIXED: Final = {(3, 4): 42, (3, 5): 33, (3, 6): 14}
 _DISK_BYTES_MIN: Final = 1 << 30
 
 _PROVIDERS_PROBE: Final = """
-import json, onnxruntime
-print(json.dumps([onnxruntime.__version__, onnxruntime.get_available_providers()]))
+import ctypes, json, onnxruntime
+try:
+    has_driver = bool(ctypes.CDLL("libcuda.so.1"))
+except OSError:
+    has_driver = False
+print(json.dumps([onnxruntime.__version__, onnxruntime.get_available_providers(), has_driver]))
 """
+"""Onnxruntime-gpu offers CUDA whether or not there is an NVIDIA driver."""
 
 
 class Verdict(StrEnum):
@@ -145,7 +150,7 @@ def _providers(check: Check) -> Finding:
             env=dict(check.env),
             check=True,
         )
-        version, providers = json.loads(done.stdout.splitlines()[-1])
+        version, providers, has_driver = json.loads(done.stdout.splitlines()[-1])
     except subprocess.CalledProcessError as error:
         last = (error.stderr.strip().splitlines() or ["no message"])[-1]
         return Finding(
@@ -163,7 +168,14 @@ def _providers(check: Check) -> Finding:
             name="providers",
             verdict=Verdict.FAIL,
             detail=detail,
-            advice="onnxruntime-gpu is installed but offers no CUDA: install it again, check the driver",
+            advice="onnxruntime-gpu is installed but offers no CUDA: install it again",
+        )
+    if "CUDA" in names and not has_driver:
+        return Finding(
+            name="providers",
+            verdict=Verdict.WARN,
+            detail=detail,
+            advice="there is no NVIDIA driver (libcuda.so.1): workers start on the CPU alone",
         )
     return Finding(name="providers", verdict=Verdict.OK, detail=detail)
 

@@ -44,6 +44,8 @@ from worker.runtime.grammar.compiler import GrammarCompiler as Grammars
 from worker.runtime.grammar.limits import GrammarLimits
 from worker.runtime.grammar.tokens import token_table
 from worker.runtime.model import LoadedModel, load_model
+from worker.runtime.providers.registry import provider_named
+from worker.runtime.providers.spec import DeviceOptions
 from worker.runtime.tool_format import tool_format_of
 from worker.serving import RunningWorker, WorkerParts, open_worker
 from worker.settings import WorkerSettings
@@ -218,7 +220,15 @@ def _load(settings: WorkerSettings) -> LoadedModel:
         kv_precision=settings.kv_precision,
         prefill_int8=settings.prefill_int8,
         mode=settings.mode,
-        provider=settings.provider,
+        provider=provider_named(
+            settings.provider,
+            DeviceOptions(
+                device_id=settings.device_id,
+                memory_mib=settings.device_memory_mib,
+                engine_cache_dir=settings.engine_cache_dir,
+            ),
+        ),
+        chunk_tokens_max=settings.chunk_tokens_max,
         progress=lambda event, fields: log.info(event, **fields),
     )
 

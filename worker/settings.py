@@ -37,7 +37,16 @@ class WorkerSettings(Section):
     """`onnx` serves the model. `oracle` is for tests of the cluster: its tokens are a pure function of the request, its
     answers mean nothing, nothing is read from `model_dir`; section `oracle` has its pace."""
     provider: Literal["cpu", "cuda", "tensorrt"] = "cpu"
-    """Execution provider of ONNX Runtime. This release serves `cpu` alone and refuses to start with another."""
+    """Where the model is computed, by ONNX Runtime's execution provider. `cuda` and `tensorrt` need 'lepton[gpu]', a
+    model exported for CUDA in fp16 and `mode` fast; nobody has run them on a GPU yet (docs/gpu.md)."""
+    device_id: int = Field(default=0, ge=0, le=255)
+    """Which GPU, counted from 0."""
+    device_memory_mib: int = Field(default=0, ge=0, le=1 << 30)
+    """Most memory of the GPU for weights and what is computed on the way, MiB; 0 takes what it needs. Keys, values and
+    beginnings of prompts come on top: `kv_memory_mib`, `prefix_cache_mib`."""
+    engine_cache_dir: str = ""
+    """Folder in which TensorRT keeps the engines that it has built, so that the next start does not build them again;
+    empty keeps none."""
     threads: int = Field(default=0, ge=0, le=1024)
     """Compute threads; 0 takes what the machine and its limits (cgroup, affinity) give."""
     tool_format: Literal[
@@ -56,10 +65,11 @@ class WorkerSettings(Section):
     `auto`, ours wherever they can. Ours are exact, so `mode` and `prefill_int8` change nothing there. The name of an
     instruction set is `native` in that one instead of the best."""
     kv_precision: Literal["auto", "fp32", "fp16", "int8"] = "auto"
-    """How keys and values are kept; less than fp32 needs our own operators. `auto`: fp16 with those and quantised
-    weights, else fp32. int8 takes a quarter of fp32's memory and costs some accuracy."""
+    """How keys and values are kept; other than the graph was exported with needs our own operators. `auto`: fp16 with
+    those and quantised weights, else as exported. int8 takes a quarter of fp32's memory and costs some accuracy."""
     prefill_int8: bool = True
-    """Compute prompts with 8-bit integers where weights are quantised in blocks: faster, for a byte more per weight."""
+    """Compute prompts with 8-bit integers where weights are quantised in blocks: faster, for a byte more per weight. On
+    the CPU, for graphs in fp32."""
     prefix_cache_mib: int = Field(default=256, ge=0, le=1 << 20)
     """Most memory that keeps beginnings of prompts for requests that share them, MiB; 0 switches that off."""
     prefix_digest_max: int = Field(default=4096, ge=0, le=1 << 16)
@@ -74,9 +84,10 @@ class WorkerSettings(Section):
     lookup_ngram: int = Field(default=3, ge=1, le=16)
     """How many tokens must have been there before."""
     kv_memory_mib: int = Field(default=0, ge=0, le=1 << 30)
-    """Most memory for keys and values of requests, MiB. A request begins when there is room for its prompt and
-    `max_tokens`, and waits until then; what can never fit is refused as too long for the context. 0 takes most of what
-    machine and control group have left at start: set it where several workers share a machine."""
+    """Most memory for keys and values of requests, MiB, where the model is computed. A request begins when there is
+    room for its prompt and `max_tokens`, and waits until then; what can never fit is refused as too long for the
+    context. 0 takes most of what machine and control group, or the GPU, have left at start: set it where several
+    workers share one. A GPU's memory is taken at once, in rows that can all be full, so there it bounds the context."""
     chunk_tokens_max: int = Field(default=512, ge=4)
     """Most prompt tokens in one step, over all prompts."""
     chunk_stretch: float = Field(default=2.0, gt=1, le=1000)

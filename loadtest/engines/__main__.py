@@ -24,6 +24,7 @@ from loadtest.engines.registry import ENGINES
 from loadtest.engines.report import tables
 from loadtest.engines.result import Measure, Result
 from loadtest.page import replace_part
+from worker.runtime.providers.registry import PROVIDERS
 
 __all__ = ["main"]
 
@@ -56,7 +57,7 @@ def _measure(wish: argparse.Namespace) -> Result:
         one
         for label, model in wish.model
         for one in (
-            Contestant(label=label, engine="lepton", model=model),
+            Contestant(label=label, engine="lepton", model=model, provider=wish.provider),
             *(
                 Contestant(label=f"{label}, {kernels}", engine=f"lepton-{kernels}", model=model)
                 for kernels in wish.kernels
@@ -107,7 +108,7 @@ def _measure(wish: argparse.Namespace) -> Result:
         others=tuple(one.label for one in wish.beside),
         facts=facts,
         figures=tuple(figures),
-        plan={name: getattr(plan, name) for name in settings},
+        plan={name: getattr(plan, name) for name in settings} | {"bandwidth": wish.bandwidth},
         machine=machine_facts(),
     )
 
@@ -138,6 +139,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--prompt-tokens", type=int, default=128, help="prompt of each decoding stream")
     add("--tokens", type=int, default=64, help="decoded by each stream")
     add("--context-max", type=int, default=2048, help="room of each stream, tokens")
+    add("--provider", choices=tuple(PROVIDERS), default="", help="where ours computes")
+    add(
+        "--bandwidth",
+        type=float,
+        help="of the memory that holds weights and keys, GB/s: shows what share decoding reaches",
+    )
     add("--threads", type=int, default=2, help="compute threads of each engine")
     add("--rounds", type=int, default=3, help="after one that warms up")
     add("--json", action="store_true", help="JSON on stdout")

@@ -49,6 +49,8 @@ class Facts:
     notes: dict[str, str] = field(default_factory=dict)
     weights_bytes: int | None = None
     """That the engine must hold to compute as it does; None where nobody can tell."""
+    looked_up_bytes: int | None = None
+    """Of the weights those of which a step reads single rows: the embedding, unless it is the output matrix, too."""
     kv_bytes_per_token: int | None = None
     """Keys and values of one position."""
 

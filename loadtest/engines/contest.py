@@ -38,6 +38,8 @@ class Contestant:
     model: Path
     python: Path = Path(sys.executable)
     """Of the environment in which the engine is installed."""
+    provider: str = ""
+    """Where ours computes; empty: on the CPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +149,7 @@ def _started(contestant: Contestant, plan: Plan) -> Iterator[_Process]:
         *(str(contestant.python), "-m", "loadtest.engines.serve"),
         *(contestant.engine, str(contestant.model), "--threads", str(plan.threads)),
         *("--rows-max", str(plan.rows_max), "--context-max", str(plan.context_max)),
+        *(("--provider", contestant.provider) if contestant.provider else ()),
     ]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, cwd=ROOT

@@ -16,7 +16,7 @@ import onnxruntime
 
 from common.clock import SystemClock
 from loadtest.engines.api import Decoded, Facts, window_rate
-from loadtest.engines.weights import kv_bytes_per_token, weights_bytes
+from loadtest.engines.weights import kv_bytes_per_token, looked_up_bytes, weights_bytes
 from worker.engine.config import EngineConfig
 from worker.engine.events import EndEvent, FailedEvent, TokenEvent
 from worker.engine.loop import EngineLoop
@@ -27,9 +27,9 @@ from worker.engine.sequence import Sequence, StopRule
 from worker.engine.stream import TokenStream
 from worker.kernels.library import Kernels
 from worker.runtime.artifacts import read_artifact
-from worker.runtime.fingerprint import precision_of
 from worker.runtime.mode import Mode
 from worker.runtime.model import load_model
+from worker.runtime.providers.registry import provider_named
 from worker.runtime.runner import OnnxRunner
 
 __all__ = [
@@ -67,7 +67,9 @@ class LeptonEngine:
         prefix_cache_mib: int = 0,
         chunk_stretch: float = PROMPTS_FIRST,
         lookup_tokens_max: int = 0,
+        provider: str = "cpu",
     ) -> None:
+        spec = provider_named(provider)
         self._inside = _TimeInside()
         self._steps = _Steps(self._inside)
         loaded = load_model(
@@ -79,7 +81,8 @@ class LeptonEngine:
             prefix_cache_mib=prefix_cache_mib,
             drafted_max=lookup_tokens_max * EngineConfig().lookup_streams_max,
             prefill_int8=True,
-            mode=self.mode,
+            mode="fast" if spec.has_device else self.mode,  # there it is the only one
+            provider=spec,
             kernels=self.kernels,
         )
         self._runner = loaded.runner
@@ -87,10 +90,11 @@ class LeptonEngine:
         self._facts = Facts(
             name="Lepton",
             version=f"onnxruntime {onnxruntime.__version__}",
-            precision=precision_of(artifact.graph),
+            precision=loaded.info.fingerprint.split("/")[3],
             threads=threads,
             notes={"fingerprint": loaded.info.fingerprint},
             weights_bytes=weights_bytes(artifact.graph, loaded.info.fingerprint),
+            looked_up_bytes=looked_up_bytes(artifact.graph),
             kv_bytes_per_token=kv_bytes_per_token(artifact.config.model, loaded.info.fingerprint),
         )
         self._event_loop = asyncio.new_event_loop()

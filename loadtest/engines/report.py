@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from loadtest.engines.exactness import SIMILAR
 from loadtest.engines.result import Measure, Result
+from loadtest.engines.roofline import roofline_tables
 from loadtest.table import Table
 
 __all__ = [
@@ -25,7 +26,7 @@ def tables(result: Result) -> list[Table]:
     """Everything worth a table, most wanted first."""
     if result.others:
         return [*peer_tables(result), *step_tables(result), memory_table(result)]
-    return [*engine_tables(result), memory_table(result)]
+    return [*engine_tables(result), *roofline_tables(result), memory_table(result)]
 
 
 def peer_tables(result: Result) -> list[Table]:

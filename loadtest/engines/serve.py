@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rows-max", type=int, default=32)
     parser.add_argument("--context-max", type=int, default=2048)
+    parser.add_argument("--provider", help="of Lepton: cpu, cuda, tensorrt")
     wish = parser.parse_args()
     # Libraries print where they like; the answers keep a way of their own.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
@@ -48,6 +49,7 @@ def main() -> None:
         threads=wish.threads,
         rows_max=wish.rows_max,
         context_max=wish.context_max,
+        **({"provider": wish.provider} if wish.provider else {}),
     )
     print(json.dumps({**asdict(engine.facts), "loaded_rss": _memory()["rss"]}), file=answers)
     for line in sys.stdin:

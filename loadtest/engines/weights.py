@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx
 
-__all__ = ["kv_bytes_per_token", "weights_bytes"]
+__all__ = ["kv_bytes_per_token", "looked_up_bytes", "weights_bytes"]
 
 _FLOAT_BYTES = 4
 _KV_BYTES = {"fp32": (4, 0), "fp16": (2, 0), "int8": (1, _FLOAT_BYTES)}
@@ -34,6 +34,24 @@ def weights_bytes(graph: Path, fingerprint: str) -> int:
     if "-as-int8" in fingerprint:
         return stored - blocks + int8
     return stored + int8 if "+prefill-int8" in fingerprint else stored
+
+
+def looked_up_bytes(graph: Path) -> int:
+    """Weights that the graph reads only single rows of."""
+    model = onnx.load(str(graph), load_external_data=False)
+    looked_up = {node.input[0] for node in model.graph.node if node.op_type == "Gather"}
+    whole = {
+        name
+        for node in model.graph.node
+        for name in (node.input[1:] if node.op_type == "Gather" else node.input)
+    }
+    return sum(
+        int(entry.value)
+        for tensor in model.graph.initializer
+        if tensor.name in looked_up - whole
+        for entry in tensor.external_data
+        if entry.key == "length"
+    )
 
 
 def kv_bytes_per_token(model: Any, fingerprint: str) -> int:

@@ -257,6 +257,7 @@ def test_a_wrong_setting_is_refused_by_name(
             "mode exact needs prefill_int8",
         ),
         (["--provider", "cuda"], "PROVIDER_UNAVAILABLE", "'cuda'"),
+        (["--device-id", "1"], "SETTING_INVALID", "mean nothing to worker.provider cpu"),
     ],
 )
 def test_settings_that_contradict_the_model_are_refused(

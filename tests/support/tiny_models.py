@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.support.fenced import FencedDevice, fenced
 from worker.engine.ports import Batch, PrefillChunk
 from worker.engine.sampling_params import SamplingParams
 from worker.engine.sequence import Sequence, StopRule
@@ -20,6 +21,7 @@ from worker.kernels.library import Kernels, isas_here
 from worker.runtime.kv_precision import KvPrecisionName
 from worker.runtime.mode import Mode
 from worker.runtime.model import LoadedModel, load_model
+from worker.runtime.providers.cpu import CPU
 from worker.tasks.api import ToolCall
 
 __all__ = [
@@ -64,6 +66,9 @@ TINY_FAMILIES: Final = tuple(
 TINY_OPTIMUM: Final = tuple(GOLDENS / f"tiny-optimum-{name}" / "fp32" for name in ("llama", "gpt2"))
 """Exports of Optimum, whose caches grow: heads that share keys and none that do, turned positions and learned ones."""
 
+DEVICE_BYTES: Final = 64 << 20
+"""Of the device behind `load_tiny`."""
+
 NEEDS_NATIVE: Final = pytest.mark.skipif(
     not isas_here(), reason="needs the compiled operators and a processor with AVX2"
 )
@@ -91,8 +96,12 @@ def load_tiny(
     mode: Mode = "exact",
     kernels: Kernels = "portable",
     kv_precision: KvPrecisionName = "auto",
+    on_device: bool = False,
 ) -> LoadedModel:
-    """One loaded model per test process and shape; tests leave nothing behind in it but stale rows."""
+    """One loaded model per test process and shape; tests leave nothing behind in it but stale rows.
+
+    With `on_device` keys and values are where no Python can reach them (`tests.support.fenced`).
+    """
     return load_model(
         folder,
         name="tiny",
@@ -104,6 +113,8 @@ def load_tiny(
         mode=mode,
         kernels=kernels,
         kv_precision=kv_precision,
+        provider=fenced(FencedDevice(DEVICE_BYTES)) if on_device else CPU,
+        kv_memory_mib=DEVICE_BYTES >> 21 if on_device else 0,
     )
 
 

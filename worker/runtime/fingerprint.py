@@ -25,10 +25,15 @@ BITS: Final = re.compile(rb"\x0a\x04bits\x18([\x02-\x08])")
 BLOCK_SIZE: Final = re.compile(rb"\x0a\x0ablock_size\x18([\x80-\xff]?[\x00-\x7f])")
 
 
-def fingerprint(*, provider: ProviderSpec, precision: str, threads: int, mode: str) -> str:
-    """For example "ort-1.32.0/cpu/exact/int4-block32/x86_64+avx2+avx512f/l2-1024k/threads-2"."""
+def fingerprint(
+    *, provider: ProviderSpec, device: str = "", precision: str, threads: int, mode: str
+) -> str:
+    """For example "ort-1.32.0/cpu/exact/int4-block32/x86_64+avx2+avx512f/l2-1024k/threads-2"; of a device its make
+    comes behind its provider, as in "cuda-sm90x132".
+    """
+    where = f"{provider.name}-{device}" if device else provider.name
     machine = f"{instruction_set()}/l2-{level2_cache_bytes() >> 10}k/threads-{threads}"
-    return f"ort-{ort.__version__}/{provider.name}/{mode}/{precision}/{machine}"
+    return f"ort-{ort.__version__}/{where}/{mode}/{precision}/{machine}"
 
 
 def precision_of(graph: Path) -> str:

@@ -100,7 +100,7 @@ def _check_drafts(batch: Batch, layout: CacheLayout) -> None:
         )
 
 
-def fill_rows(slab: KvSlab, batch: Batch) -> None:
+def fill_rows(slab: KvSlab[Any], batch: Batch) -> None:
     """What comes before anything runs: copies, trims, then loads."""
     for copy in batch.copies:
         slab.copy(copy.source, copy.target, copy.num_tokens)
@@ -110,14 +110,14 @@ def fill_rows(slab: KvSlab, batch: Batch) -> None:
         slab.load(load.slot, load.blocks)
 
 
-def save_blocks(slab: KvSlab, chunk: PrefillChunk) -> None:
+def save_blocks(slab: KvSlab[Any], chunk: PrefillChunk) -> None:
     """The blocks that are complete with a chunk that has run."""
     for save in chunk.saves:
         slab.save(slot_of(chunk.sequence), save.start, save.block)
 
 
 def end_prompt(
-    slab: KvSlab,
+    slab: KvSlab[Any],
     chunk: PrefillChunk,
     logits: npt.NDArray[np.float32],
     best: npt.NDArray[np.int64] | None = None,
@@ -146,7 +146,9 @@ def last_id(sequence: Sequence) -> int:
 
 
 def bind_input(binding: Any, name: str, array: npt.NDArray[Any], shape: list[int]) -> None:
-    """Binds the beginning of `array` under `shape`; there are no bounds behind a raw address but these."""
+    """Binds the beginning of `array`, in this machine's memory, under `shape`; there are no bounds behind a raw address
+    but these.
+    """
     demand(array.size >= math.prod(shape), f"{name}: {shape} in a buffer of {array.size}")
     binding.bind_input(name, "cpu", 0, array.dtype.type, shape, array.ctypes.data)
 

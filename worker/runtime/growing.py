@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from worker.engine.ports import Batch, CacheLayout, PrefillChunk
 from worker.engine.prefix import BLOCK_TOKENS
+from worker.runtime.devices.host import HostMemory
 from worker.runtime.forward import (
     Computed,
     bind_input,
@@ -50,6 +51,7 @@ class GrowingForward:
         self._graph = graph
         self._slab = KvSlab(
             layout,
+            HostMemory(),
             num_layers=graph.num_layers,
             num_kv_heads=graph.num_kv_heads,
             head_size=graph.head_size,
@@ -115,7 +117,8 @@ class GrowingForward:
 
     def _run(self, slot: int, ids: tuple[int, ...], start: int, *, draws_to: int | None) -> None:
         """Tokens at positions from `start` on; the logits after the last of them to row `draws_to`."""
-        size, end, rows = len(ids), start + len(ids), self._slab.row(slot)
+        size, end = len(ids), start + len(ids)
+        rows = [plane.rows[slot] for plane in self._slab.planes]
         self._ids[0, :size] = ids
         self._positions[0, :size] = range(start, end)
         self._draw_at[0, 1] = size - 1

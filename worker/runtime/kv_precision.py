@@ -12,7 +12,8 @@ from onnx import TensorProto
 __all__ = ["FP16", "FP32", "INT8", "KvPrecision", "KvPrecisionName", "kv_precision_named"]
 
 KvPrecisionName = Literal["auto", "fp32", "fp16", "int8"]
-"""`auto`: fp16 where our operators compute and weights are quantised in blocks, which costs far more; else fp32."""
+"""`auto`: what the graph was exported with; where our operators compute and weights are quantised in blocks, which
+costs far more, fp16."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,8 @@ INT8: Final = KvPrecision("int8", np.int8, TensorProto.INT8, is_scaled=True)
 _ALL: Final = {precision.name: precision for precision in (FP32, FP16, INT8)}
 
 
-def kv_precision_named(
-    name: KvPrecisionName, model: onnx.ModelProto, *, is_native: bool
-) -> KvPrecision:
-    """What `name` means for this graph."""
+def kv_precision_named(name: KvPrecisionName, model: onnx.ModelProto) -> KvPrecision:
+    """What `name` means for a graph on our own operators."""
     if name != "auto":
         return _ALL[name]
-    is_quantised = any(node.op_type == "MatMulNBits" for node in model.graph.node)
-    return FP16 if is_native and is_quantised else FP32
+    return FP16 if any(node.op_type == "MatMulNBits" for node in model.graph.node) else FP32

@@ -9,21 +9,28 @@ from typing import Final
 
 from common.clock import SystemClock
 from common.errors import BadModel, Reason
+from worker.engine.config import EngineConfig
 from worker.engine.golden import GoldenQuestion
 from worker.engine.ports import CacheLayout
 from worker.kernels.library import VERSION, Kernels
 from worker.runtime.artifacts import read_artifact
 from worker.runtime.calibration import rows_for_many
 from worker.runtime.fingerprint import fingerprint, precision_of
-from worker.runtime.kv_precision import KvPrecisionName
-from worker.runtime.kv_slab import block_bytes, tokens_within
-from worker.runtime.memory import available_bytes, return_free_memory
+from worker.runtime.kv_precision import FP16, KvPrecisionName
+from worker.runtime.kv_slab import block_bytes, capacity_within, tokens_within
+from worker.runtime.memory import return_free_memory
 from worker.runtime.mode import Mode
 from worker.runtime.models.registry import family_of
 from worker.runtime.phased import PhasedForward
-from worker.runtime.providers.registry import provider_named
+from worker.runtime.providers.cpu import CPU
+from worker.runtime.providers.spec import ProviderSpec
 from worker.runtime.runner import OnnxRunner
-from worker.runtime.self_check import check_golden, check_graph, golden_question
+from worker.runtime.self_check import (
+    check_golden,
+    check_graph,
+    check_largest_chunk,
+    golden_question,
+)
 from worker.runtime.session import Graph, open_graph
 from worker.runtime.threads import available_cores
 from worker.runtime.tokenizer import Tokenizer, open_tokenizer
@@ -82,7 +89,8 @@ def load_model(
     mode: Mode = "exact",
     kernels: Kernels = "auto",
     kv_precision: KvPrecisionName = "auto",
-    provider: str = "cpu",
+    provider: ProviderSpec = CPU,
+    chunk_tokens_max: int = EngineConfig().chunk_tokens_max,
     progress: Progress | None = None,
 ) -> LoadedModel:
     """Loads `folder` for up to `rows_max` sequences at once; blocks for seconds, computes on `threads` threads.
@@ -92,7 +100,8 @@ def load_model(
     and values of requests, 0 takes most of what is left once the weights are there; `drafted_max` says how many tokens
     of drafts a step may verify, which only our own operators do; `prefill_int8` computes prompts with 8-bit integers
     where the weights are quantised (`worker.runtime.graphs.row_int8`); `kernels` says whose operators compute, and ours
-    need no second form of the weights; `kv_precision` how keys and values are kept.
+    need no second form of the weights; `kv_precision` how keys and values are kept; `provider` where all of it is;
+    `chunk_tokens_max` how many tokens of a prompt a step may compute, which a device must have room for.
     Raises `BadModel` with the reason and a message that names the file at fault.
     """
     say = progress or (lambda event, fields: None)
@@ -102,7 +111,6 @@ def load_model(
             f"prefix_cache_mib {prefix_cache_mib}, kv_memory_mib {kv_memory_mib}"
         )
     threads = threads or available_cores()
-    spec = provider_named(provider)
 
     artifact = read_artifact(folder)
     say("model.read", {"folder": str(folder), "revision": artifact.revision})
@@ -112,7 +120,7 @@ def load_model(
     graph = open_graph(
         artifact,
         family,
-        spec,
+        provider,
         threads,
         mode=mode,
         prefill_int8=prefill_int8,
@@ -123,7 +131,7 @@ def load_model(
         "model.loaded",
         {
             "family": family.name,
-            "provider": spec.name,
+            "provider": provider.name,
             "threads": threads,
             "kernels": graph.isa or "portable",
         },
@@ -136,11 +144,9 @@ def load_model(
         head_size=graph.head_size,
         precision=graph.kv,
     )
-    tokens_max = _tokens_max(
-        graph, rows_max, kv_memory_mib=kv_memory_mib, prefix_cache_mib=prefix_cache_mib
-    )
-    if tokens_max is not None:
-        capacity = min(capacity, tokens_max)
+    room = _room(graph, rows_max, kv_memory_mib=kv_memory_mib, prefix_cache_mib=prefix_cache_mib)
+    if room is not None:
+        capacity = min(capacity, room)
         if not capacity:
             raise BadModel(
                 f"{artifact.graph.name}: memory for keys and values holds no token in {rows_max} rows; raise "
@@ -150,7 +156,7 @@ def load_model(
     layout = CacheLayout(
         num_slots=rows_max,
         capacity=capacity,
-        tokens_max=tokens_max,
+        tokens_max=room if graph.memory.is_lazy else None,
         num_blocks=(prefix_cache_mib << 20) // block,
         keeps_decoded=graph.is_native,
         num_drafted=drafted_max if graph.is_native else 0,
@@ -168,6 +174,8 @@ def load_model(
             reason=Reason.MODEL_FILE_INVALID,
         ) from error
     check_graph(runner, config.vocab_size)
+    if provider.has_device:
+        check_largest_chunk(runner, chunk_tokens_max)
     say("model.warm", {"rows": rows_max, "capacity": capacity, "tokens": layout.num_tokens})
     if artifact.golden is not None:
         check_golden(runner, tokenizer, artifact.golden, config.eos_ids)
@@ -186,7 +194,8 @@ def load_model(
             vocab_size=config.vocab_size,
             eos_ids=config.eos_ids,
             fingerprint=fingerprint(
-                provider=spec,
+                provider=provider,
+                device=graph.memory.label,
                 mode=mode,
                 precision=_precision(artifact.graph, graph),
                 threads=threads,
@@ -199,19 +208,20 @@ def load_model(
     )
 
 
-def _tokens_max(
-    graph: Graph, rows_max: int, *, kv_memory_mib: int, prefix_cache_mib: int
-) -> int | None:
-    """Tokens of all rows for which there is memory; None where the system does not say how much there is."""
+def _room(graph: Graph, rows_max: int, *, kv_memory_mib: int, prefix_cache_mib: int) -> int | None:
+    """Tokens for which there is memory: of all rows together, and of each row where memory is taken at once; None where
+    nothing says how much there is.
+    """
     num_bytes: int | None = kv_memory_mib << 20
     if not num_bytes:
         return_free_memory()
-        num_bytes = available_bytes()
+        num_bytes = graph.memory.available_bytes()
     if num_bytes is None:
         return None
     if not kv_memory_mib:
         num_bytes = int(KV_SHARE * max(0, num_bytes - (prefix_cache_mib << 20)))
-    return tokens_within(
+    within = tokens_within if graph.memory.is_lazy else capacity_within
+    return within(
         num_bytes,
         num_slots=rows_max,
         num_layers=graph.num_layers,
@@ -224,6 +234,8 @@ def _tokens_max(
 def _precision(file: Path, graph: Graph) -> str:
     """How the weights are stored and, if that is another form, how they compute."""
     stored = precision_of(file)
+    if graph.kv is FP16 and not graph.is_native:  # and everything that is not quantised
+        return f"{'fp16' if stored == 'fp32' else stored}-kv-fp16"
     if graph.is_native:
         return f"{stored}-native{VERSION}-kv-{graph.kv.name}"
     if graph.few is not graph.many:

@@ -13,6 +13,7 @@ import numpy as np
 
 from worker.engine.ports import Batch, CacheLayout
 from worker.engine.sequence import Sequence
+from worker.runtime.devices.host import HostMemory
 from worker.runtime.forward import (
     Computed,
     bind_input,
@@ -50,6 +51,7 @@ class PackedForward:
         self._graph = graph
         self._slab = KvSlab(
             layout,
+            HostMemory(),  # our operators compute on the processor
             num_layers=graph.num_layers,
             num_kv_heads=graph.num_kv_heads,
             head_size=graph.head_size,

@@ -1,7 +1,8 @@
 """ONNX Runtime's own operators: one run for each prompt chunk, one for all decoding rows.
 
-Every run covers a contiguous range of KV slots, bound by address, keys and values written in place. Inputs are those of
-`worker.runtime.graphs.edit`; T_r is the number of tokens of row r after the run:
+Every run covers a contiguous range of KV slots, bound by address, keys and values written in place, in whichever memory
+they are (`worker.runtime.devices`). Inputs are those of `worker.runtime.graphs.edit`; T_r is the number of tokens of
+row r after the run:
 
     prefill   one slot, S positions [start, end)   lengths [end - 1], longest = end, exactly;
               some chunks take two runs (worker.runtime.tiles)
@@ -44,15 +45,19 @@ class PhasedForward:
 
     def __init__(self, graph: Graph, layout: CacheLayout) -> None:
         self._graph = graph
+        self._memory = graph.memory
         self._slab = KvSlab(
             layout,
+            graph.memory,
             num_layers=graph.num_layers,
             num_kv_heads=graph.num_kv_heads,
             head_size=graph.head_size,
+            precision=graph.kv,
         )
         self.many_from: int | None = None
         """Rows from which a decode run takes the form of the weights for many positions; None: never."""
-        self._tile = query_tile(graph.head_size, level2_cache_bytes())
+        is_tiled = graph.memory.device_type == "cpu"
+        self._tile = query_tile(graph.head_size, level2_cache_bytes()) if is_tiled else None
         self._decode_bindings: dict[tuple[int, bool], ort.IOBinding] = {}
         self._prefill_bindings: dict[int, ort.IOBinding] = {}
         # Buffers keep their address for good; what is not written takes no memory.
@@ -101,12 +106,10 @@ class PhasedForward:
         self._lengths[0], self._longest[()] = end - 1, end
         binding = self._prefill_bindings.get(slot)
         if binding is None:
-            binding = self._prefill_bindings[slot] = self._bind_row_inputs(
-                self._graph.many, slot, 1
-            )
-        bind_input(binding, self._graph.names.input_ids, self._prompt_ids, [1, size])
+            binding = self._prefill_bindings[slot] = self._bind_cache(self._graph.many, slot, 1)
+        self._bind_tokens(binding, self._prompt_ids, [1, size])
         self._bind_draw(binding, self._prompt_end_at, drawn)
-        self._graph.many.run_with_iobinding(binding)
+        self._memory.run(self._graph.many, binding)
         return self._logits[:drawn]
 
     def _run_decode(self, rows: tuple[Sequence, ...]) -> npt.NDArray[np.float32]:
@@ -121,22 +124,21 @@ class PhasedForward:
         self._longest[()] = max(lengths)
         binding = self._decode_bindings.get((num_rows, is_many))
         if binding is None:
-            binding = self._decode_bindings[num_rows, is_many] = self._bind_row_inputs(
+            binding = self._decode_bindings[num_rows, is_many] = self._bind_cache(
                 session, 0, num_rows
             )
-            bind_input(binding, self._graph.names.input_ids, self._ids, [num_rows, 1])
             self._bind_draw(binding, self._logits_at, num_rows)
-        session.run_with_iobinding(binding)
+        self._bind_tokens(binding, self._ids, [num_rows, 1])
+        self._memory.run(session, binding)
         return self._logits[:num_rows]
 
-    def _bind_row_inputs(
-        self, session: ort.InferenceSession, slot: int, num_slots: int
-    ) -> ort.IOBinding:
-        """Cache and lengths of a range of slots. What changes from run to run is written to where it is bound."""
-        binding = self._bind_cache(session, slot, num_slots)
-        bind_input(binding, LENGTHS, self._lengths, [num_slots])
+    def _bind_tokens(
+        self, binding: ort.IOBinding, ids: npt.NDArray[np.int64], shape: list[int]
+    ) -> None:
+        """What changes from run to run, anew for each: a device gets a copy of it now, not when it runs."""
+        bind_input(binding, self._graph.names.input_ids, ids, shape)
+        bind_input(binding, LENGTHS, self._lengths, shape[:1])
         bind_input(binding, LONGEST, self._longest, [])
-        return binding
 
     def _bind_draw(
         self, binding: ort.IOBinding, logits_at: npt.NDArray[np.int64], drawn: int
@@ -149,13 +151,14 @@ class PhasedForward:
         self, session: ort.InferenceSession, slot: int, num_slots: int
     ) -> ort.IOBinding:
         """Past and present of all layers at the same addresses: the graph writes in place."""
-        binding = session.io_binding()
-        names, shape = self._graph.names, self._slab.row_shape(num_slots)
+        memory, dtype = self._memory, self._graph.kv.dtype
+        at = memory.device_type, memory.device_id, dtype, self._slab.row_shape(num_slots)
+        binding, names = memory.open_binding(session), self._graph.names
         for layer, address in enumerate(self._slab.addresses(slot, num_slots)):
             for past, present, pointer in (
                 (names.past_key, names.present_key, address.key),
                 (names.past_value, names.present_value, address.value),
             ):
-                binding.bind_input(past % layer, "cpu", 0, np.float32, shape, pointer)
-                binding.bind_output(present % layer, "cpu", 0, np.float32, shape, pointer)
+                binding.bind_input(past % layer, *at, pointer)
+                binding.bind_output(present % layer, *at, pointer)
         return binding

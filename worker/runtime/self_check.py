@@ -23,7 +23,13 @@ from worker.runtime.growing import GrowingForward
 from worker.runtime.runner import OnnxRunner
 from worker.runtime.tokenizer import Tokenizer
 
-__all__ = ["check_golden", "check_graph", "generate_greedy", "golden_question"]
+__all__ = [
+    "check_golden",
+    "check_graph",
+    "check_largest_chunk",
+    "generate_greedy",
+    "golden_question",
+]
 
 PROBE_TOKENS: Final = 8
 CHUNK_TOKENS: Final = 256
@@ -59,6 +65,22 @@ def check_graph(runner: OnnxRunner, vocab_size: int) -> None:
     except Exception as error:  # onnxruntime's exceptions share no base class
         raise _unsupported(
             f"the graph does not run: {' '.join(str(error).split())[:300]}"
+        ) from error
+
+
+def check_largest_chunk(runner: OnnxRunner, chunk_tokens_max: int) -> None:
+    """The run that takes most memory, before anything is served: later it would cost requests. TensorRT builds its
+    engines for shapes up to the largest that it has seen.
+
+    Raises `BadModel(MODEL_GRAPH_UNSUPPORTED)` when there is no room for it.
+    """
+    size = min(chunk_tokens_max, runner.layout.capacity)
+    try:
+        _prefill(runner, _sequence([0] * size), [size])
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise _unsupported(
+            f"a chunk of {size} tokens does not run: {' '.join(str(error).split())[:300]}; lower chunk_tokens_max, "
+            "rows_max, context_max or kv_memory_mib"
         ) from error
 
 

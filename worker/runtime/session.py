@@ -18,6 +18,8 @@ import onnxruntime as ort
 from common.errors import BadModel, Reason
 from worker.kernels.library import InstructionSet, Kernels, find_library, isas_here
 from worker.runtime.artifacts import Artifact
+from worker.runtime.devices.memory import KvMemory, Plane
+from worker.runtime.graphs.device import check_for_device
 from worker.runtime.graphs.edit import edited
 from worker.runtime.graphs.exported import ExportedGraph, read_exported
 from worker.runtime.graphs.growing import growing_graph
@@ -27,6 +29,7 @@ from worker.runtime.graphs.weights import RewrittenGraph, largest_block
 from worker.runtime.kv_precision import FP32, KvPrecision, KvPrecisionName, kv_precision_named
 from worker.runtime.mode import EXACT_BLOCK_MAX, Mode
 from worker.runtime.models.family import CacheRule, GraphNames, ModelFamily
+from worker.runtime.providers.placement import check_offered, check_placement
 from worker.runtime.providers.spec import ProviderSpec
 
 __all__ = ["Graph", "open_graph"]
@@ -48,6 +51,8 @@ class Graph:
     """For runs of few positions."""
     many: ort.InferenceSession
     """For runs of many positions; the same session where one form of the weights serves both."""
+    memory: KvMemory[Plane]
+    """Where keys and values live."""
     kv: KvPrecision
     """Of the keys and values that are bound."""
     is_int8: bool
@@ -80,34 +85,27 @@ def open_graph(
     Raises `BadModel`: PROVIDER_UNAVAILABLE, MODEL_FILE_MISSING or MODEL_FILE_INVALID (the file cannot be loaded),
     MODEL_GRAPH_UNSUPPORTED (it is not the graph that the configuration describes, or cannot keep what `mode` promises).
     """
-    missing = [name for name in provider.ort_names if name not in ort.get_available_providers()]
-    if missing:
-        raise _no_provider(
-            f"provider {provider.name!r} needs {', '.join(missing)}, which this onnxruntime lacks"
-        )
-    if provider.device_memory:
-        raise _no_provider(
-            f"provider {provider.name!r} is not served yet: keys and values live in host memory"
-        )
+    check_offered(provider)
+    memory = provider.open_memory()
     exported = read_exported(artifact, family)
+    if provider.has_device:
+        check_for_device(exported, provider.name, mode=mode, kernels=kernels)
     loader = _Loader(artifact, provider, threads)
-    isa = _isa(exported, kernels)
-    kv = kv_precision_named(kv_precision, exported.model, is_native=isa is not None)
-    if isa is None and kv is not FP32:
-        raise BadModel(
-            f"{exported.file}: worker.kv_precision = {kv.name} needs our own operators; set it to auto",
-            reason=Reason.MODEL_GRAPH_UNSUPPORTED,
-        )
+    isa = None if provider.has_device else _isa(exported, kernels)
+    kv = _kv(exported, kv_precision, isa)
     if exported.cache is CacheRule.GROWING:
         session = loader.load(growing_graph(exported))
         forms = _Forms(session, session, is_int8=False)
     elif isa is not None:
         forms = _open_native(loader, exported, kv, isa)
     else:
+        # Integers take the place of float32 products on the CPU.
+        prefill_int8 = prefill_int8 and exported.kv is FP32 and not provider.has_device
         forms = _open_forms(loader, exported, mode=mode, prefill_int8=prefill_int8)
     return Graph(
         cache=exported.cache,
         isa=isa,
+        memory=memory,
         kv=kv,
         few=forms.few,
         many=forms.many,
@@ -117,6 +115,18 @@ def open_graph(
         num_kv_heads=exported.num_kv_heads,
         head_size=exported.head_size,
         vocab_size=exported.vocab_size,
+    )
+
+
+def _kv(exported: ExportedGraph, name: KvPrecisionName, isa: InstructionSet | None) -> KvPrecision:
+    """How keys and values are kept; raises `BadModel` when it is not how that graph keeps them."""
+    if isa is not None:
+        return kv_precision_named(name, exported.model)
+    if name in ("auto", exported.kv.name):
+        return exported.kv
+    raise BadModel(
+        f"{exported.file}: worker.kv_precision = {name} needs our own operators; set it to auto",
+        reason=Reason.MODEL_GRAPH_UNSUPPORTED,
     )
 
 
@@ -176,8 +186,9 @@ def _open_forms(
     block = largest_block(model)
     one_form = mode == "exact" and block > EXACT_BLOCK_MAX
     if one_form and not prefill_int8:
+        remedy = "prefill_int8" if exported.kv is FP32 else "a graph in fp32"
         raise BadModel(
-            f"{exported.file}: mode exact needs prefill_int8 for weights in blocks of {block}; as they are stored, "
+            f"{exported.file}: mode exact needs {remedy} for weights in blocks of {block}; as they are stored, "
             "a row depends on its company",
             reason=Reason.MODEL_GRAPH_UNSUPPORTED,
         )
@@ -274,20 +285,23 @@ class _Loader:
                 model.SerializeToString(), options, providers=providers, enable_fallback=0
             )
         except Exception as error:  # onnxruntime's exceptions share no base class
+            # Of a provider that does not start comes Python's own, and none about a graph.
+            if provider.has_device and isinstance(error, RuntimeError):
+                raise BadModel(
+                    f"provider {provider.name!r} could not start: {_one_line(error)[:300]}",
+                    reason=Reason.PROVIDER_UNAVAILABLE,
+                ) from error
             raise _load_error(self.file, error) from error
         session.disable_fallback()
         # Kept for a fallback, and with the weights inside the graph as large as the model.
         session._model_bytes = None  # noqa: SLF001
-        if session.get_providers()[0] != provider.ort_names[0]:
-            raise _no_provider(
-                f"provider {provider.name!r} could not start; onnxruntime offered {', '.join(session.get_providers())}"
-            )
+        check_placement(provider, session, self.file.name)
         return session
 
 
 def _load_error(graph: Path, error: Exception) -> BadModel:
     """Names the file that is at fault: the graph, or the weights that it points to."""
-    text = " ".join(str(error).split())
+    text = _one_line(error)
     # ONNX Runtime also says "external_data" and means no file.
     data = re.search(r"(?!external_data\b)\b[\w.\-]+[._]data(_\d+)?\b", text)
     name = data.group() if data else graph.name
@@ -301,5 +315,5 @@ def _load_error(graph: Path, error: Exception) -> BadModel:
     )
 
 
-def _no_provider(message: str) -> BadModel:
-    return BadModel(message, reason=Reason.PROVIDER_UNAVAILABLE)
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

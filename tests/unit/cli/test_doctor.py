@@ -64,9 +64,20 @@ def test_a_runtime_that_cannot_be_loaded_is_told(
 
 def test_a_gpu_runtime_without_cuda_is_told(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "_installed", {"onnxruntime-gpu": "1.31.1"}.get)
-    probe = 'print(\'["1.31.1", ["CPUExecutionProvider"]]\')'
+    probe = 'print(\'["1.31.1", ["CPUExecutionProvider"], true]\')'
     monkeypatch.setattr(checks, "_PROVIDERS_PROBE", probe)
     assert _find(check, "providers").verdict is Verdict.FAIL
+
+
+def test_cuda_without_a_driver_is_told(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As onnxruntime-gpu says of itself on a machine without a GPU."""
+    monkeypatch.setattr(checks, "_installed", {"onnxruntime-gpu": "1.31.1"}.get)
+    offered = '["1.31.1", ["CUDAExecutionProvider", "CPUExecutionProvider"], %s]'
+    for has_driver, verdict in (("false", Verdict.WARN), ("true", Verdict.OK)):
+        monkeypatch.setattr(checks, "_PROVIDERS_PROBE", f"print('{offered % has_driver}')")
+        found = _find(check, "providers")
+        assert found.verdict is verdict
+        assert ("libcuda.so.1" in found.advice) == (verdict is Verdict.WARN)
 
 
 def test_a_port_in_use_is_told(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:

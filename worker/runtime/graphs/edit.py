@@ -1,11 +1,13 @@
 """The exported graph → the graph that we run. Pure; weights stay where they are.
 
-Two edits, for every family alike:
+Three edits, for every family alike:
 
 - *Lengths come in directly.* An exported graph derives each row's length from an attention mask [rows, longest], which
   somebody has to write and the graph has to sum up in every step. GroupQueryAttention wants only the lengths.
 - *Logits of chosen positions alone.* An exported graph multiplies every position by the output matrix, which for a
   small model is a fifth of all work. Only the last position of a prompt is drawn from, and none of an unfinished one.
+
+- *Logits leave as float32*, whatever the graph computes with: a graph in fp16 widens them itself, where it computes.
 
     input_ids        int64 [rows, S]          as before
     LENGTHS          int32 [rows]             tokens of each row after this run, minus one
@@ -26,6 +28,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from worker.runtime.graphs.exported import ExportedGraph
+from worker.runtime.kv_precision import FP32
 
 __all__ = ["LENGTHS", "LOGITS_AT", "LONGEST", "draw_from", "edited", "replace_io"]
 
@@ -51,7 +54,7 @@ _ROW_BY_ROW: Final = frozenset(
 
 
 def edited(exported: ExportedGraph) -> onnx.ModelProto:
-    """A copy with both edits; the exported one stays as it is."""
+    """A copy with these edits; the exported one stays as it is."""
     model = onnx.ModelProto()
     model.CopyFrom(exported.model)
     graph = model.graph
@@ -59,6 +62,8 @@ def edited(exported: ExportedGraph) -> onnx.ModelProto:
         if node.op_type == "GroupQueryAttention":
             node.input[_LENGTHS_INPUT], node.input[_LONGEST_INPUT] = LENGTHS, LONGEST
     draw_from(graph, exported.names.logits)
+    if exported.kv is not FP32:
+        _widen(graph, exported.names.logits)
     replace_io(
         exported,
         model,
@@ -117,7 +122,7 @@ def draw_from(graph: onnx.GraphProto, logits: str) -> None:
         head, at = node, varying[0]
         node = maker[at]
     if head is None or node.op_type not in _NORMS or node.output[0] != at:
-        _gather_logits(graph, maker[logits], logits)
+        _gather_logits(graph, logits)
         return
     chosen = f"{at}/chosen"
     position = next(
@@ -136,13 +141,26 @@ def _constants(graph: onnx.GraphProto) -> set[str]:
     return known
 
 
-def _gather_logits(graph: onnx.GraphProto, last: onnx.NodeProto, logits: str) -> None:
+def _gather_logits(graph: onnx.GraphProto, logits: str) -> None:
     """The slow form, for a graph whose end we do not know."""
     every = f"{logits}/every"
-    for position, name in enumerate(last.output):
-        if name == logits:
-            last.output[position] = every
+    _rename_output(graph, logits, every)
     graph.node.append(_gather(every, logits))
+
+
+def _widen(graph: onnx.GraphProto, logits: str) -> None:
+    narrow = f"{logits}/narrow"
+    _rename_output(graph, logits, narrow)
+    graph.node.append(
+        helper.make_node("Cast", [narrow], [logits], name="/lepton/logits", to=TensorProto.FLOAT)
+    )
+
+
+def _rename_output(graph: onnx.GraphProto, name: str, other: str) -> None:
+    for node in graph.node:
+        for position, output in enumerate(node.output):
+            if output == name:
+                node.output[position] = other
 
 
 def _gather(data: str, output: str) -> onnx.NodeProto:

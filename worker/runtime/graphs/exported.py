@@ -16,6 +16,7 @@ from onnx import TensorProto
 
 from common.errors import BadModel, Reason
 from worker.runtime.artifacts import Artifact
+from worker.runtime.kv_precision import FP16, FP32, KvPrecision
 from worker.runtime.models.family import CacheRule, GraphNames, ModelFamily
 
 __all__ = ["ExportedGraph", "read_exported"]
@@ -39,6 +40,8 @@ class ExportedGraph:
     """Large tensors are references into the files beside it."""
     cache: CacheRule
     names: GraphNames
+    kv: KvPrecision
+    """Of the keys and values that it takes and returns. Where they are fp16, so is all that it computes, logits too."""
     num_layers: int
     num_kv_heads: int
     head_size: int
@@ -63,11 +66,13 @@ def read_exported(artifact: Artifact, family: ModelFamily) -> ExportedGraph:
     if not model.graph.node:
         raise _no_model(file, "it has no graph")
     decoder = artifact.config.model.decoder
+    names = _names(artifact, family, model.graph)
     exported = ExportedGraph(
         file=file,
         model=model,
         cache=family.cache,
-        names=_names(artifact, family, model.graph),
+        names=names,
+        kv=_kv(file, family.cache, names, model.graph),
         num_layers=decoder.num_hidden_layers,
         num_kv_heads=decoder.num_key_value_heads,
         head_size=decoder.head_size,
@@ -97,20 +102,32 @@ def _names(artifact: Artifact, family: ModelFamily, graph: onnx.GraphProto) -> G
     )
 
 
+def _kv(file: str, cache: CacheRule, names: GraphNames, graph: onnx.GraphProto) -> KvPrecision:
+    """What the first layer says; all tensors are held to it (`_check_tensors`)."""
+    first = names.past_key % 0
+    element = next(
+        (node.type.tensor_type.elem_type for node in graph.input if node.name == first), None
+    )
+    if cache is CacheRule.GROWING or element is None:
+        return FP32
+    for precision in (FP32, FP16):
+        if element == precision.onnx_type:
+            return precision
+    raise _unsupported(
+        f"{file}: input {first!r} is {_type_name(element)}, must be tensor(float) or tensor(float16)"
+    )
+
+
 def _check_tensors(exported: ExportedGraph) -> None:
     names, graph, layers = exported.names, exported.model.graph, range(exported.num_layers)
     ids: Expected = ((TensorProto.INT64,), [None, None])
-    cache: Expected = (
-        (TensorProto.FLOAT,),
-        [None, exported.num_kv_heads, None, exported.head_size],
-    )
+    number = exported.kv.onnx_type
+    cache: Expected = ((number,), [None, exported.num_kv_heads, None, exported.head_size])
     inputs = {names.input_ids: ids, names.attention_mask: ids}
     if names.position_ids:
         inputs[names.position_ids] = ids
     inputs |= {t % layer: cache for t in (names.past_key, names.past_value) for layer in layers}
-    outputs: dict[str, Expected] = {
-        names.logits: ((TensorProto.FLOAT,), [None, None, exported.vocab_size])
-    }
+    outputs: dict[str, Expected] = {names.logits: ((number,), [None, None, exported.vocab_size])}
     outputs |= {
         t % layer: cache for t in (names.present_key, names.present_value) for layer in layers
     }

@@ -33,7 +33,7 @@ from worker.runtime.graphs.edit import LENGTHS, LOGITS_AT, draw_from, replace_io
 from worker.runtime.graphs.exported import ATTENTION, ExportedGraph
 from worker.runtime.graphs.gates import Gate, find_gates
 from worker.runtime.graphs.weights import BlockWeights, RewrittenGraph, Weights
-from worker.runtime.kv_precision import KvPrecision
+from worker.runtime.kv_precision import FP32, KvPrecision
 from worker.runtime.models.family import CacheRule
 
 __all__ = [
@@ -80,6 +80,8 @@ def why_not_native(exported: ExportedGraph) -> str | None:
     """What in this graph our operators cannot do; None when they can do all of it."""
     if exported.cache is CacheRule.GROWING:
         return "a past that grows"
+    if exported.kv is not FP32:
+        return f"a graph that computes in {exported.kv.name}"
     if exported.head_size % LANES or exported.head_size > _HEAD_MAX:
         return f"heads of {exported.head_size}"
     for node in exported.model.graph.node:

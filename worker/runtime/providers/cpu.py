@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from worker.runtime.devices.host import HostMemory
 from worker.runtime.providers.spec import ProviderSpec
 
 __all__ = ["CPU"]
 
-CPU: Final = ProviderSpec(name="cpu", ort_names=("CPUExecutionProvider",))
+CPU: Final = ProviderSpec(name="cpu", ort_names=("CPUExecutionProvider",), open_memory=HostMemory)

@@ -13,6 +13,7 @@ import pytest
 
 from common.clock import SystemClock
 from tests.support.grammars import compiled, regex
+from tests.support.half import in_half
 from tests.support.manual_clock import ManualClock
 from tests.support.quantized import in_blocks
 from tests.support.stepped_engine import SteppedEngine, Token, alone_on, tokens_of
@@ -169,9 +170,11 @@ def differences(
     mode: Mode = "exact",
     many_from: int | None = None,
     kernels: Kernels = "portable",
+    on_device: bool = False,
 ) -> list[str]:
     """Requests that got other tokens, or other bits of a log-probability, in company than alone."""
     options: dict[str, Any] = {"prefill_int8": prefill_int8, "mode": mode, "kernels": kernels}
+    options["on_device"] = on_device
     one = load_tiny(folder, rows_max=1, **options).runner
     many = load_tiny(folder, rows_max=ROWS, prefix_cache_mib=1, **options).runner
     for runner in (one, many):
@@ -207,6 +210,16 @@ def differences(
 def test_company_changes_no_token_and_no_bit_of_a_logprob(form: str) -> None:
     folder, prefill_int8, kernels = (FORMS | NATIVE_FORMS)[form]()
     assert differences(folder, prefill_int8=prefill_int8, kernels=kernels) == []
+
+
+@pytest.mark.parametrize("on_device", [False, True], ids=["host", "device"])
+def test_company_changes_nothing_in_fp16_wherever_keys_and_values_are(on_device: bool) -> None:
+    """Rows that move, beginnings out of the cache, choices that share a prompt: the device copies all of it. What a
+    GPU's libraries make of company is another matter (`test_runtime_gpu`); here the CPU computes.
+    """
+    mode: Mode = "fast" if on_device else "exact"
+    folder = in_half(TINY_LLAMA)
+    assert differences(folder, (2, 9), prefill_int8=False, mode=mode, on_device=on_device) == []
 
 
 @pytest.mark.parametrize("family", [TINY_LLAMA, TINY_QWEN2], ids=["llama", "qwen2"])

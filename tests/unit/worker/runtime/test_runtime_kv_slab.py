@@ -10,6 +10,7 @@ import pytest
 from tests.support.tiny_models import NEEDS_NATIVE, TINY_LLAMA, load_tiny
 from worker.engine.ports import CacheLayout
 from worker.kernels.library import Kernels
+from worker.runtime.devices.host import HostMemory
 from worker.runtime.kv_slab import KvSlab
 from worker.runtime.self_check import generate_greedy
 
@@ -26,12 +27,13 @@ def test_a_row_takes_memory_as_it_is_written_and_gives_it_back() -> None:
     before = resident_mib()
     slab = KvSlab(
         CacheLayout(num_slots=8, capacity=32_768, num_blocks=4),
+        HostMemory(),
         num_layers=1,
         num_kv_heads=4,
         head_size=64,
     )
     assert resident_mib() - before < 4
-    rows, blocks = slab._rows[0], slab._blocks[0][1]
+    rows, blocks = slab.planes[0].rows, slab.planes[0].blocks
     rows[3, :, :2048], blocks[1] = 1.0, 2.0
     written = resident_mib() - before
     assert 2 <= written < 6, "2 MiB were written"
@@ -44,11 +46,17 @@ def test_a_row_takes_memory_as_it_is_written_and_gives_it_back() -> None:
 
 
 def test_rows_end_with_whole_tiles() -> None:
-    slab = KvSlab(CacheLayout(num_slots=2, capacity=33), num_layers=1, num_kv_heads=1, head_size=16)
+    slab = KvSlab(
+        CacheLayout(num_slots=2, capacity=33),
+        HostMemory(),
+        num_layers=1,
+        num_kv_heads=1,
+        head_size=16,
+    )
     assert slab.row_shape(2) == [2, 1, 48, 16]
-    slab._rows[1][0] = np.arange(48)[:, None]
+    slab.planes[1].rows[0] = np.arange(48)[:, None]
     slab.copy(0, 1, 33)
-    assert slab._rows[1][1, 0, :, 0].tolist() == [*range(48)]
+    assert slab.planes[1].rows[1, 0, :, 0].tolist() == [*range(48)]
 
 
 @pytest.mark.parametrize("kernels", ["portable", pytest.param("native", marks=NEEDS_NATIVE)])

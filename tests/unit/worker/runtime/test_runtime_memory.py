@@ -20,6 +20,7 @@ from worker.engine.request import EngineRequest
 from worker.engine.sampling_params import SamplingParams
 from worker.engine.sequence import StopRule
 from worker.kernels.library import Kernels
+from worker.runtime.devices.host import HostMemory
 from worker.runtime.kv_precision import FP16, FP32, INT8, KvPrecision
 from worker.runtime.kv_slab import KvSlab, tokens_within
 from worker.runtime.memory import available_bytes
@@ -83,29 +84,36 @@ def test_rows_take_no_more_than_was_counted_however_they_are_written(
 ) -> None:
     shape = {"num_layers": 3, "num_kv_heads": 3, "head_size": 64}
     tokens = tokens_within(24 * MIB, num_slots=5, precision=precision, **shape)
-    slab = KvSlab(CacheLayout(num_slots=5, capacity=tokens), precision=precision, **shape)
+    slab = KvSlab(
+        CacheLayout(num_slots=5, capacity=tokens), HostMemory(), precision=precision, **shape
+    )
     rng, before = random.Random(3), resident()
     borders = sorted(rng.randrange(tokens) for _ in range(4))
     for slot, (start, end) in enumerate(zip([0, *borders], [*borders, tokens], strict=True)):
-        for rows in (*slab._rows, *slab._scales):
-            rows[slot, :, : end - start] = 1
+        for plane in slab._all:
+            plane.rows[slot, :, : end - start] = 1
     taken = resident() - before
     assert 0.7 * 24 * MIB < taken <= 24 * MIB + MIB // 2, "and not much less"
 
 
 def test_a_trimmed_row_keeps_what_it_needs_and_gives_the_rest_back() -> None:
     slab = KvSlab(
-        CacheLayout(num_slots=3, capacity=32_768), num_layers=1, num_kv_heads=4, head_size=64
+        CacheLayout(num_slots=3, capacity=32_768),
+        HostMemory(),
+        num_layers=1,
+        num_kv_heads=4,
+        head_size=64,
     )
     before = resident()
-    for rows in slab._rows:
-        rows[:, :, :8192] = np.arange(8192)[:, None]
+    for plane in slab.planes:
+        plane.rows[:, :, :8192] = np.arange(8192)[:, None]
     full = resident() - before
     slab.trim(1, 1000)
     slab.trim(2, 0)
     kept = resident() - before
     assert kept < full * (1 + 1000 / 8192 + 0.1) / 3
-    for rows in slab._rows:
+    for plane in slab.planes:
+        rows = plane.rows
         assert (rows[0, :, :8192, 0] == np.arange(8192)).all(), "the row before"
         assert (rows[1, :, :1000, 0] == np.arange(1000)).all()
         assert not rows[1, :, 2048:8192].any()

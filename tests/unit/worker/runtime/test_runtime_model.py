@@ -338,13 +338,6 @@ def test_the_template_may_stand_in_the_tokenizer_config(folder: Path) -> None:
         read_artifact(folder)
 
 
-@pytest.mark.parametrize("provider", ["cuda", "tensorrt", "abacus"])
-def test_a_provider_that_is_not_there(provider: str) -> None:
-    error = refusal(TINY_LLAMA, provider=provider)
-    assert error.reason is Reason.PROVIDER_UNAVAILABLE
-    assert repr(provider) in error.message
-
-
 def test_a_slab_that_no_memory_can_hold(folder: Path) -> None:
     config(model__context_length=1 << 40)(folder)
     error = refusal(folder, rows_max=1 << 20, kv_memory_mib=1 << 60)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from common.errors import BadModel
+from tests.support.half import in_half
 from tests.support.numpy_llama import NumpyLlama
 from tests.support.tiny_models import (
     NEEDS_NATIVE,
@@ -36,6 +37,7 @@ from worker.engine.sequence import Sequence
 from worker.kernels.library import Kernels, isas_here
 from worker.runtime import session
 from worker.runtime.artifacts import read_artifact
+from worker.runtime.mode import Mode
 from worker.runtime.model import LoadedModel, load_model
 from worker.runtime.models.registry import FAMILIES
 from worker.runtime.phased import PhasedForward
@@ -56,10 +58,12 @@ ALL = [
     *((folder, "stored") for folder in (*TINY_FAMILIES, *TINY_OPTIMUM, TINY_LLAMA_INT4)),
     (TINY_LLAMA_INT4, "prefill-int8"),
     (TINY_LLAMA_INT4_BLOCK64, "prefill-int8"),
+    (TINY_LLAMA, "half"),
+    (TINY_LLAMA_INT4, "device"),
     *NATIVE,
 ]
 """Our operators; ONNX Runtime's with the weights as stored, with a form of their own for prompts, and with that one for
-everything."""
+everything; in fp16, with keys and values in this machine's memory and in a device's."""
 Logits = npt.NDArray[np.float32]
 
 
@@ -80,6 +84,9 @@ def load(form: Form, **options: int) -> LoadedModel:
         return load_tiny(folder, kernels="native", **options)
     if how == "native-kv-int8":
         return load_tiny(folder, kernels="native", kv_precision="int8", **options)
+    if how in ("half", "device"):
+        mode: Mode = "fast" if how == "device" else "exact"
+        return load_tiny(in_half(folder), mode=mode, on_device=how == "device", **options)
     return load_tiny(folder, prefill_int8=how == "prefill-int8", **options)
 
 
