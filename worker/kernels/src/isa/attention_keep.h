@@ -48,6 +48,10 @@ static void keep(const AttentionCall *call, Kept kept, int64_t position, int64_t
   } else if (call->op->kept == KEPT_FLOAT16) {
     uint16_t *numbers = (uint16_t *)kept.numbers, half[LANES];
     for (int64_t from = 0; from < size; from += LANES) {
+      if (step == 1) {
+        floats_store_half(numbers + index + from, floats_load(x + from));
+        continue;
+      }
       floats_store_half(half, floats_load(x + from));
       for (int64_t i = 0; i < LANES; i++) numbers[index + (from + i) * step] = half[i];
     }

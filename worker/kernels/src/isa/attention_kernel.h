@@ -8,7 +8,10 @@ enum { POSITIONS_AT_ONCE = 128 };
 /* Values that are asked for before they are needed, in positions: the processor itself stops at each page. */
 enum { POSITIONS_AHEAD = 32 };
 
-/* Scores of `rows` queries [size][rows] with `tiles` tiles of keys from position `at` on, a multiple of 16. */
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* Scores of `rows` queries [rows][size] with `tiles` tiles of keys from position `at` on, a multiple of 16. */
 INLINE void score(const float *queries, Kept keys, int64_t at, int64_t size, int rows, int tiles, int kept,
                   float *scores, int64_t stride) {
   Floats sum[QUERIES_SCORED][TILES_FEW];
@@ -26,7 +29,7 @@ INLINE void score(const float *queries, Kept keys, int64_t at, int64_t size, int
     }
 #pragma GCC unroll 12
     for (int r = 0; r < rows; r++) {
-      const Floats query = floats_all(queries[i * rows + r]);
+      const Floats query = floats_all(queries[r * size + i]);
 #pragma GCC unroll 4
       for (int t = 0; t < tiles; t++) sum[r][t] = floats_fma(key[t], query, sum[r][t]);
     }
@@ -108,20 +111,29 @@ SCORE(score_one, 1, 1, QUERIES_SCORED)
     else switch (rows) { EACH_COUNT(WEIGH_CASE, vectors, least, most, KEPT_INT8) }                              \
   }
 WEIGH(weigh_few, VECTORS_FEW, 1, QUERIES_WEIGHED / 2)
-WEIGH(weigh_many, VECTORS_MANY, QUERIES_WEIGHED / 2 + 1, QUERIES_WEIGHED)
+WEIGH(weigh_many, VECTORS_MANY, 1, QUERIES_WEIGHED)
 WEIGH(weigh_one, 1, 1, QUERIES_WEIGHED)
 
-/* Scores of positions [begin, end) → weights that sum to 1; only [from, to) counts, the others become 0. */
-static void soften(float *scores, int64_t begin, int64_t end, int64_t from, int64_t to, float softcap) {
-  const Floats none = floats_all(-INFINITY);
-  Floats largest = none;
+/* The largest of `largest` and the scores of positions [begin, end), multiples of 16; those beside [from, to) become −∞. */
+INLINE Floats largest_seen(Floats largest, float *scores, int64_t begin, int64_t end, int64_t from, int64_t to,
+                           float softcap) {
   for (int64_t t = begin; t < end; t += LANES) {
     Floats x = floats_load(scores + t);
     if (softcap > 0) x = capped(x, softcap);
-    if (t < from || t + LANES > to) x = floats_pick(lanes_between(from - t, to - t), x, none);
-    if (softcap > 0 || t < from || t + LANES > to) floats_store(scores + t, x);
+    x = floats_pick(lanes_between(from - t, to - t), x, floats_all(-INFINITY));
+    floats_store(scores + t, x);
     largest = floats_max(largest, x);
   }
+  return largest;
+}
+
+/* Scores of positions [begin, end) → weights that sum to 1; only [from, to) counts, the others become 0. */
+static void soften(float *scores, int64_t begin, int64_t end, int64_t from, int64_t to, float softcap) {
+  /* Where all count and nothing is changed, in between, reading is enough. */
+  const int64_t first = softcap > 0 ? end : least(round_up(from), end), last = most(to / LANES * LANES, first);
+  Floats largest = largest_seen(floats_all(-INFINITY), scores, begin, first, from, to, softcap);
+  for (int64_t t = first; t < last; t += LANES) largest = floats_max(largest, floats_load(scores + t));
+  largest = largest_seen(largest, scores, last, end, from, to, softcap);
   const Floats top = floats_all(floats_top(largest));
   Floats sum = floats_all(0);
   for (int64_t t = begin; t < end; t += LANES) {
@@ -150,32 +162,34 @@ static Rows rows_of(const AttentionCall *call, const Task *task, float *scores) 
 }
 
 static int64_t token_of(const Rows *rows, int64_t row) { return rows->task->first + row / rows->call->group; }
-static int64_t head_of(const Rows *rows, int64_t row) {
-  return rows->task->kv_head * rows->call->group + row % rows->call->group;
+/* Where a token's numbers of one head of the group begin, when those of two tokens are `stride` apart. */
+static int64_t place_of(const Rows *rows, int64_t token, int64_t head, int64_t stride) {
+  return (rows->start + token) * stride + (rows->task->kv_head * rows->call->group + head) * rows->call->size;
 }
 /* Positions [seen_from, seen_to) are what a row's query looks at. */
 static int64_t seen_to(const Rows *rows, int64_t row) { return rows->past + token_of(rows, row) + 1; }
 static int64_t seen_from(const Rows *rows, int64_t row) { return first_seen(rows->call, seen_to(rows, row)); }
 
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-
-/* Queries as `score` reads them: rotated, scaled, [rows / QUERIES_SCORED][size][QUERIES_SCORED]. */
+/* Queries as `score` reads them: rotated, scaled, [rows][size]. */
 static void lay_queries(const Rows *rows, float *queries) {
   const AttentionCall *call = rows->call;
-  const int64_t size = call->size;
-  for (int64_t row = 0; row < rows->num; row++) {
-    const int64_t token = token_of(rows, row), group = row / QUERIES_SCORED * QUERIES_SCORED;
-    const int64_t count = least(rows->num - group, QUERIES_SCORED);
-    const float *query = call->query + (rows->start + token) * call->query_stride + head_of(rows, row) * size;
-    float rotated[HEAD_MAX];
-    if (call->rotated) {
-      rotate(call, query, rows->past + token, rotated);
-      query = rotated;
+  const int64_t size = call->size, last = rows->task->first + rows->task->count;
+  for (int64_t token = rows->task->first; token < last; token++)
+    for (int64_t head = 0; head < call->group; head++, queries += size) {
+      const float *query = call->query + place_of(rows, token, head, call->query_stride);
+      if (call->rotated) rotate(call, query, rows->past + token, queries);
+      else memcpy(queries, query, size * sizeof(float));
+      for (int64_t i = 0; i < size; i++) queries[i] *= call->op->scale;
     }
-    float *to = queries + group * size + row - group;
-    for (int64_t i = 0; i < size; i++) to[i * count] = query[i] * call->op->scale;
-  }
+}
+
+/* Where each row's output goes. */
+static void find_outs(const Rows *rows, float **outs) {
+  const AttentionCall *call = rows->call;
+  const int64_t last = rows->task->first + rows->task->count;
+  for (int64_t token = rows->task->first; token < last; token++)
+    for (int64_t head = 0; head < call->group; head++)
+      *outs++ = call->out + place_of(rows, token, head, call->op->heads * call->size);
 }
 
 /* Of positions [from, to), multiples of 16. */
@@ -197,18 +211,18 @@ static void score_rows(const Rows *rows, const float *queries, int64_t from, int
     }
 }
 
-/* Of rows [first, first + count); what a query does not see but another of its task does weighs nothing. */
-static void soften_rows(const Rows *rows, int64_t first, int64_t count) {
-  for (int64_t row = first; row < first + count; row++) {
+/* Rows [from, to); what a query does not see but another of its task does weighs nothing. */
+static void soften_rows(const Rows *rows, int64_t from, int64_t to) {
+  for (int64_t row = from; row < to; row++) {
     float *scores = rows->scores + row * rows->span.stride;
-    const int64_t to = seen_to(rows, row), end = round_up(to);
-    soften(scores, rows->span.begin, end, seen_from(rows, row), to, rows->call->op->softcap);
+    const int64_t seen = seen_to(rows, row), end = round_up(seen);
+    soften(scores, rows->span.begin, end, seen_from(rows, row), seen, rows->call->op->softcap);
     memset(scores + end, 0, (rows->span.end - end) * sizeof(float));
   }
 }
 
-/* Dimensions [from, to), multiples of 16. */
-static void weigh_rows(const Rows *rows, int64_t from, int64_t to) {
+/* Dimensions [from, to), multiples of 16, of the outputs. */
+static void weigh_rows(const Rows *rows, int64_t from, int64_t to, float *const *outs) {
   const AttentionCall *call = rows->call;
   const Kept values = kept_of(call, call->values, call->value_scales, rows->task);
   const int64_t size = call->size, stride = rows->span.stride, kept = call->op->kept;
@@ -219,17 +233,17 @@ static void weigh_rows(const Rows *rows, int64_t from, int64_t to) {
       const int64_t begin = most(seen, block);
       const int64_t end = least(block + POSITIONS_AT_ONCE, seen_to(rows, first + count - 1));
       if (begin >= end) continue;
-      float *outs[QUERIES_WEIGHED];
-      for (int r = 0; r < count; r++)
-        outs[r] = call->out + ((rows->start + token_of(rows, first + r)) * call->op->heads + head_of(rows, first + r)) * size;
       const float *weights = rows->scores + first * stride;
       const int are_few = count <= QUERIES_WEIGHED / 2, begins = begin == seen;
       const int64_t wide = (are_few ? VECTORS_FEW : VECTORS_MANY) * LANES;
       int64_t at = from;
       for (; at + wide <= to; at += wide)
-        (are_few ? weigh_few : weigh_many)(weights, stride, values, at, size, begin, end, begins, count, kept, outs);
+        (are_few ? weigh_few : weigh_many)(weights, stride, values, at, size, begin, end, begins, count, kept, outs + first);
+      if (are_few)
+        for (; at + VECTORS_MANY * LANES <= to; at += VECTORS_MANY * LANES)
+          weigh_many(weights, stride, values, at, size, begin, end, begins, count, kept, outs + first);
       for (; at < to; at += LANES)
-        weigh_one(weights, stride, values, at, size, begin, end, begins, count, kept, outs);
+        weigh_one(weights, stride, values, at, size, begin, end, begins, count, kept, outs + first);
     }
 }
 
@@ -241,32 +255,34 @@ static void append(void *argument, size_t index) {
 static void attend(void *argument, size_t index) {
   AttentionCall *call = argument;
   const Task *task = call->tasks + index;
-  const int64_t size = call->size;
   const Span span = span_of(call, task);
   const int64_t num = task->count * call->group;
-  float *memory = scratch(1, num * (size + (task->scores == NULL ? span.stride : 0)) * sizeof(float));
+  /* Scores, if they are this task's own; queries; where outputs go. */
+  const int64_t num_scores = task->step == WHOLE ? num * span.stride : 0, num_queries = num * call->size;
+  float *memory = scratch(1, (num_scores + num_queries) * sizeof(float) + num * sizeof(float *));
   if (memory == NULL) {
     call->failed = 1;
     return;
   }
-  const Rows rows = rows_of(call, task, task->scores == NULL ? memory + num * size : task->scores);
+  float *queries = memory + num_scores, **outs = (float **)(queries + num_queries);
+  const Rows rows = rows_of(call, task, task->step == WHOLE ? memory : task->scores);
+  if (task->step == WHOLE && call->appends) append_task(call, task);
+  if (task->step == WHOLE || task->step == SCORE) lay_queries(&rows, queries);
+  if (task->step == WHOLE || task->step == WEIGH) find_outs(&rows, outs);
   switch (task->step) {
     case WHOLE:
-      if (call->appends) append_task(call, task);
-      lay_queries(&rows, memory);
-      score_rows(&rows, memory, span.begin, span.end);
+      score_rows(&rows, queries, span.begin, span.end);
       soften_rows(&rows, 0, num);
-      weigh_rows(&rows, 0, size);
+      weigh_rows(&rows, 0, call->size, outs);
       break;
     case SCORE:
-      lay_queries(&rows, memory);
-      score_rows(&rows, memory, task->from, task->to);
+      score_rows(&rows, queries, task->from, task->to);
       break;
     case SOFTEN:
-      soften_rows(&rows, task->from, task->to - task->from);
+      soften_rows(&rows, task->from, task->to);
       break;
     case WEIGH:
-      weigh_rows(&rows, task->from, task->to);
+      weigh_rows(&rows, task->from, task->to, outs);
       break;
   }
 }
