@@ -5,8 +5,8 @@
 /* Positions that are worked on for all of a task's queries before the next come: their keys, then their values, stay in
  * the level-1 cache. */
 enum { POSITIONS_AT_ONCE = 128 };
-/* Values that are asked for before they are needed, in positions: the processor itself stops at each page. */
-enum { POSITIONS_AHEAD = 32 };
+/* So many positions ahead keys and values are asked for: the processor by itself stops at the end of each page. */
+enum { POSITIONS_AHEAD = 64 };
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -24,7 +24,7 @@ INLINE void score(const float *queries, Kept keys, int64_t at, int64_t size, int
 #pragma GCC unroll 4
     for (int t = 0; t < tiles; t++) {
       const int64_t index = at * size + (t * size + i) * LANES;
-      ask_for(keys.numbers, index + tiles * size * LANES, kept);
+      ask_for(keys.numbers, index + POSITIONS_AHEAD * size, kept);
       key[t] = load(keys.numbers, index, kept);
     }
 #pragma GCC unroll 12
