@@ -35,6 +35,7 @@ class AttentionLayer:
     """Query, key and value as three inputs instead of one."""
     slots: int = 6
     capacity: int = 256
+    threads: int = 2
     keys: npt.NDArray[Any] = field(init=False)
     values: npt.NDArray[Any] = field(init=False)
 
@@ -160,7 +161,7 @@ class AttentionLayer:
             [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["tokens", "width"])],
             initializer=[numpy_helper.from_array(array, name) for name, array in tables.items()],
         )
-        return open_graph(graph, self.isa)
+        return open_graph(graph, self.isa, threads=self.threads)
 
 
 LAYERS: list[dict[str, Any]] = [

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.support.attention_layer import LAYERS, AttentionLayer, tokens_of
 from tests.support.kernels import EVERY_ISA
 from tests.support.tiny_models import NEEDS_NATIVE
-from worker.kernels.library import find_library
+from worker.kernels.library import find_library, isas_here
 
 pytestmark = NEEDS_NATIVE
 WHOLE, SCORE, SOFTEN, WEIGH = range(4)
@@ -134,6 +134,18 @@ def test_tokens_that_are_shared_out_have_the_bits_of_the_whole_prompt(
             )
             out = layer.run(np.concatenate([beside[-1:], chunk]), [(0, 1, 30), (1, count, end)])
             assert out.tobytes() == alone[-1:].tobytes() + whole[end - count : end].tobytes()
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    outs = set()
+    for threads in (1, 2, 5):
+        layer = AttentionLayer(
+            **LAYERS[5], isa=isas_here()[0], capacity=3072, slots=2, threads=threads
+        )
+        tokens = tokens_of(layer, 2700, 1)
+        whole = layer.run(tokens, [(1, 2700, 2700)])
+        outs.add(whole.tobytes() + layer.run(tokens[-4:], [(1, 4, 2700)]).tobytes())
+    assert len(outs) == 1
 
 
 def joined(tasks: list[Task], queries: tuple[int, int, int, int]) -> tuple[int, int]:
