@@ -4,52 +4,34 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attention_tasks.h"
 #include "operators.h"
 #include "tensor.h"
 
-enum { NUM_INPUTS = 12, QUERIES_MAX = 16 };
-/* Scores that are kept at once should stay in the level-2 cache. */
-enum { SCORES_BYTES = 256 << 10 };
-
-/* Tasks of at most `most` tokens for each row and head; the last tokens of a prompt first, as they take longest. */
-static size_t split(const AttentionCall *call, int64_t num_rows, int64_t (*most)(const AttentionCall *, int64_t row),
-                    Task *tasks) {
-  size_t count = 0;
-  for (int64_t row = 0; row < num_rows; row++) {
-    const int64_t step = most(call, row);
-    for (int64_t end = call->starts[row + 1] - call->starts[row]; end > 0; end = end > step ? end - step : 0) {
-      const int32_t first = end > step ? (int32_t)(end - step) : 0;
-      for (int32_t head = 0; head < call->op->kv_heads; head++)
-        tasks[count++] = (Task){(int32_t)row, head, first, (int32_t)end - first};
-    }
-  }
-  return count;
-}
-
-static int64_t most_appended(const AttentionCall *call, int64_t row) {
-  (void)call, (void)row;
-  return 64;
-}
-
-static int64_t most_attending(const AttentionCall *call, int64_t row) {
-  const int64_t fit = SCORES_BYTES / (int64_t)sizeof(float) / (call->group * round_up(call->lengths[row]));
-  return fit < 1 ? 1 : fit > QUERIES_MAX ? QUERIES_MAX : fit;
-}
+enum { NUM_INPUTS = 12 };
 
 static OrtStatus *run(OrtKernelContext *context, AttentionCall *call, int64_t num_rows) {
   const OrtFunction *api = call->op->api;
   const Isa *isa = call->op->isa;
-  /* Single tokens in slots of their own need no keys that another task of this run writes. */
-  int apart = 1;
-  for (int64_t row = 0; row < num_rows; row++)
-    apart &= call->starts[row + 1] - call->starts[row] == 1 && (row == 0 || call->slots[row - 1] < call->slots[row]);
-  Task *tasks = scratch(2, (call->starts[num_rows] + 1) * call->op->kv_heads * sizeof(Task));
+  if (num_rows == 0) return NULL;
+  const size_t most = tasks_most(call, num_rows);
+  Task *tasks = scratch(2, 2 * most * sizeof(Task)), *writing = tasks + most;
   if (tasks == NULL) return ort_status(api)(ORT_FAIL, "lepton.Attention: no memory");
-  call->tasks = tasks;
-  call->appends = apart;
-  if (!call->appends)
-    TRY(ort_parallel_for(api)(context, isa->append, split(call, num_rows, most_appended, tasks), 0, call));
-  TRY(ort_parallel_for(api)(context, isa->attend, split(call, num_rows, most_attending, tasks), 0, call));
+  const Plan plan = plan_attending(call, num_rows, tasks);
+  /* Single tokens in slots of their own need no keys that another task of this run writes. */
+  call->appends = plan.num_shared == 0;
+  for (int64_t row = 0; row < num_rows; row++)
+    call->appends &= call->starts[row + 1] - call->starts[row] == 1 && (row == 0 || call->slots[row - 1] < call->slots[row]);
+  if (!call->appends) {
+    call->tasks = writing;
+    TRY(ort_parallel_for(api)(context, isa->append, tasks_appending(call, num_rows, writing), 0, call));
+  }
+  float *scores = scratch(3, plan.num_scores * sizeof(float) + plan.num_parts * sizeof(Task));
+  if (scores == NULL) return ort_status(api)(ORT_FAIL, "lepton.Attention: no memory");
+  Task *parts = (Task *)(scores + plan.num_scores);
+  call->tasks = parts;
+  for (Step step = SCORE; step <= (plan.num_shared ? WEIGH : SCORE); step++)
+    TRY(ort_parallel_for(api)(context, isa->attend, tasks_of_step(call, &plan, step, scores, parts), 0, call));
   return call->failed ? ort_status(api)(ORT_FAIL, "lepton.Attention: no memory") : NULL;
 }
 

@@ -35,9 +35,15 @@ typedef struct {
   float scale, softcap;
 } Attention;
 
-/* Queries [first, first + count) of a row, for one head of keys and values. */
+/* What a task does: all there is to do, or a part of one step of it. */
+typedef enum { WHOLE, SCORE, SOFTEN, WEIGH } Step;
+
+/* For queries [first, first + count) of a row and one head of keys and values. */
 typedef struct {
   int32_t row, kv_head, first, count;
+  Step step;
+  int32_t from, to; /* of a step: positions to score, rows of scores to soften, dimensions to weigh */
+  float *scores;    /* of a step: [count][group][length of a row of scores], shared by all tasks of these queries */
 } Task;
 
 typedef struct {
@@ -55,5 +61,29 @@ typedef struct {
 } AttentionCall;
 
 INLINE int64_t round_up(int64_t x) { return (x + LANES - 1) / LANES * LANES; }
+
+/* Where the token 0 of this run stands in its row. */
+INLINE int64_t past_of(const AttentionCall *call, int32_t row) {
+  return call->lengths[row] - (call->starts[row + 1] - call->starts[row]);
+}
+
+/* The first position that a query looks at which sees none from `to` on. */
+INLINE int64_t first_seen(const AttentionCall *call, int64_t to) {
+  const int64_t window = call->op->window;
+  return window > 0 && to > window ? to - window : 0;
+}
+
+/* Positions that a task's queries look at, by whole tiles, and how far apart its rows of scores are: an odd number of
+ * cache lines, for rows that lie a power of two apart push each other out of the level-1 cache. */
+typedef struct {
+  int64_t begin, end, stride;
+} Span;
+
+INLINE Span span_of(const AttentionCall *call, const Task *task) {
+  const int64_t first = past_of(call, task->row) + task->first + 1;
+  Span span = {.begin = first_seen(call, first) / LANES * LANES, .end = round_up(first + task->count - 1)};
+  span.stride = (span.end - span.begin) | LANES;
+  return span;
+}
 
 #endif

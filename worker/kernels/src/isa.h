@@ -19,6 +19,7 @@ typedef struct {
   int64_t rows; /* positions of one tile of a product: how rounded positions lie in memory */
   void (*round_position)(void *block_matmul_call, size_t position);
   void (*multiply)(void *block_matmul_call, size_t task);
+  int64_t queries; /* of one tile of scores */
   void (*append)(void *attention_call, size_t task);
   void (*attend)(void *attention_call, size_t task);
   void (*find_largest)(void *largest_call, size_t row);
@@ -28,7 +29,8 @@ typedef struct {
 #define DEFINE_ISA(its_name)                                                                            \
   const Isa isa_##its_name = {                                                                          \
       .name = #its_name, .runs_here = runs_here, .rows = ROWS, .round_position = round_position,        \
-      .multiply = multiply, .append = append, .attend = attend, .find_largest = find_largest,           \
+      .multiply = multiply, .queries = QUERIES_SCORED, .append = append, .attend = attend,              \
+      .find_largest = find_largest,                                                                     \
   };
 
 /* The instruction set that a node names; an error when this processor lacks it. */

@@ -9,8 +9,8 @@
 /* How many sums fit into registers: of a product rows × panels of 16 outputs; of attention queries × tiles of 16 keys,
  * and queries × vectors of 16 dimensions, which are more (FEW) where there is half of the queries or less. */
 enum { ROWS = 8, PANELS_AT_ONCE = 2 };
-enum { QUERIES_SCORED = 8, TILES_FEW = 4, TILES_MANY = 2 };
-enum { QUERIES_WEIGHED = 4, VECTORS_FEW = 4, VECTORS_MANY = 4 };
+enum { QUERIES_SCORED = 12, TILES_FEW = 4, TILES_MANY = 2 };
+enum { QUERIES_WEIGHED = 12, VECTORS_FEW = 4, VECTORS_MANY = 2 };
 
 typedef __m512 Floats;
 typedef __m512i Ints; /* 16 of 32 bits, or 64 bytes */
