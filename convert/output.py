@@ -61,7 +61,7 @@ def check_room(out: Path, num_bytes: int) -> None:
     needed, free = int(num_bytes * ROOM_FACTOR), shutil.disk_usage(there).free
     if free < needed:
         raise Conflict(
-            f"{there}: {needed / 1e9:.1f} GB are needed for a while, {free / 1e9:.1f} GB are free",
+            f"{there}: {needed / 1e6:,.0f} MB are needed for a while, {free / 1e6:,.0f} MB are free",
             reason=Reason.DISK_SPACE_SHORT,
         )
 

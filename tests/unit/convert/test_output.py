@@ -59,7 +59,7 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
 
 def test_a_disk_that_is_too_small_is_told_before_anything_is_written(tmp_path: Path) -> None:
     free = shutil.disk_usage(tmp_path).free
-    with pytest.raises(Conflict, match="GB are needed") as caught:
+    with pytest.raises(Conflict, match="MB are needed") as caught:
         check_room(tmp_path / "not" / "there" / "yet", free)
     assert caught.value.reason is Reason.DISK_SPACE_SHORT
     check_room(tmp_path / "out", 1000)
