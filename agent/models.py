@@ -67,12 +67,21 @@ def _choose(text: str) -> ModelChoice:
     name, equals, path = text.rpartition("=")
     folder = Path(path).expanduser().absolute()
     if not folder.is_dir():
-        raise BadModel(
-            f"the model folder {folder} does not exist", reason=Reason.MODEL_FILE_MISSING
+        what = (
+            "is a file; name the folder it is in"
+            if folder.exists()
+            else "does not exist; models are folders on this machine, nothing is downloaded"
         )
+        raise BadModel(f"the model folder {folder} {what}", reason=Reason.MODEL_FILE_MISSING)
     if not (folder / _CONFIG).is_file() and not all((folder / name).is_file() for name in _OPTIMUM):
+        # What people have on their disks comes from Hugging Face, as a rule.
+        how = (
+            f"; `lepton convert {folder} OUT` makes one of it"
+            if (folder / _OPTIMUM[0]).is_file()
+            else ""
+        )
         raise BadModel(
-            f"{folder} is no model folder: it has no {_CONFIG}, nor {' and '.join(_OPTIMUM)}",
+            f"{folder} is no model folder: it has no {_CONFIG}, nor {' and '.join(_OPTIMUM)}{how}",
             reason=Reason.MODEL_FILE_MISSING,
         )
     return ModelChoice(name=name if equals else folder.resolve().name, folder=folder)

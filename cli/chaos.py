@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.help import Command, Group
 from cli.options import JsonOption, StateDirOption
 from cli.outcome import FAILED, interruptible, reported
 
@@ -20,12 +21,13 @@ __all__ = ["chaos"]
 
 chaos = typer.Typer(
     name="chaos",
+    cls=Group,
     help="Break things on purpose, and see what was promised about it.",
     no_args_is_help=True,
 )
 
 
-@chaos.command("kill-worker")
+@chaos.command("kill-worker", cls=Command)
 def kill_worker(
     *,
     streams: Annotated[int, typer.Option("--streams", "-s", min=1, max=512)] = 40,
@@ -73,7 +75,7 @@ def kill_worker(
         _end(outcome.is_right)
 
 
-@chaos.command("list")
+@chaos.command("list", cls=Command)
 def list_(*, as_json: JsonOption = False) -> None:
     """Show the scenarios of `lepton chaos run`."""
     with reported(as_json=as_json):
@@ -88,7 +90,7 @@ def list_(*, as_json: JsonOption = False) -> None:
             out().print(scenarios(found))
 
 
-@chaos.command("run")
+@chaos.command("run", cls=Command)
 def run(
     names: Annotated[
         list[str] | None,
@@ -129,7 +131,7 @@ def run(
         _end(all(outcome.is_right for outcome in outcomes))
 
 
-@chaos.command("random")
+@chaos.command("random", cls=Command)
 def random_(
     *,
     seed: Annotated[

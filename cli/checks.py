@@ -10,8 +10,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -19,12 +17,13 @@ from agent.cores import find_cores
 from agent.etcd import find_etcd
 from agent.models import choose_models
 from agent.ports import is_free, owner_of
-from agent.state import StateDir
+from cli.check_operators import check_operators
+from cli.findings import Check, Finding, Verdict
 from cli.target import DEFAULT_ADDRESS
 from common.errors import LeptonError
 from common.release import release
 
-__all__ = ["CHECKS", "Check", "Finding", "Verdict", "run_checks"]
+__all__ = ["CHECKS", "run_checks"]
 
 _PROBE_S_MAX: Final = 30.0
 _ETCD_FIXED: Final = {(3, 4): 42, (3, 5): 33, (3, 6): 14}
@@ -40,35 +39,6 @@ except OSError:
 print(json.dumps([onnxruntime.__version__, onnxruntime.get_available_providers(), has_driver]))
 """
 """Onnxruntime-gpu offers CUDA whether or not there is an NVIDIA driver."""
-
-
-class Verdict(StrEnum):
-    """How bad it is."""
-
-    OK = "ok"
-    WARN = "warn"
-    """Works, but somebody should know."""
-    FAIL = "fail"
-    """Something will not work."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """What one check found."""
-
-    name: str
-    verdict: Verdict
-    detail: str
-    advice: str = ""
-    """What to do; empty when there is nothing to do."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """What checks may look at."""
-
-    env: Mapping[str, str]
-    state: StateDir
 
 
 def run_checks(check: Check) -> list[Finding]:
@@ -263,6 +233,7 @@ CHECKS: Final[tuple[Callable[[Check], Finding], ...]] = (
     _packages,
     _runtime,
     _providers,
+    check_operators,
     _etcd,
     _model,
     _ports,

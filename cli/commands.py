@@ -55,7 +55,7 @@ COMMANDS: Final = (
     Command(_MODELS, models, "models"),
     Command(_MODELS, convert, "convert HF_FOLDER DIR"),
     Command(_MODELS, quantize, "quantize DIR OTHER_DIR"),
-    Command(TEST, bench, "bench --duration 10"),
+    Command(TEST, bench, "bench --rate 2,4,8 --slo ttft=200ms --report r.html"),
     Command(_SELF, completion, "completion bash"),
     Command(_SELF, version, "version"),
 )

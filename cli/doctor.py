@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from cli.checks import Finding
+    from cli.findings import Finding
 
 __all__ = ["doctor", "findings_json", "findings_table"]
 
@@ -27,7 +27,8 @@ def doctor(*, state_dir: StateDirOption = None, as_json: JsonOption = False) -> 
     Versions, packages, execution providers, etcd, ports. Ends with 1 when something will not work.
     """
     with reported(as_json=as_json):
-        from cli.checks import Check, Verdict, run_checks
+        from cli.checks import run_checks
+        from cli.findings import Check, Verdict
         from cli.target import find_state_dir
 
         findings = run_checks(Check(env=dict(os.environ), state=find_state_dir(state_dir)))
@@ -41,7 +42,7 @@ def doctor(*, state_dir: StateDirOption = None, as_json: JsonOption = False) -> 
 
 def findings_json(findings: Sequence[Finding]) -> dict[str, object]:
     """As JSON data."""
-    from cli.checks import Verdict
+    from cli.findings import Verdict
 
     return {
         "ok": all(one.verdict is not Verdict.FAIL for one in findings),
@@ -62,7 +63,7 @@ def findings_table(findings: Sequence[Finding]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from cli.checks import Verdict
+    from cli.findings import Verdict
 
     done, failed, _ = marks(out())
     shown = {

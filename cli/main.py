@@ -13,12 +13,14 @@ import typer
 from cli.chaos import chaos
 from cli.commands import COMMANDS, TEST
 from cli.completion import COMPLETE_VARIABLE, PROGRAM, install_completion, prepare_completion
+from cli.help import Command, Group
 from cli.screen import out
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="lepton",
+    cls=Group,
     help="Lepton: an LLM inference cluster on your own machines.",
     epilog="Exit codes: 0 it worked, 1 the call failed, 2 the command or the request is wrong, 130 interrupted. "
     "LEPTON_ADDRESS names the cluster to ask.",
@@ -28,9 +30,11 @@ app = typer.Typer(
 )
 
 for command in COMMANDS:
-    app.command(rich_help_panel=command.group, epilog=f"Example: lepton {command.example}")(
-        command.function
-    )
+    app.command(
+        cls=Command,
+        rich_help_panel=command.group,
+        epilog=f"Example: lepton {command.example}",
+    )(command.function)
 app.add_typer(chaos, rich_help_panel=TEST, epilog="Example: lepton chaos kill-worker")
 
 

@@ -31,6 +31,8 @@ from lepton.v1 import inference_pb2
 
 __all__ = ["JsonReport", "PrettyReport", "Report"]
 
+_GREETING_TOKENS_MAX: Final = 96
+"""A model of a billion parameters takes seconds for them, a model without an end would fill the screen."""
 _PROMPT_CHARS: Final = 200
 _COLLECTOR: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
@@ -82,7 +84,7 @@ class JsonReport:
     async def first_answer(self, prompt: str, clock: Clock, *, must_work: bool) -> None:
         try:
             async with Client(self._plan.address) as client:
-                answer = client.generate(_first_request(self._plan, prompt))
+                answer = client.generate(_first_request(self._plan, prompt, brief=not must_work))
                 stats = await stream_answer(answer, clock)
         except LeptonError as error:
             if must_work:
@@ -156,7 +158,7 @@ class PrettyReport:
         wrap = WordWrap(width=self._console.width, indent="  ")
         try:
             async with Client(self._plan.address) as client:
-                answer = client.generate(_first_request(self._plan, prompt))
+                answer = client.generate(_first_request(self._plan, prompt, brief=not must_work))
                 stats = await stream_answer(
                     answer, clock, on_text=lambda _, text: write(wrap.push(text))
                 )
@@ -227,8 +229,11 @@ def _grid() -> Table:
     return table
 
 
-def _first_request(plan: ClusterPlan, prompt: str) -> inference_pb2.GenerateRequest:
-    options = GenerateOptions(model=plan.workers[0].model.name)
+def _first_request(plan: ClusterPlan, prompt: str, *, brief: bool) -> inference_pb2.GenerateRequest:
+    """`brief`: a greeting that nobody asked for; what to type next stands below it."""
+    options = GenerateOptions(
+        model=plan.workers[0].model.name, max_tokens=_GREETING_TOKENS_MAX if brief else None
+    )
     return build_request([chat_message("user", prompt)], options)
 
 

@@ -1,6 +1,7 @@
 """Where the result goes: nothing is there until all of it is.
 
-<parent>/.<name>.<random>/   scratch, on the same disk; removed whatever happens
+<parent>/.<name>.<random>/   scratch, on the same disk; removed whatever happens, after a kill -9 by the next run
+    lock                     held while somebody works in it
     result/                  becomes <parent>/<name> in one step
 <parent>/<name>.log          what the tools wrote; kept only when something failed
 """
@@ -8,10 +9,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +22,7 @@ from common.errors import Conflict, Reason
 
 __all__ = ["Scratch", "check_output", "check_room", "scratch_for"]
 
+_LOCK: Final = "lock"
 ROOM_FACTOR: Final = 1.1
 """For what lies beside the weights, and for rounding up to blocks."""
 
@@ -61,7 +65,7 @@ def check_room(out: Path, num_bytes: int) -> None:
     needed, free = int(num_bytes * ROOM_FACTOR), shutil.disk_usage(there).free
     if free < needed:
         raise Conflict(
-            f"{there}: {needed / 1e9:.1f} GB are needed for a while, {free / 1e9:.1f} GB are free",
+            f"{there}: {needed / 1e6:,.0f} MB are needed for a while, {free / 1e6:,.0f} MB are free",
             reason=Reason.DISK_SPACE_SHORT,
         )
 
@@ -73,7 +77,10 @@ def scratch_for(out: Path) -> Iterator[Scratch]:
     log = out.with_name(f"{out.name}.log")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(out)
         folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        lock = (folder / _LOCK).open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX)  # let go of by the kernel, should we die
     except OSError as error:
         raise Conflict(
             f"{out.parent}: cannot be written: {error.strerror}", reason=Reason.SETTING_INVALID
@@ -84,3 +91,15 @@ def scratch_for(out: Path) -> Iterator[Scratch]:
         log.unlink(missing_ok=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        lock.close()
+
+
+def _sweep(out: Path) -> None:
+    """Removes what killed runs left: as large as the model, and hidden."""
+    for folder in out.parent.glob(f".{escape(out.name)}.*"):
+        try:
+            with (folder / _LOCK).open("r+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+        except OSError:
+            continue  # not ours, or somebody works in it

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.options import JsonOption, StateDirOption
-from cli.outcome import FAILED, reported
+from cli.outcome import FAILED, INTERRUPTED, interruptible, reported
 
 __all__ = ["bench"]
 
@@ -19,15 +19,16 @@ _LOAD, _WHAT, _RESULT = "Load", "What is asked", "Result"
 def bench(
     *,
     concurrency: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--concurrency",
             "-c",
             metavar="N,N,…",
+            show_default="1,4,8",
             help="Closed loop: callers at the same time; one load after the other.",
             rich_help_panel=_LOAD,
         ),
-    ] = "1,4,8",
+    ] = None,
     rate: Annotated[
         str,
         typer.Option(
@@ -40,7 +41,11 @@ def bench(
     requests: Annotated[
         int,
         typer.Option(
-            "--requests", "-r", min=1, help="Requests of each load.", rich_help_panel=_LOAD
+            "--requests",
+            "-r",
+            min=1,
+            help="Requests of each load; one for each caller at least.",
+            rich_help_panel=_LOAD,
         ),
     ] = 40,
     warmup: Annotated[
@@ -96,8 +101,14 @@ def bench(
         int, typer.Option(min=1, help="Different beginnings.", rich_help_panel=_WHAT)
     ] = 1,
     max_tokens: Annotated[
-        int, typer.Option(min=1, help="Tokens of each answer at most.", rich_help_panel=_WHAT)
-    ] = 64,
+        int | None,
+        typer.Option(
+            min=1,
+            show_default="64",
+            help="Tokens of each answer at most.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
     ignore_eos: Annotated[
         bool,
         typer.Option("--ignore-eos", help="Make every answer that long.", rich_help_panel=_WHAT),
@@ -163,15 +174,15 @@ def bench(
 
     Closed loop (default): callers ask again as soon as they have their answer. Open loop (--rate): requests arrive by
     plan and wait for nobody; latencies count from the planned arrival, so a slow server cannot hide behind a late
-    sender (JSON and report say both). Ends with 1 when a request failed.
+    sender (JSON and report say both). Ctrl-C shows what was measured so far. Ends with 1 when a request failed.
 
     TTFT: time to the first token. TPOT: time per token after the first, one value per request. ITL: gaps between
     messages with tokens, all requests together. tokens/s: completion tokens of all requests by the duration.
     Goodput: requests per second that keep every bound of --slo. Definitions as in vLLM's bench.
     """
-    with reported(as_json=as_json):
+    with reported(as_json=as_json), interruptible():
         from cli.bench.plan import Wish, make_plan
-        from cli.bench.show import run_plan, show_reports
+        from cli.bench.show import reserved, run_plan, show_reports
         from cli.target import find_target
 
         plan = make_plan(
@@ -198,11 +209,10 @@ def bench(
             )
         )
         where = find_target(address, state_dir).address
-        if report is not None:
-            report.open(
-                "a"
-            ).close()  # a place that cannot be written is told now, not after the run
-        reports = asyncio.run(run_plan(where, plan))
-        show_reports(reports, where, plan, as_json=as_json, page=report)
+        with reserved(report):
+            reports = asyncio.run(run_plan(where, plan))
+            show_reports(reports, where, plan, as_json=as_json, page=report)
+        if not all(one.complete for one in reports):
+            raise typer.Exit(INTERRUPTED)
         if any(one.failed for one in reports):
             raise typer.Exit(FAILED)

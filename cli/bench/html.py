@@ -22,7 +22,10 @@ _CSS: Final = (
     "th,td{padding:.3rem .7rem;text-align:right;border-bottom:1px solid var(--line)}"
     "th{color:var(--soft);font-weight:500}th:first-child,td:first-child{text-align:left;padding-left:0}"
     ".plots{display:grid;gap:1rem;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr))}"
-    "svg{width:100%;height:auto;border:1px solid var(--line);border-radius:8px}.bad{color:var(--c1)}"
+    ".facts{display:grid;grid-template-columns:max-content 1fr;gap:0 1rem;margin:0}.facts dt{font-weight:400}"
+    ".facts dd{margin:0;overflow-wrap:anywhere}.facts dt{color:var(--soft)}.facts dd{color:var(--ink)}"
+    "th.group{text-align:center}"
+    "svg{width:100%;height:auto;border:1px solid var(--line);border-radius:8px}"
 )
 
 _DEFINITIONS: Final = (
@@ -46,9 +49,13 @@ def report_page(
     failed = [(one, reason, count) for one in reports for reason, count in one.errors.items()]
     body = [
         f"<h1>{escape(title)}</h1>",
-        '<p class="facts">' + " · ".join(f"{escape(k)}: {escape(v)}" for k, v in facts.items()) + "</p>",
-        "<h2>Throughput and latency</h2>",
-        _table(reports, slo),
+        '<dl class="facts">',
+        *(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts.items()),
+        "</dl>",
+        "<h2>Throughput</h2>",
+        _throughput(reports, slo),
+        "<h2>Latency, ms</h2>",
+        _latency(reports),
         *(
             ["<h2>Errors</h2>", _errors(failed)]
             if failed
@@ -71,30 +78,42 @@ def report_page(
     )
 
 
-def _table(reports: Sequence[Report], slo: str) -> str:
+def _throughput(reports: Sequence[Report], slo: str) -> str:
     heads = ["load", "requests", "failed", "cancelled", "requests/s", "tokens/s", "in flight, most"]
-    heads += [f"{name} {part}, ms" for name in _NAMES.values() for part in ("p50", "p90", "p99")]
-    heads += ["TTFT from sending p50, ms"]
     heads += [f"goodput/s at {slo}", "kept"] if slo else []
-    rows = [_row(one, with_slo=bool(slo)) for one in reports]
-    return (
-        '<div class="scroll"><table><thead><tr>'
-        + "".join(f"<th>{escape(head)}</th>" for head in heads)
-        + "</tr></thead><tbody>"
-        + "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)
-        + "</tbody></table></div>"
-    )
+    rows = []
+    for one in reports:
+        row = [_load(one), f"{one.requests:,}", f"{one.failed:,}", f"{one.cancelled:,}"]
+        row += [f"{one.requests_per_s:.2f}", f"{one.tokens_per_s:.0f}", f"{one.in_flight_max:,}"]
+        if slo:
+            row += [f"{one.goodput or 0.0:.2f}", f"{100 * (one.slo_share or 0.0):.0f} %"]
+        rows.append(row)
+    return _table(_heads(heads), rows)
 
 
-def _row(one: Report, *, with_slo: bool) -> list[str]:
-    row = [one.load, f"{one.requests:,}", f"{one.failed:,}", f"{one.cancelled:,}"]
-    row += [f"{one.requests_per_s:.2f}", f"{one.tokens_per_s:.0f}", f"{one.in_flight_max:,}"]
-    for spread in (one.ttft_ms, one.tpot_ms, one.itl_ms, one.e2el_ms):
-        row += _three(spread)
-    row += _three(one.ttft_from_sending_ms)[:1]
-    if with_slo:
-        row += [f"{one.goodput or 0.0:.2f}", f"{100 * (one.slo_share or 0.0):.0f} %"]
-    return row
+def _latency(reports: Sequence[Report]) -> str:
+    """Groups of three: a line of its own for their names keeps the table as narrow as a page."""
+    names = [*_NAMES.values(), "TTFT from sending"]
+    groups = "".join(f'<th class="group" colspan="3">{name}</th>' for name in names)
+    heads = f"<tr><th></th>{groups}</tr>{_heads(['load', *('p50', 'p90', 'p99') * len(names)])}"
+    rows = []
+    for one in reports:
+        spreads = (one.ttft_ms, one.tpot_ms, one.itl_ms, one.e2el_ms, one.ttft_from_sending_ms)
+        rows.append([_load(one), *(value for spread in spreads for value in _three(spread))])
+    return _table(heads, rows)
+
+
+def _load(one: Report) -> str:
+    return one.load if one.complete else f"{one.load}, interrupted"
+
+
+def _heads(heads: Sequence[str]) -> str:
+    return "<tr>" + "".join(f"<th>{escape(head)}</th>" for head in heads) + "</tr>"
+
+
+def _table(heads: str, rows: Sequence[Sequence[str]]) -> str:
+    body = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead>{heads}</thead><tbody>{body}</tbody></table></div>'
 
 
 def _three(spread: Spread | None) -> list[str]:
@@ -104,14 +123,12 @@ def _three(spread: Spread | None) -> list[str]:
 
 
 def _errors(failed: Sequence[tuple[Report, str, int]]) -> str:
-    rows = "".join(
-        f'<tr><td>{escape(one.load)}</td><td class="bad">{escape(reason)}</td><td>{count:,}</td></tr>'
+    heads = _heads(["load", "reason", "requests", "what the first was told"])
+    rows = [
+        [one.load, reason, f"{count:,}", one.messages.get(reason, "")]
         for one, reason, count in failed
-    )
-    return (
-        '<div class="scroll"><table><thead><tr><th>load</th><th>reason</th><th>requests</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-    )
+    ]
+    return _table(heads, rows)
 
 
 def _levels(reports: Sequence[Report]) -> list[str]:

@@ -33,6 +33,8 @@ class Sample:
     """The client went away on purpose, as the workload asked."""
     error: str = ""
     """Reason; empty: it worked."""
+    failure: LeptonError | None = None
+    """What the server said of it, where it was the server who did."""
 
     @property
     def first_s(self) -> float | None:
@@ -74,7 +76,8 @@ async def measure(
     gaps: list[float] = []
     finished = inference_pb2.Finished()
     prompt_tokens = 0
-    error, cancelled = "", False
+    failed: LeptonError | None = None
+    cancelled = False
     answer = client.generate(request, timeout_s=timeout_s)
     try:
         async for event in answer:
@@ -95,8 +98,8 @@ async def measure(
                 if cancel_after is not None and seen >= cancel_after:
                     cancelled = True
                     break
-    except LeptonError as failure:
-        error = failure.reason.value
+    except LeptonError as error:
+        failed = error
     finally:
         await answer.cancel()
     return Sample(
@@ -108,5 +111,6 @@ async def measure(
         prompt_tokens=finished.usage.prompt_tokens or prompt_tokens,
         completion_tokens=finished.usage.completion_tokens or seen,
         cancelled=cancelled,
-        error=error,
+        error=failed.reason.value if failed else "",
+        failure=failed,
     )

@@ -15,15 +15,17 @@ from common.errors import InvalidRequest, Reason
 
 __all__ = ["Plan", "Wish", "make_plan"]
 
+_CALLERS: Final = "1,4,8"
+_MAX_TOKENS: Final = 64
 _CONCURRENCY_MAX: Final = 10_000
 _RATE_MAX: Final = 100_000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """The options as they were given; texts are not yet understood."""
+    """The options as they were given, None where they were not; texts are not yet understood."""
 
-    concurrency: str
+    concurrency: str | None
     rate: str
     requests: int
     warmup: int
@@ -34,7 +36,7 @@ class Wish:
     prompt_tokens: str
     shared_prefix_tokens: int
     prefix_groups: int
-    max_tokens: int
+    max_tokens: int | None
     ignore_eos: bool
     output_tokens: str
     cancel_share: float
@@ -89,6 +91,7 @@ def make_plan(wish: Wish) -> Plan:
             reason=Reason.FIELD_MALFORMED,
             field="shared-prefix-tokens",
         )
+    _check_contradictions(wish)
     workload = Workload(
         seed=wish.seed,
         texts=wish.prompts or PROMPTS,
@@ -96,7 +99,7 @@ def make_plan(wish: Wish) -> Plan:
         prompt_tokens=_lengths(wish.prompt_tokens, "prompt-tokens"),
         shared_prefix_tokens=wish.shared_prefix_tokens,
         prefix_groups=wish.prefix_groups,
-        max_tokens=wish.max_tokens,
+        max_tokens=wish.max_tokens or _MAX_TOKENS,
         output_tokens=_lengths(wish.output_tokens, "output-tokens"),
         cancel_share=wish.cancel_share,
     )
@@ -114,7 +117,7 @@ def make_plan(wish: Wish) -> Plan:
         if wish.rate
         else tuple(
             replace(base, concurrency=callers, requests=max(wish.requests, callers))
-            for callers in _callers(wish.concurrency)
+            for callers in _callers(_CALLERS if wish.concurrency is None else wish.concurrency)
         )
     )
     # Requests of their own, so that no measured prompt is known already.
@@ -126,6 +129,21 @@ def make_plan(wish: Wish) -> Plan:
         else None,
         slo=parse_slo(wish.slo) if wish.slo else None,
     )
+
+
+def _check_contradictions(wish: Wish) -> None:
+    """Of two options that cannot both hold neither is dropped silently."""
+    for one, there, other, also in (
+        ("rate", wish.rate, "concurrency", wish.concurrency),
+        ("prompt-tokens", wish.prompt_tokens, "prompt", wish.prompts),
+        ("output-tokens", wish.output_tokens, "max-tokens", wish.max_tokens),
+    ):
+        if there and also:
+            raise InvalidRequest(
+                f"--{one} and --{other} contradict each other; leave one of them out",
+                reason=Reason.FIELDS_CONTRADICT,
+                field=one,
+            )
 
 
 def _lengths(text: str, field: str) -> Lengths | None:
@@ -153,7 +171,7 @@ def _rates(text: str) -> list[float]:
         rates = []
     if not rates or not all(math.isfinite(rate) and 0 < rate <= _RATE_MAX for rate in rates):
         raise InvalidRequest(
-            f"--rate {text!r}: write requests per second above 0, for example 2,4,8",
+            f"--rate {text!r}: write requests per second, above 0 and up to {_RATE_MAX:g}, for example 2,4,8",
             reason=Reason.FIELD_MALFORMED,
             field="rate",
         )

@@ -47,6 +47,10 @@ class Report:
     """By the client, as planned."""
     errors: dict[str, int]
     """Reason → how many."""
+    messages: dict[str, str]
+    """Reason → what the first of these requests was told."""
+    complete: bool
+    """False: interrupted. Requests that were on their way then count in nothing."""
     duration_s: float
     client_cpu_s: float
     """CPU time of the process that sent the load: near `duration_s`, it was the client that was measured."""
@@ -85,6 +89,7 @@ class Tally:
             name: Values() for name in ("ttft", "sent_ttft", "late", "tpot", "itl", "e2el")
         }
         self._errors: Counter[str] = Counter()
+        self._messages: dict[str, str] = {}
         self._requests = self._cancelled = self._met = 0
         self._prompt_tokens = self._completion_tokens = 0
 
@@ -93,6 +98,8 @@ class Tally:
         self._requests += 1
         if sample.error:
             self._errors[sample.error] += 1
+            if sample.failure is not None:
+                self._messages.setdefault(sample.error, sample.failure.message)
             return
         self._cancelled += sample.cancelled
         self._met += self._slo is not None and self._slo.is_met(sample)
@@ -109,7 +116,9 @@ class Tally:
             if sample.per_token_s is not None:
                 self._add("tpot", sample.per_token_s)
 
-    def report(self, load: Load, took_s: float, *, client_cpu_s: float = 0.0) -> Report:
+    def report(
+        self, load: Load, took_s: float, *, client_cpu_s: float = 0.0, complete: bool = True
+    ) -> Report:
         """What came of it in `took_s` seconds."""
         failed = sum(self._errors.values())
         per_s = 1.0 / took_s if took_s else 0.0
@@ -123,6 +132,8 @@ class Tally:
             failed=failed,
             cancelled=self._cancelled,
             errors=dict(self._errors),
+            messages=dict(self._messages),
+            complete=complete,
             duration_s=took_s,
             client_cpu_s=client_cpu_s,
             requests_per_s=(self._requests - failed) * per_s,

@@ -17,6 +17,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from cli.bench.machine import machine_facts
+from cli.outcome import INTERRUPTED, exit_code, show_error
+from cli.screen import err
+from common.errors import LeptonError
 from loadtest.engines.contest import Contestant, Plan, run_contest
 from loadtest.engines.exactness import Reference
 from loadtest.engines.figures import page_part
@@ -37,7 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     wish = _parser().parse_args(arguments)
     if not wish.model and not wish.redo:
         _parser().error("--model DIR, or --redo FILE")
-    result = Result.read(wish.redo) if wish.redo else _measure(wish)
+    try:
+        result = Result.read(wish.redo) if wish.redo else _measure(wish)
+    except LeptonError as error:
+        show_error(error)
+        return exit_code(error)
+    except KeyboardInterrupt:
+        err().print("interrupted: nothing was written")
+        return INTERRUPTED
     if wish.save and not wish.redo:
         result.write(wish.save)
     if wish.write:
@@ -45,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not wish.redo:
             result.write(data)
         replace_part(wish.write, wish.part, page_part(result, wish.write, data))
+        err().print(f"written: {wish.write}, its plots beside {data}", style="dim", soft_wrap=True)
     if wish.json:
         json.dump(asdict(result), sys.stdout, indent=1)
     else:

@@ -18,6 +18,7 @@ from typing import Any, Final, final
 
 import numpy as np
 
+from common.errors import Reason, Unavailable
 from loadtest.engines.api import random_prompts
 from loadtest.engines.exactness import Reference, logit_error
 from loadtest.engines.result import Figure, Measure
@@ -76,7 +77,8 @@ def run_contest(
     """All figures, and what each engine said of itself: its memory at the end, and how far its logits are from those
     of the reference, included.
 
-    Raises `subprocess.CalledProcessError` when an engine cannot start or falls; its stderr has been shown.
+    Raises `Unavailable(PROCESS_FAILED)` when an engine cannot serve its model or falls; in the latter case its stderr
+    has been shown.
     """
     figures: list[Figure] = []
     with ExitStack() as stack:
@@ -84,7 +86,8 @@ def run_contest(
         for number in range(plan.rounds + 1):
             for measure in plan.measures:
                 for label in _turn(list(engines), number):
-                    progress(f"round {number} of {plan.rounds}: {measure}, {label}")
+                    name = f"round {number} of {plan.rounds}" if number else "warm-up"
+                    progress(f"{name}: {measure}, {label}")
                     rate, details = _measure(engines[label], measure, plan, seed=number)
                     if number:
                         figures.append(
@@ -113,7 +116,7 @@ def _error(engine: _Process, reference: Reference) -> float | None:
         wish = {"do": "logits", "prompts": reference.prompts, "file": str(file)}
         try:
             answer = engine.ask(wish)
-        except (OSError, subprocess.CalledProcessError) as error:
+        except (OSError, Unavailable) as error:
             answer = {"cannot": str(error)}
         if "cannot" in answer:
             print(f"logits not measured: {answer['cannot']}", file=sys.stderr)
@@ -155,7 +158,7 @@ def _started(contestant: Contestant, plan: Plan) -> Iterator[_Process]:
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, cwd=ROOT
     ) as process:
         try:
-            yield _Process(process)
+            yield _Process(process, contestant.label)
         finally:
             if process.stdin is not None:
                 process.stdin.close()
@@ -165,9 +168,12 @@ def _started(contestant: Contestant, plan: Plan) -> Iterator[_Process]:
 class _Process:
     """A line out, a line in."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], label: str) -> None:
         self._process = process
+        self._label = label
         self.facts = self._read()
+        if "cannot" in self.facts:
+            raise self._failed(self.facts["cannot"])
 
     def ask(self, wish: dict[str, Any]) -> dict[str, Any]:
         print(json.dumps(wish), file=self._process.stdin)
@@ -176,5 +182,8 @@ class _Process:
     def _read(self) -> dict[str, Any]:
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
-            raise subprocess.CalledProcessError(self._process.wait(), self._process.args)
+            raise self._failed(f"the engine ended with {self._process.wait()}; see above")
         return dict(json.loads(line))
+
+    def _failed(self, why: str) -> Unavailable:
+        return Unavailable(f"{self._label}: {why}", reason=Reason.PROCESS_FAILED)

@@ -8,7 +8,7 @@
     {"do": "logits", "prompts": [[ids]], "file": path}  → {} and float32 [prompts, vocab] in that .npy file, or
                                                           {"cannot": why}
 
-What else the engine prints goes to stderr.
+The first line is what the engine says of itself, or {"cannot": why}. What else the engine prints goes to stderr.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import resource
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from common.errors import LeptonError
 from loadtest.engines.api import Engine
 from loadtest.engines.registry import ENGINES, open_engine
 
@@ -43,14 +45,19 @@ def main() -> None:
     # Libraries print where they like; the answers keep a way of their own.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    engine = open_engine(
-        wish.engine,
-        wish.model,
-        threads=wish.threads,
-        rows_max=wish.rows_max,
-        context_max=wish.context_max,
-        **({"provider": wish.provider} if wish.provider else {}),
-    )
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C is the caller's to explain
+    try:
+        engine = open_engine(
+            wish.engine,
+            wish.model,
+            threads=wish.threads,
+            rows_max=wish.rows_max,
+            context_max=wish.context_max,
+            **({"provider": wish.provider} if wish.provider else {}),
+        )
+    except LeptonError as error:
+        print(json.dumps({"cannot": error.message}), file=answers)
+        sys.exit(1)
     print(json.dumps({**asdict(engine.facts), "loaded_rss": _memory()["rss"]}), file=answers)
     for line in sys.stdin:
         print(json.dumps(_answer(engine, json.loads(line))), file=answers)

@@ -17,6 +17,7 @@ from typing import Any, Final
 from tokenizers import Tokenizer
 
 from common.errors import BadModel, Reason
+from worker.conversion.layers import check_layers
 from worker.runtime.models.family import ModelFamily
 from worker.runtime.models.registry import FAMILIES
 
@@ -59,6 +60,15 @@ class Source:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _WeightFile:
+    """What the header of a safetensors file says."""
+
+    names: frozenset[str]
+    num_parameters: int
+    num_bytes: int
+
+
 def read_source(folder: Path) -> Source:
     """Reads what is small and looks at the rest.
 
@@ -74,13 +84,14 @@ def read_source(folder: Path) -> Source:
     config = _read_json(folder / CONFIG)
     family, architecture = _family(config)
     _check_tokenizer(folder)
-    sizes = [_weights(path) for path in _weight_files(folder)]
+    files = [_weights(path) for path in _weight_files(folder)]
+    check_layers((name for file in files for name in file.names), config.get("num_hidden_layers"))
     return Source(
         name=folder.resolve().name,
         family=family.name,
         architecture=architecture,
-        num_parameters=sum(numbers for numbers, _ in sizes),
-        weight_bytes=sum(size for _, size in sizes),
+        num_parameters=sum(file.num_parameters for file in files),
+        weight_bytes=sum(file.num_bytes for file in files),
         context_max=_context_max(family, config),
         license=_license(folder, config),
     )
@@ -171,8 +182,7 @@ def _weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _weights(path: Path) -> tuple[int, int]:
-    """How many numbers a safetensors file holds, and its size in bytes."""
+def _weights(path: Path) -> _WeightFile:
     size = path.stat().st_size
     try:
         with path.open("rb") as file:
@@ -189,7 +199,7 @@ def _weights(path: Path) -> tuple[int, int]:
         raise _invalid(path.name, f"cannot be read: {error.strerror}") from error
     if size != 8 + length + end:
         raise _invalid(path.name, f"is cut off: {size} bytes instead of {8 + length + end}")
-    return numbers, size
+    return _WeightFile(names=frozenset(tensors), num_parameters=numbers, num_bytes=size)
 
 
 def _license(folder: Path, config: dict[str, Any]) -> str | None:

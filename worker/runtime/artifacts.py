@@ -150,6 +150,12 @@ def _read_config(folder: Path) -> tuple[GenaiConfig, list[str]]:
     if (folder / CONFIG).exists() or not all(
         (folder / name).is_file() for name in (OPTIMUM_CONFIG, GRAPH)
     ):
+        if not (folder / CONFIG).exists() and (folder / OPTIMUM_CONFIG).is_file():
+            raise BadModel(
+                f"{CONFIG}: not found in {folder}, which has a {OPTIMUM_CONFIG}: "
+                "`lepton convert` makes a served folder of one from Hugging Face",
+                reason=Reason.MODEL_FILE_MISSING,
+            )
         return _parse(GenaiConfig, _read_json(folder / CONFIG), CONFIG), [CONFIG]
     files, data = [OPTIMUM_CONFIG], _read_json(folder / OPTIMUM_CONFIG)
     if (folder / GENERATION_CONFIG).is_file():

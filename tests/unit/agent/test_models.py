@@ -24,7 +24,9 @@ def test_a_folder_gives_its_name(folder: Path) -> None:
 
 def test_an_export_of_optimum_is_a_model_folder(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(BadModel, match=r"genai_config\.json, nor config\.json and model\.onnx"):
+    with pytest.raises(
+        BadModel, match=r"genai_config\.json, nor config\.json and model\.onnx; `lepton convert"
+    ):
         choose_models([str(tmp_path)])
     (tmp_path / "model.onnx").touch()
     assert choose_models([str(tmp_path)])[0].folder == tmp_path
@@ -49,6 +51,13 @@ def test_two_models_of_one_name_are_refused(folder: Path) -> None:
 def test_a_name_that_requests_cannot_use_is_refused(folder: Path, name: str) -> None:
     with pytest.raises(Conflict, match="model name"):
         choose_models([f"{name}={folder}"])
+
+
+def test_what_people_name_instead_of_a_folder_gets_a_word_on_what_to_do(folder: Path) -> None:
+    with pytest.raises(BadModel, match="name the folder it is in"):
+        choose_models([str(folder / "genai_config.json")])
+    with pytest.raises(BadModel, match="nothing is downloaded"):
+        choose_models(["meta-llama/Llama-3.2-1B"])
 
 
 @pytest.mark.parametrize("what", ["missing", "no_config"])

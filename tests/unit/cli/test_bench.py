@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import Result
 
-from common.errors import Overloaded
+from common.errors import NotFound, Overloaded, Reason
 from tests.support.scripted_server import ScriptedServer
 
 Lepton = Callable[..., Result]
@@ -32,7 +32,33 @@ def test_a_failed_request_is_counted_and_ends_it_with_1(
     server.error = Overloaded("full")
     done = lepton("bench", "-a", server.address, "-c", "2", "-r", "4")
     assert done.exit_code == 1
-    assert "4 of 4 failed: QUEUE_FULL" in done.stderr
+    assert "4 of 4 failed: QUEUE_FULL (full)" in done.stderr
+
+
+def test_what_no_request_can_do_is_told_by_the_warm_up(
+    lepton: Lepton, server: ScriptedServer, tmp_path: Path
+) -> None:
+    server.error = NotFound("no model is called 'gpt'", reason=Reason.MODEL_NOT_FOUND)
+    page = tmp_path / "report.html"
+    done = lepton("bench", "-a", server.address, "-m", "gpt", "--json", "--report", str(page))
+    assert done.exit_code == 2
+    assert json.loads(done.stdout)["error"]["message"] == "no model is called 'gpt'"
+    assert len(server.requests) == 4
+    assert not page.exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--rate=2", "--concurrency=1"),
+        ("--prompt-tokens=8", "--prompt=Hi"),
+        ("--output-tokens=8", "--max-tokens=8"),
+    ],
+)
+def test_options_that_contradict_each_other(lepton: Lepton, options: tuple[str, str]) -> None:
+    done = lepton("bench", *options, "--json")
+    assert done.exit_code == 2
+    assert json.loads(done.stdout)["error"]["reason"] == "FIELDS_CONTRADICT"
 
 
 def test_the_open_loop_sends_by_plan_and_says_both_latencies(

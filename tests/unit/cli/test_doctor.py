@@ -12,8 +12,9 @@ import pytest
 from typer.testing import Result
 
 from agent.state import StateDir
-from cli import checks
-from cli.checks import Check, Finding, Verdict, run_checks
+from cli import check_operators, checks
+from cli.checks import run_checks
+from cli.findings import Check, Finding, Verdict
 
 Lepton = Callable[..., Result]
 
@@ -51,6 +52,30 @@ def test_one_runtime_is_needed(
 ) -> None:
     monkeypatch.setattr(checks, "_installed", installed.get)
     assert _find(check, "runtime").verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("probe", "verdict", "said"),
+    [
+        ('print(\'[true, ["avx512_vnni", "avx2"]]\')', Verdict.OK, "our own, for AVX512-VNNI"),
+        ("print('[false, []]')", Verdict.WARN, "not built"),
+        ("print('[true, []]')", Verdict.WARN, "no AVX2"),
+        ("raise SystemExit(3)", Verdict.WARN, "cannot be asked"),
+        (check_operators._PROBE, None, "o"),
+    ],
+)
+def test_whether_our_operators_compute_here_is_told(
+    check: Check,
+    monkeypatch: pytest.MonkeyPatch,
+    probe: str,
+    verdict: Verdict | None,
+    said: str,
+) -> None:
+    monkeypatch.setattr(check_operators, "_PROBE", probe)
+    found = _find(check, "operators")
+    assert found.verdict is verdict or verdict is None
+    assert said in found.detail
+    assert (found.verdict is Verdict.OK) == found.detail.startswith("our own")
 
 
 def test_a_runtime_that_cannot_be_loaded_is_told(

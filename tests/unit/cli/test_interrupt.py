@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pty
 import signal
@@ -47,6 +48,25 @@ async def test_an_interrupted_generate_ends_with_130_and_no_trace(
     assert process.returncode == 130, (out, err)
     assert out == b"\n"
     assert err == b""
+
+
+async def test_an_interrupted_bench_shows_what_it_measured(tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    with scripted_server() as server:
+        process = await start_lepton(
+            *("bench", "-a", server.address, "-c", "2", "-r", "1000000", "--json"),
+            *("--report", str(page)),
+            state=tmp_path,
+        )
+        await until(lambda: len(server.requests) > 20, what="some requests were answered")
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
+    assert process.returncode == 130, (out, err)
+    (report,) = json.loads(out)["reports"]
+    assert report["complete"] is False
+    assert report["failed"] == 0
+    assert 10 < report["requests"] < 1_000_000
+    assert "2 at once, interrupted" in page.read_text("utf-8")
 
 
 async def test_a_reader_that_goes_away_ends_it_quietly(

@@ -57,9 +57,21 @@ def test_every_command_explains_itself_and_gives_an_example(lepton: Lepton, name
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.example)
 def test_the_flags_of_the_examples_exist(lepton: Lepton, command: Command) -> None:
     name, *rest = shlex.split(command.example)
-    text = lepton(name, "--help").stdout
+    explained, _, example = lepton(name, "--help").stdout.partition("Example:")
+    assert example
     for flag in (one for one in rest if one.startswith("-")):
-        assert flag in text
+        assert flag in explained
+
+
+@pytest.mark.parametrize("name", [*NAMES, "chaos kill-worker"])
+def test_the_help_names_types_as_people_do(lepton: Lepton, name: str) -> None:
+    text = lepton(*name.split(), "--help").stdout
+    assert "<bool>" not in text
+    assert "range>" not in text
+
+
+def test_the_help_breaks_its_lines_where_the_terminal_ends(lepton: Lepton) -> None:
+    assert "requests arrive by plan and wait for nobody" in lepton("bench", "--help").stdout
 
 
 def test_alone_it_says_what_to_type_next(lepton: Lepton, monkeypatch: pytest.MonkeyPatch) -> None:

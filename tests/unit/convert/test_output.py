@@ -46,6 +46,19 @@ def test_after_a_failure_only_the_log_is_left(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out.log"]
 
 
+def test_what_a_killed_run_left_is_removed_and_what_works_is_not(tmp_path: Path) -> None:
+    dead, foreign = tmp_path / ".out.dead", tmp_path / ".out.d"
+    for folder in (dead, foreign):
+        folder.mkdir()
+        (folder / "weights").write_text("large")
+    (dead / "lock").touch()
+    with scratch_for(tmp_path / "out") as first, scratch_for(tmp_path / "out") as second:
+        assert first.folder.exists()
+        assert second.folder.exists()
+        assert not dead.exists()
+    assert list(tmp_path.iterdir()) == [foreign]
+
+
 def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "full").mkdir()
@@ -59,7 +72,7 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
 
 def test_a_disk_that_is_too_small_is_told_before_anything_is_written(tmp_path: Path) -> None:
     free = shutil.disk_usage(tmp_path).free
-    with pytest.raises(Conflict, match="GB are needed") as caught:
+    with pytest.raises(Conflict, match="MB are needed") as caught:
         check_room(tmp_path / "not" / "there" / "yet", free)
     assert caught.value.reason is Reason.DISK_SPACE_SHORT
     check_room(tmp_path / "out", 1000)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from common.errors import Unavailable
 from loadtest.engines.__main__ import main
 from loadtest.engines.api import random_prompts, window_rate
 from loadtest.engines.contest import Contestant, Plan, run_contest
@@ -121,10 +121,24 @@ def test_kernels_that_nobody_has_are_refused(capsys: pytest.CaptureFixture[str])
     assert "portable, avx2, avx_vnni" in capsys.readouterr().err
 
 
-def test_an_engine_that_cannot_start_ends_the_contest() -> None:
-    with pytest.raises(subprocess.CalledProcessError):
+def test_an_engine_that_cannot_start_ends_the_contest(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(Unavailable, match="none: /nowhere: no such model folder"):
         run_contest(
             [Contestant(label="none", engine="lepton", model=Path("/nowhere"))],
+            PLAN,
+            lambda _: None,
+        )
+    assert main(["--model", "/nowhere"]) == 1
+    assert "PROCESS_FAILED" in capsys.readouterr().err
+
+
+def test_an_engine_that_falls_ends_the_contest(tmp_path: Path) -> None:
+    falls = tmp_path / "python"
+    falls.write_text("#!/bin/sh\nexit 3\n")
+    falls.chmod(0o755)
+    with pytest.raises(Unavailable, match="ended with 3"):
+        run_contest(
+            [Contestant(label="none", engine="lepton", model=TINY_LLAMA, python=falls)],
             PLAN,
             lambda _: None,
         )

@@ -196,12 +196,11 @@ class Weights:
         num_bytes = int(np.prod(shape)) * dtype.itemsize
         if min(shape, default=0) < 0 or int(place.get("length", num_bytes)) != num_bytes:
             raise ValueError(f"{name} has the shape {shape} and {place.get('length')} bytes")
-        return np.fromfile(
-            self._folder / location,
-            dtype=dtype,
-            count=int(np.prod(shape)),
-            offset=int(place.get("offset", 0)),
-        ).reshape(shape)
+        offset, count = int(place.get("offset", 0)), int(np.prod(shape))
+        found = np.fromfile(self._folder / location, dtype=dtype, count=count, offset=offset)
+        if found.size != count:
+            raise ValueError(f"{location} is cut off: {name} ends at byte {offset + num_bytes}")
+        return found.reshape(shape)
 
 
 def _declared(name: str, array: npt.NDArray[Any], file: str) -> TensorProto:

@@ -209,6 +209,15 @@ def test_a_wrong_tensor_is_refused_by_the_name_of_its_file(
     assert "\n" not in caught.value.message
 
 
+@NEEDS_NATIVE
+def test_weights_that_are_cut_off_are_called_so(tmp_path: Path) -> None:
+    folder = copy_model(TINY_LLAMA_INT4, tmp_path / "model")
+    data = folder / "model.onnx.data"
+    data.write_bytes(data.read_bytes()[:50_000])
+    with pytest.raises(BadModel, match=r"^model\.onnx\.data: .* is cut off: .* ends at byte"):
+        load_model(folder, name="tiny", threads=1, rows_max=2)
+
+
 def test_groups_in_another_order_are_refused_where_they_are_not_understood(tmp_path: Path) -> None:
     """`g_idx`, the fifth input of MatMulNBits: which scale belongs to which position along K."""
     folder = copy_model(TINY_LLAMA_INT4_BLOCK64, tmp_path / "model")

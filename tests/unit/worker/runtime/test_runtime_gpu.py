@@ -59,7 +59,7 @@ def on_gpu(folder: Path, **options: Any) -> LoadedModel:
 def logits_of(model: LoadedModel, batch: Batch) -> dict[int, Logits]:
     return {
         sequence.id: logits[row].copy()
-        for sequences, logits in model.runner.compute(batch)
+        for sequences, logits, _ in model.runner.compute(batch)
         for row, sequence in enumerate(sequences)
     }
 

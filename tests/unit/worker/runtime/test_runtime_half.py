@@ -39,7 +39,7 @@ def forced(model: LoadedModel, prompt: list[int], answer: list[int]) -> npt.NDAr
     batches = list(prefill(sequence, *([len(prompt) // 2] if len(prompt) > 3 else [])))
     for token_id in [*answer, None]:
         for batch in batches:
-            rows += [logits[0].copy() for _, logits in model.runner.compute(batch)]
+            rows += [computed.logits[0].copy() for computed in model.runner.compute(batch)]
         if token_id is not None:
             sequence.num_computed_tokens = sequence.num_tokens
             sequence.generated_ids.append(token_id)
