@@ -106,6 +106,9 @@ class WorkerSettings(Section):
     linger_ms: float = Field(default=10.0, ge=0, le=1000)
     """How long the next step may wait for an arrival after a stream of another worker has gone on, milliseconds. The
     router tries such streams one after another on each worker, and the next one would just miss the step."""
+    first_token_ms: float = Field(default=2.0, ge=0, le=100)
+    """How long the next step may wait while the first token of a stream is passed on, milliseconds: a step keeps every
+    core busy. 0: not at all."""
     rest_after_s: float = Field(default=10.0, gt=0, le=86_400)
     """After so many seconds without work the memory of rows goes back to the system."""
     waiting_sequences_max: int = Field(default=256, ge=1)
@@ -182,4 +185,5 @@ class WorkerSettings(Section):
             lookup_ngram=self.lookup_ngram,
             rest_after_s=self.rest_after_s,
             linger_ms=self.linger_ms,
+            first_token_ms=self.first_token_ms,
         )

@@ -38,7 +38,7 @@ class SteppedEngine:
         self.loop = EngineLoop(runner, config, clock)
         # No thread and no event loop: what the engine hands over is delivered at once.
         self.loop._refusal = None
-        self.loop._event_loop = _AtOnce()  # type: ignore[assignment]
+        self.loop._to_event_loop._event_loop = _AtOnce()  # type: ignore[assignment]
         self._layout = runner.layout
 
     def submit(self, request: EngineRequest) -> TokenStream:
@@ -143,3 +143,5 @@ class _AtOnce:
 
     def call_soon_threadsafe(self, callback: Callable[[], Any]) -> None:
         callback()
+
+    call_soon = call_soon_threadsafe

@@ -53,6 +53,8 @@ class EngineConfig:
     linger_ms: float = 10.0
     """How long the next step may wait for an arrival after a stream of another worker has gone on, milliseconds. The
     router tries such streams one after another on each worker, and the next one would just miss the step."""
+    first_token_ms: float = 2.0
+    """How long the next step may wait while a first token is passed on, milliseconds; 0: not at all."""
     failed_steps_max: int = 3
     """Failed steps in a row after which the engine no longer calls itself healthy."""
     step_late_s_max: float = 60.0
@@ -70,8 +72,9 @@ class EngineConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; at least 1")
-        if not self.linger_ms >= 0:
-            raise ValueError(f"linger_ms is {self.linger_ms}; at least 0")
+        for name in ("linger_ms", "first_token_ms"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; at least 0")
         for name in ("lookup_streams_max", "lookup_tokens_max"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; at least 0")

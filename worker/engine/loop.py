@@ -24,6 +24,7 @@ from common.logs import get_logger
 from worker.engine.answers import check_answer
 from worker.engine.config import EngineConfig
 from worker.engine.events import Event, TokenEvent, is_terminal
+from worker.engine.hand_over import HandOver
 from worker.engine.intake import check_fits, sequences_of
 from worker.engine.load import EngineLoad
 from worker.engine.mailbox import Abort, Arrival, Mailbox, Report
@@ -65,7 +66,7 @@ class EngineLoop:
         self._mailbox = Mailbox(config)
         self._thread = threading.Thread(target=self._main, name="lepton-engine", daemon=True)
         # Owned by the event loop.
-        self._event_loop: asyncio.AbstractEventLoop | None = None
+        self._to_event_loop = HandOver()
         self._refusal: Callable[[], LeptonError] | None = _starting
         """Makes the error that `submit` raises; None while requests are taken."""
         self._ids = itertools.count(1)
@@ -101,7 +102,7 @@ class EngineLoop:
 
     def start(self) -> None:
         """Starts the thread. Called once, on the event loop that will read the streams."""
-        self._event_loop = asyncio.get_running_loop()
+        self._to_event_loop.open()
         self._refusal = None
         self._thread.start()
 
@@ -202,7 +203,7 @@ class EngineLoop:
         if batch is not None:
             events += self._run(batch)
         self._publish(events)
-        if any(_has_gone_on(sequence, event) for sequence, event in events):
+        if any(s.is_continued and _is_first(s, event) for s, event in events):
             self._mailbox.linger(self._config.linger_ms / 1000)
 
     def _main(self) -> None:
@@ -308,7 +309,9 @@ class EngineLoop:
                 if sequence.scheduled_at is not None:
                     self._release(sequence)
         if by_stream:
-            self._hand_over(lambda: self._deliver(by_stream))
+            has_first = any(_is_first(sequence, event) for sequence, event in events)
+            wait_s = self._config.first_token_ms / 1000 if has_first else 0.0
+            self._hand_over(lambda: self._deliver(by_stream), wait_s=wait_s)
 
     def _note_preempted(self) -> None:
         for sequence in self._scheduler.take_preempted():
@@ -338,10 +341,9 @@ class EngineLoop:
             )
         )
 
-    def _hand_over(self, callback: Callable[[], None]) -> None:
+    def _hand_over(self, callback: Callable[[], None], *, wait_s: float = 0.0) -> None:
         try:
-            if self._event_loop is not None:
-                self._event_loop.call_soon_threadsafe(callback)
+            self._to_event_loop.give(callback, wait_s=wait_s)
         except RuntimeError:
             # The event loop is closed: nobody listens any more, so there is nothing left to compute for.
             log.warning("engine.event_loop_closed")
@@ -374,12 +376,10 @@ class EngineLoop:
         return ends_at is not None and self._clock.now() > ends_at + self._config.step_late_s_max
 
 
-def _has_gone_on(sequence: Sequence, event: Event) -> bool:
-    """Whether this is the first thing that is new in a stream of another worker."""
+def _is_first(sequence: Sequence, event: Event) -> bool:
+    """Whether this is the first token that is new to its reader."""
     return (
-        sequence.is_continued
-        and isinstance(event, TokenEvent)
-        and len(sequence.generated_ids) == len(sequence.known_ids) + 1
+        isinstance(event, TokenEvent) and len(sequence.generated_ids) == len(sequence.known_ids) + 1
     )
 
 

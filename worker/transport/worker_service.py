@@ -95,8 +95,8 @@ class WorkerService:
     async def watch_load(
         self, payload: bytes, context: ServicerContext
     ) -> AsyncGenerator[bytes, None]:
-        """Yields the load: at once, after a change (at most every `push_ms_min`), at least every `interval_ms`; to who
-        asks for it with what is new in the prefix cache.
+        """Yields the load: at once, after a change that matters to who chooses (at most every `push_ms_min`), at least
+        every `interval_ms`; to who asks for it with what is new in the prefix cache.
 
         It ends with the caller or when the worker leaves. Errors: `Forbidden`, `InvalidRequest`.
         """
@@ -105,19 +105,20 @@ class WorkerService:
         router_id, interval_s = _watch_parameters(request)
         heard: int | None = None
         """Of the prefix cache's changes: up to which one the router knows them."""
-        sent: worker_pb2.WatchLoadResponse | None = None
-        sent_at = self._clock.now()
+        told: tuple[object, ...] | None = None
+        told_at = self._clock.now()
         while not self._in_flight.closed:
-            report = self._report(router_id)
+            load = self._load()
+            standing = self._standing(load, router_id)
             news = self._prefixes.since(heard) if request.prefixes else NO_NEWS
             now = self._clock.now()
-            if sent is None or report != sent or news or now - sent_at >= interval_s:
-                sent, sent_at, heard = report, now, news.number
+            if standing != told or news or now - told_at >= interval_s:
+                told, told_at, heard = standing, now, news.number
                 # Of serialised messages one behind the other the fields add up.
-                yield report.SerializeToString() + _encode_news(news)
+                yield self._report(load, router_id).SerializeToString() + _encode_news(news)
                 await self._clock.sleep(self._push_s_min)
             else:
-                await self._in_flight.changed(self._wait_s(report, sent_at + interval_s - now))
+                await self._in_flight.changed(self._wait_s(load, told_at + interval_s - now))
 
     async def get_info(self, payload: bytes, context: ServicerContext) -> bytes:
         """What this worker is."""
@@ -159,17 +160,32 @@ class WorkerService:
         self._drain(request.grace_ms / 1000 if request.HasField("grace_ms") else None)
         return worker_pb2.DrainResponse(num_running=self._in_flight.num_calls).SerializeToString()
 
-    def _wait_s(self, report: worker_pb2.WatchLoadResponse, until_interval_s: float) -> float:
+    def _standing(self, load: EngineLoad, router_id: str) -> tuple[object, ...]:
+        """What is told as soon as it changes. Progress alone is not among it: to tell of every step costs a router as
+        much as the step's tokens do, and whoever watches for progress is patient (`interval_ms`).
+        """
+        tickets = self._tickets.counts_of(router_id)
+        return (
+            self._state(),
+            load.step_ends_in_ms is None,
+            load.running,
+            load.waiting,
+            load.waiting_tokens,
+            self._in_flight.num_calls_of(router_id),
+            # It goes on counting, so what was told is kept as bytes.
+            b"" if tickets is None else tickets.SerializeToString(),
+        )
+
+    def _wait_s(self, load: EngineLoad, until_interval_s: float) -> float:
         """Steps tell nobody that they happened, so while there is work the load is looked at every `push_ms_min`.
 
         A call that was cancelled leaves work behind until the step ends.
         """
-        if self._in_flight.num_calls or report.running or report.waiting:
+        if self._in_flight.num_calls or load.running or load.waiting:
             return min(self._push_s_min, until_interval_s)
         return until_interval_s
 
-    def _report(self, router_id: str) -> worker_pb2.WatchLoadResponse:
-        load = self._load()
+    def _report(self, load: EngineLoad, router_id: str) -> worker_pb2.WatchLoadResponse:
         return worker_pb2.WatchLoadResponse(
             state=self._state(),
             step=load.step,

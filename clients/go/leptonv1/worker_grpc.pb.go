@@ -34,7 +34,8 @@ const (
 //
 // Load, state and drain of one worker.
 type WorkerServiceClient interface {
-	// Streams the load: at once, then after each change, at least every `interval_ms`.
+	// Streams the load: at once, then after each change that matters to who chooses a worker, at least every
+	// `interval_ms`. How far steps have come, and how fast, alone is no such change.
 	WatchLoad(ctx context.Context, in *WatchLoadRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchLoadResponse], error)
 	// Says what this worker is.
 	GetInfo(ctx context.Context, in *GetInfoRequest, opts ...grpc.CallOption) (*GetInfoResponse, error)
@@ -107,7 +108,8 @@ func (c *workerServiceClient) Drain(ctx context.Context, in *DrainRequest, opts 
 //
 // Load, state and drain of one worker.
 type WorkerServiceServer interface {
-	// Streams the load: at once, then after each change, at least every `interval_ms`.
+	// Streams the load: at once, then after each change that matters to who chooses a worker, at least every
+	// `interval_ms`. How far steps have come, and how fast, alone is no such change.
 	WatchLoad(*WatchLoadRequest, grpc.ServerStreamingServer[WatchLoadResponse]) error
 	// Says what this worker is.
 	GetInfo(context.Context, *GetInfoRequest) (*GetInfoResponse, error)

@@ -62,7 +62,8 @@ class WorkerServiceServicer:
     """
 
     def WatchLoad(self, request, context):
-        """Streams the load: at once, then after each change, at least every `interval_ms`.
+        """Streams the load: at once, then after each change that matters to who chooses a worker, at least every
+        `interval_ms`. How far steps have come, and how fast, alone is no such change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
