@@ -212,6 +212,39 @@ async def test_a_process_that_died_while_nobody_needed_it_is_replaced() -> None:
         assert compiler_starts(compiler) == 2
 
 
+@pytest.mark.parametrize(
+    ("patched", "value"),
+    [
+        ("sys.executable", "/nowhere/python"),
+        ("sys.executable", "/bin/false"),
+        ("_START_S_MAX", 0.0),
+    ],
+    ids=["cannot be run", "ends at once", "takes too long"],
+)
+async def test_a_process_that_does_not_start_is_told_as_such_and_the_next_one_may(
+    patched: str, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine without a moment to spare: nobody's fault, so not INTERNAL, and no verdict on the constraint."""
+    async with compiling() as compiler:
+        with monkeypatch.context() as patch:
+            patch.setattr(f"worker.runtime.grammar.trials.{patched}", value)
+            with pytest.raises(Unavailable, match="ask again") as caught:
+                await compiler.compile(regex("a"))
+        assert caught.value.reason is Reason.PROCESS_FAILED
+        _, was_known = await compiler.compile(regex("a"))
+        assert not was_known
+
+
+def test_the_process_starts_with_little() -> None:
+    """Where processors are busy each import counts: with pydantic, protobuf and Jinja it took four times as long."""
+    code = "import sys, worker.runtime.grammar.trial; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "llguidance" in loaded
+    assert not {"pydantic", "google.protobuf", "jinja2", "grpc", "onnxruntime"} & set(loaded)
+
+
 async def test_closing_ends_what_runs() -> None:
     async with compiling(GrammarLimits(compile_s_max=60)) as compiler:
         await compiler.compile(regex("a"))
