@@ -189,6 +189,8 @@ class _Process:
 
     async def exchange(self, sent: bytes) -> Any:
         """Raises `EOFError` or `OSError` when the process is gone."""
+        if self._stdin.is_closing():  # libuv's loop would call writing to it a RuntimeError
+            raise BrokenPipeError("the process has ended")
         self._stdin.write(sent)
         await self._stdin.drain()
         head = await self._stdout.readexactly(LENGTH_BYTES)
