@@ -157,11 +157,11 @@ client-cpp: ## Build the C++ client and test it (what it needs, by apt-get: clie
 	@ctest --test-dir clients/cpp/build --output-on-failure
 
 leaks: $(READY) ## Half an hour, never in CI: each small bad input a thousand times, and nothing may be left of it
-	@LEPTON_LEAK_REPEATS=1000 $(BIN)/pytest -q -x tests/parity/test_leaks.py $(PYTEST_FLAGS)
+	@LEPTON_LEAK_REPEATS=1000 $(BIN)/pytest -v -x --show-capture=no tests/parity/test_leaks.py $(PYTEST_FLAGS)
 
 soak: $(READY) ## Minutes of random work, never in CI: the engine fuzzed, then a worker whose memory must stay flat (MINUTES=5)
 	@seed=$${SEED:-$$RANDOM}; echo "SEED=$$seed"; \
-	LEPTON_FUZZ_STEPS=100000 LEPTON_FUZZ_SEED=$$seed $(BIN)/pytest -q tests/property/test_engine_fuzz.py && \
+	LEPTON_FUZZ_STEPS=100000 LEPTON_FUZZ_SEED=$$seed $(BIN)/pytest -v --show-capture=no tests/property/test_engine_fuzz.py && \
 	$(BIN)/python -m loadtest.soak --minutes $(or $(MINUTES),5) --seed $$seed --model $(or $(MODEL),models/demo)
 
 chaos: $(READY) ## Break everything that can break, under load: the ledger, into docs/reliability.md (SEED=1, ONLY=kill-worker,…)

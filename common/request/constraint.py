@@ -5,16 +5,13 @@ Whether a schema or grammar can be read and followed only the worker knows (`wor
 
 from __future__ import annotations
 
-from typing import Final, NoReturn
+from typing import NoReturn
 
 from common.errors import InvalidRequest, Reason
 from common.limits import Limits
 from lepton.v1 import inference_pb2, types_pb2
 
-__all__ = ["JSON_SPACE_MAX", "validate_constraint"]
-
-JSON_SPACE_MAX: Final = 24
-"""White space in one place of a JSON answer, characters: room for a line break and an indent, but an end to it."""
+__all__ = ["validate_constraint"]
 
 
 def validate_constraint(request: inference_pb2.GenerateRequest, limits: Limits) -> None:

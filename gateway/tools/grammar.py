@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from common.request.constraint import JSON_SPACE_MAX
+from common.request.json_space import JSON_SPACE_MAX
 from gateway.tools.api import ToolSpec
 from gateway.tools.format import Format
 

@@ -1,7 +1,8 @@
 """`python -m loadtest.soak`: random calls on a worker process for minutes; its memory must be flat at the end.
 
 Files, threads and tasks must be as few as after the first round, and every call must end as it may. Exit codes: 0 all
-of that holds; 1 something does not, it cannot be told, or the worker did not start or ended by itself.
+of that holds; 1 something does not, it cannot be told, or the worker did not start or ended by itself: its log, which
+the last line names, says more.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from rich.console import Console
@@ -32,6 +32,8 @@ FLAGS: Final[dict[str, object]] = {
 }  # fmt: skip
 """Small bounds: all of them are reached within the first rounds, and some calls are refused."""
 
+TOLD_EVERY_S: Final = 60.0
+"""How often a run whose output goes to a file says where it is."""
 THREADS_SPARE: Final = 8
 """Threads more than after the first round that are no sign of anything: pools start theirs as they need them."""
 _SAID: Final = {
@@ -48,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (LeptonError, ExceptionGroup) as error:
         first = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
         talk.print(f"error: {first!s}", highlight=False, markup=False)
+        _name_log(talk, wish.log)
         return 1
     faults = [*soak.faults, *_threads_left(soak)]
     judged: Flatness | None = None
@@ -60,21 +63,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print()
     else:
         _show(soak, judged, faults)
-    return 0 if judged is not None and judged.verdict == "flat" and not faults else 1
+    if judged is not None and judged.verdict == "flat" and not faults:
+        return 0
+    _name_log(talk, wish.log)
+    return 1
+
+
+def _name_log(talk: Console, log: Path) -> None:
+    talk.print(f"the worker's log: {log}", highlight=False, markup=False, soft_wrap=True)
 
 
 async def _soak(wish: argparse.Namespace, talk: Console) -> Soak:
     clock = SystemClock()
     talk.print(f"seed {wish.seed}", highlight=False)
-    with TemporaryDirectory(prefix="lepton-soak-") as folder, talk.status("starting") as status:
+    wish.log.unlink(missing_ok=True)
+    with talk.status("starting") as status:
         async with observed_worker(
-            Path(folder), wish.model, leak_kib=wish.plant_leak, flags=FLAGS
+            wish.log, wish.model, leak_kib=wish.plant_leak, flags=FLAGS
         ) as worker:
+            told_at = 0.0
 
             def show(soak: Soak) -> None:
-                status.update(
-                    f"{soak.seconds:.0f} s, {soak.requests} calls, {soak.points[-1].rss / 1e6:.1f} MB"
-                )
+                nonlocal told_at
+                now = f"{soak.seconds:.0f} s, {soak.requests} calls, {soak.points[-1].rss / 1e6:.1f} MB"
+                status.update(now)
+                if not talk.is_terminal and soak.seconds >= told_at + TOLD_EVERY_S:
+                    told_at = soak.seconds
+                    talk.print(now, highlight=False)
 
             return await run_rounds(
                 worker,
@@ -85,7 +100,7 @@ async def _soak(wish: argparse.Namespace, talk: Console) -> Soak:
                 go_on=lambda soak: (
                     len(soak.points) < wish.rounds
                     if wish.rounds
-                    else soak.seconds < 60 * wish.minutes
+                    else soak.seconds < 60 * wish.minutes or soak.requests < wish.calls
                 ),
                 on_round=show,
             )
@@ -132,8 +147,9 @@ def _as_json(soak: Soak, judged: Flatness | None, faults: Sequence[str]) -> dict
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m loadtest.soak", description=__doc__)
     add = parser.add_argument
-    add("--minutes", type=float, default=5.0)
-    add("--rounds", type=int, default=0, help="so many rounds instead")
+    add("--minutes", type=float, default=5.0, help="at least")
+    add("--calls", type=int, default=15000, help="at least: a slow machine takes longer")
+    add("--rounds", type=int, default=0, help="so many rounds instead of either")
     add("--requests", type=int, default=100, help="calls of a round")
     add("--callers", type=int, default=32, help="at once")
     add("--model", type=Path, default=Path("models/demo"), help="model folder")
@@ -147,6 +163,7 @@ def _parser() -> argparse.ArgumentParser:
         help="memory that the worker loses with each call",
     )
     add("--seed", type=int, default=1)
+    add("--log", type=Path, default=Path(".lepton/soak/worker.log"), help="of the worker")
     add("--json", action="store_true", help="JSON on stdout")
     return parser
 

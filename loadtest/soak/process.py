@@ -55,22 +55,28 @@ class ObservedWorker:
             self.ready.set()
 
     async def vitals(self) -> Vitals:
-        """Asks now. Raises TimeoutError when the event loop of the worker does not answer."""
+        """Asks now. Raises `Unavailable(PROCESS_FAILED)` when it has ended, or its event loop does not answer."""
         pid = self._process.pid
         if pid is None:
             raise Unavailable("the worker has ended", reason=Reason.PROCESS_FAILED)
         self._tasks = asyncio.get_running_loop().create_future()
         os.kill(pid, signal.SIGUSR1)
-        tasks = await asyncio.wait_for(self._tasks, VITALS_S_MAX)
+        try:
+            tasks = await asyncio.wait_for(self._tasks, VITALS_S_MAX)
+        except TimeoutError:
+            raise Unavailable(
+                f"the worker's event loop has not answered for {VITALS_S_MAX:g} s",
+                reason=Reason.PROCESS_FAILED,
+            ) from None
         held = held_by(pid)
         return Vitals(rss=held.rss, files=held.files, threads=held.threads, tasks=tasks)
 
 
 @asynccontextmanager
 async def observed_worker(
-    folder: Path, model: Path, *, leak_kib: int, flags: dict[str, object]
+    log: Path, model: Path, *, leak_kib: int, flags: dict[str, object]
 ) -> AsyncIterator[ObservedWorker]:
-    """A worker on a free port; its log goes to `folder`. Drains it at the end, and fails unless it leaves with 0.
+    """A worker on a free port; its log goes to `log`. Drains it at the end, and fails unless it leaves with 0.
 
     Raises `Unavailable(PROCESS_FAILED)` when it does not start or ends by itself.
     """
@@ -81,7 +87,7 @@ async def observed_worker(
         name="worker",
         argv=(sys.executable, "-m", "loadtest.soak.worker", *arguments),
         env={**env, "PYTHONPATH": str(ROOT), LEAK_ENV: str(leak_kib)},
-        log_file=folder / "worker.log",
+        log_file=log,
     )
     process = Process(
         spec, log_bytes_max=LOG_BYTES_MAX, on_line=lambda line: worker.take_line(line)
@@ -99,9 +105,10 @@ async def observed_worker(
                 raise Unavailable(f"the worker did not start: {why}", reason=Reason.PROCESS_FAILED)
             yield worker
             process.terminate()
-            exit_ = await asyncio.wait_for(asyncio.shield(running), STOP_S_MAX)
-            if exit_.code:
-                raise Unavailable(f"the worker {exit_.why()}", reason=Reason.PROCESS_FAILED)
+            await asyncio.wait({running}, timeout=STOP_S_MAX)
+            if not running.done() or running.result().code:
+                why = running.result().why() if running.done() else "did not end in time"
+                raise Unavailable(f"the worker {why}", reason=Reason.PROCESS_FAILED)
         finally:
             started.cancel()
             process.kill()

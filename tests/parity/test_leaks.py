@@ -38,8 +38,9 @@ async def _cluster() -> AsyncIterator[DemoCluster]:
         yield cluster
 
 
-@pytest_asyncio.fixture(name="doors", scope="module", loop_scope="module")
+@pytest_asyncio.fixture(name="doors", loop_scope="module")
 async def _doors(cluster: DemoCluster) -> AsyncIterator[Doors]:
+    """New ones for each test: a socket that nobody reads while other doors are asked is closed after 20 s."""
     async with doors_of(cluster) as doors:
         yield doors
 

@@ -13,7 +13,7 @@ from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from common.request.constraint import JSON_SPACE_MAX
+from common.request.json_space import JSON_SPACE_MAX
 from tests.support.grammars import compiled, json_schema, regex
 from tests.support.tiny_models import make_sequence
 from worker.engine.grammar import Constraint, ConstraintKind

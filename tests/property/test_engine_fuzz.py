@@ -38,6 +38,8 @@ CONTROL_SEED = 20261
 SEED = int(os.environ.get("LEPTON_FUZZ_SEED", CONTROL_SEED))
 LAYOUT = CacheLayout(num_slots=7, capacity=130, tokens_max=400, num_blocks=9)
 DRAFTING = replace(LAYOUT, keeps_decoded=True, num_drafted=32)
+BREAKS = frozenset({8, 16, 24})
+"""Some of the tokens at which `echo` leaves the prompt: with other ends a seed may have none that comes."""
 
 
 def on_fake(seed: int) -> Fuzz:
@@ -47,7 +49,7 @@ def on_fake(seed: int) -> Fuzz:
 
 def on_fake_with_drafts(seed: int) -> Fuzz:
     alone = alone_on(FakeRunner(num_slots=1, capacity=LAYOUT.capacity, tokens=echo))
-    return Fuzz(None, alone, seed=seed, layout=DRAFTING, tokens=echo)
+    return Fuzz(None, alone, seed=seed, layout=DRAFTING, eos_ids=BREAKS, tokens=echo)
 
 
 def on_graph(folder: Path, seed: int, *, prefill_int8: bool) -> tuple[Fuzz, Sampler]:
@@ -70,15 +72,15 @@ FORMS = {
 }
 
 
-def check_mix(fuzz: Fuzz) -> None:
-    """A mix in which something never happened proves nothing about it."""
+def check_mix(fuzz: Fuzz, *, rows_min: float = 2.0) -> None:
+    """A mix in which something never happened proves nothing about it. `rows_min`: a step, on average."""
     if fuzz.seen["steps"] < 5_000:
         return
     for what in ("too long", "queue full", "queue_timeout", "deadline_exceeded", "client_gone", "engine_failed",
                  "model_output_invalid", "length", "stop", "cached tokens", "known tokens",
                  "preempted"):  # fmt: skip
         assert fuzz.seen[what] > 10, what
-    assert fuzz.seen["rows"] > 2 * fuzz.seen["steps"]
+    assert fuzz.seen["rows"] > rows_min * fuzz.seen["steps"]
 
 
 @pytest.mark.timeout(3600)
@@ -92,7 +94,7 @@ def test_the_books_agree_and_everybody_gets_an_end() -> None:
 def test_the_books_agree_with_drafts_as_well() -> None:
     fuzz = on_fake_with_drafts(SEED)
     fuzz.play(STEPS)
-    check_mix(fuzz)
+    check_mix(fuzz, rows_min=1.5)  # answers are over in fewer steps
     assert fuzz.num_accepted > 100
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import llguidance
 
-from common.request.constraint import JSON_SPACE_MAX
+from common.request.json_space import JSON_SPACE_MAX
 from worker.engine.grammar import Constraint, ConstraintKind
 from worker.runtime.grammar.refusal import invalid, too_large, unsupported
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from llguidance import LLTokenizer
 
-from worker.runtime.vocabulary import Vocabulary
+if TYPE_CHECKING:  # processes that try grammars out import this module, and should start quickly
+    from worker.runtime.vocabulary import Vocabulary
 
 __all__ = ["TokenTable", "open_tokens", "token_table"]
 

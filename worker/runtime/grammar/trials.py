@@ -10,7 +10,7 @@ import sys
 from dataclasses import asdict
 from typing import Any, Final, final
 
-from common.errors import Internal, Reason, Unavailable
+from common.errors import Reason, Unavailable
 from common.logs import get_logger
 from worker.engine.grammar import Constraint
 from worker.runtime.grammar.limits import GrammarLimits
@@ -35,7 +35,8 @@ class Trials:
     """A bounded number of processes. Used on one event loop; who calls bounds how many wait.
 
     Resources: owns the processes, the first of which starts with the first constraint, until `close`.
-    Errors of `run`: `Internal` when no process can be started; `Unavailable(DRAINING)` once it is closed.
+    Errors of `run`: `Unavailable`, PROCESS_FAILED when no process can be started, as on a machine without a moment or
+    without memory to spare, DRAINING once it is closed.
     Cancellation: the trial is ended, and its process with it.
     """
 
@@ -119,14 +120,14 @@ class Trials:
             process = await _Process.start()
         except OSError as error:
             log.exception("grammar.trial_not_started")
-            raise Internal("no process for compiling grammars could be started") from error
+            raise _not_started() from error
         try:
             hello = await asyncio.to_thread(self._hello)
             async with asyncio.timeout(_START_S_MAX):
                 await process.exchange(hello)
         except (OSError, EOFError, TimeoutError) as error:
             log.exception("grammar.trial_not_started", code=await process.kill())
-            raise Internal("no process for compiling grammars could be started") from error
+            raise _not_started() from error
         except BaseException:
             await process.kill()
             raise
@@ -141,6 +142,13 @@ class Trials:
                 "limits": asdict(self._limits),
             }
         )
+
+
+def _not_started() -> Unavailable:
+    return Unavailable(
+        "this worker could not start the process that tries constraints out; ask again, or another worker",
+        reason=Reason.PROCESS_FAILED,
+    )
 
 
 class _Process:
@@ -181,6 +189,8 @@ class _Process:
 
     async def exchange(self, sent: bytes) -> Any:
         """Raises `EOFError` or `OSError` when the process is gone."""
+        if self._stdin.is_closing():  # libuv's loop would call writing to it a RuntimeError
+            raise BrokenPipeError("the process has ended")
         self._stdin.write(sent)
         await self._stdin.drain()
         head = await self._stdout.readexactly(LENGTH_BYTES)

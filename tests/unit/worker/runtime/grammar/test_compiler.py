@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import uvloop
 
 from common.errors import InvalidRequest, Overloaded, Reason, Unavailable, Unsupported
 from tests.support.grammars import (
@@ -29,6 +30,7 @@ from worker.engine.grammar import Constraint, ConstraintKind
 from worker.runtime.grammar.compiler import GrammarCompiler
 from worker.runtime.grammar.limits import GrammarLimits
 from worker.runtime.grammar.tokens import TokenTable, token_table
+from worker.runtime.grammar.trials import _Process
 from worker.runtime.vocabulary import Vocabulary
 
 QUICK = GrammarLimits(compile_s_max=0.3)
@@ -210,6 +212,59 @@ async def test_a_process_that_died_while_nobody_needed_it_is_replaced() -> None:
         await idle._process.wait()
         await compiler.compile(regex("b"))
         assert compiler_starts(compiler) == 2
+
+
+@pytest.mark.parametrize(
+    ("patched", "value"),
+    [
+        ("sys.executable", "/nowhere/python"),
+        ("sys.executable", "/bin/false"),
+        ("_START_S_MAX", 0.0),
+    ],
+    ids=["cannot be run", "ends at once", "takes too long"],
+)
+async def test_a_process_that_does_not_start_is_told_as_such_and_the_next_one_may(
+    patched: str, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine without a moment to spare: nobody's fault, so not INTERNAL, and no verdict on the constraint."""
+    async with compiling() as compiler:
+        with monkeypatch.context() as patch:
+            patch.setattr(f"worker.runtime.grammar.trials.{patched}", value)
+            with pytest.raises(Unavailable, match="ask again") as caught:
+                await compiler.compile(regex("a"))
+        assert caught.value.reason is Reason.PROCESS_FAILED
+        _, was_known = await compiler.compile(regex("a"))
+        assert not was_known
+
+
+@pytest.mark.parametrize(
+    "new_event_loop",
+    [asyncio.new_event_loop, uvloop.new_event_loop],
+    ids=["Python's loop", "libuv's"],
+)
+def test_to_write_to_a_process_that_ended_is_no_bug(
+    new_event_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """Workers run on libuv's loop, which has an error of its own for it."""
+
+    async def ask() -> None:
+        process = await _Process.start()
+        await process.kill()
+        with pytest.raises((OSError, EOFError)):
+            await process.exchange(b"")
+
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(ask())
+
+
+def test_the_process_starts_with_little() -> None:
+    """Where processors are busy each import counts: with pydantic, protobuf and Jinja it took four times as long."""
+    code = "import sys, worker.runtime.grammar.trial; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "llguidance" in loaded
+    assert not {"pydantic", "google.protobuf", "jinja2", "grpc", "onnxruntime"} & set(loaded)
 
 
 async def test_closing_ends_what_runs() -> None:
