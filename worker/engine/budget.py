@@ -6,6 +6,7 @@ from typing import Final
 
 from worker.engine.chunking import CHUNK_TOKENS_MIN
 from worker.engine.config import EngineConfig
+from worker.engine.decode_cost import Decoding
 from worker.engine.ports import Batch
 from worker.engine.prefill_cost import PrefillCost
 from worker.engine.sequence import Sequence
@@ -71,29 +72,34 @@ class PrefillBudgets:
         if not batch.prefill or duration_s < _DURATION_S_MIN:
             return
         cost = self._beside if batch.decode else self._alone
-        prefill_s = self._meter.prefill_share_s(duration_s, len(batch.decode))
+        prefill_s = self._meter.prefill_share_s(duration_s, batch.decoding)
         cost.observe([(chunk.start, chunk.end) for chunk in batch.prefill], prefill_s)
 
     def begin(
-        self, *, num_decode_rows: int, first: Sequence | None, num_beginning: int, now: float
+        self,
+        *,
+        decode: tuple[Sequence, ...],
+        first: Sequence | None,
+        num_beginning: int,
+        now: float,
     ) -> PrefillBudget:
-        """Of a step that decodes so many rows, while prompts may begin, so many, `first` before the others.
+        """Of a step that decodes `decode`, while prompts may begin, so many, `first` before the others.
 
         They get at least the time of `chunk_tokens_min` at the beginning of a prompt, also beyond `step_ms_max`, but
         no more than `chunk_stretch` allows.
         """
         config = self._config
-        cost = self._beside if num_decode_rows and self._beside.is_measured else self._alone
+        cost = self._beside if decode and self._beside.is_measured else self._alone
         if not cost.is_measured:
             cost = self._beside
         if not cost.is_measured:
             return PrefillBudget(tokens=config.chunk_tokens_first, seconds=0.0, cost=cost)
-        decode_s = self._meter.decode_s(num_decode_rows)
+        decode_s = self._meter.decode_s(Decoding.of(decode))
         pressure = _pressure(
             config,
             first=first,
             num_beginning=num_beginning,
-            num_decode_rows=num_decode_rows,
+            num_decode_rows=len(decode),
             now=now,
         )
         seconds, least = config.step_ms_max / 1000 - decode_s, config.chunk_tokens_min

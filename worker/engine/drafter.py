@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final, final
 
 from worker.engine.config import EngineConfig
+from worker.engine.decode_cost import Decoding
 from worker.engine.ngrams import NgramIndex
 from worker.engine.payoff import Payoff
 from worker.engine.ports import CacheLayout, Draft
@@ -49,8 +50,9 @@ class Drafter:
         if self._in_a_row == _IN_A_ROW_MAX:
             self._in_a_row = 0
             return ()
-        price = rows * meter.draft_price(rows)
-        room = self._room(rows, meter)
+        decoding = Decoding.of(decode)
+        price = rows * meter.draft_price(decoding)
+        room = self._room(decoding, meter)
         drafts = []
         for sequence in decode:
             token_ids = self._draft(sequence, price, room)
@@ -69,10 +71,10 @@ class Drafter:
         """The sequence has ended, or never had a draft."""
         self._known.pop(sequence, None)
 
-    def _room(self, rows: int, meter: SpeedMeter) -> int:
+    def _room(self, decoding: Decoding, meter: SpeedMeter) -> int:
         """Tokens of drafts in this step, over all rows."""
-        step_s = max(self._config.step_ms_max / 1000, _STRETCH * meter.decode_s(rows))
-        fits = meter.drafts_within(step_s, rows)
+        step_s = max(self._config.step_ms_max / 1000, _STRETCH * meter.decode_s(decoding))
+        fits = meter.drafts_within(step_s, decoding)
         return self._most if fits is None else min(fits, self._most)
 
     def _draft(self, sequence: Sequence, price: float, room: int) -> tuple[int, ...]:

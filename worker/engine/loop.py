@@ -277,7 +277,7 @@ class EngineLoop:
     def _expected_end(self, batch: Batch, began_at: float) -> float:
         expected_s = self._scheduler.meter.step_s(
             num_prefill_tokens=batch.num_prefill_tokens,
-            num_decode_rows=len(batch.decode),
+            decoding=batch.decoding,
             num_drafted=batch.num_drafted,
         )
         return began_at + (self._config.step_ms_max / 1000 if expected_s is None else expected_s)

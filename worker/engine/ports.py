@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from common.errors import LeptonError
+from worker.engine.decode_cost import Decoding
 from worker.engine.sequence import Sequence
 
 __all__ = [
@@ -156,6 +157,11 @@ class Batch:
         """Sequences that get a token from this step: all of `decode`, then the prompts that end in it."""
         ended = [chunk for chunk in self.prefill if chunk.is_last]
         return self.decode + tuple(s for chunk in ended for s in (chunk.sequence, *chunk.followers))
+
+    @property
+    def decoding(self) -> Decoding:
+        """How much this step decodes."""
+        return Decoding.of(self.decode)
 
     @property
     def num_prefill_tokens(self) -> int:

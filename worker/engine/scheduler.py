@@ -130,7 +130,7 @@ class Scheduler:
         copies = self._slots.compact()
         decode = self._slots.decoding
         budget = self._budgets.begin(
-            num_decode_rows=len(decode),
+            decode=decode,
             first=self._next(),
             num_beginning=min(self._queue.waiting.sequences, self._slots.num_free),
             now=now,
@@ -193,7 +193,7 @@ class Scheduler:
         self._meter.observe(
             duration_s=duration_s,
             num_prefill_tokens=batch.num_prefill_tokens,
-            num_decode_rows=len(batch.decode),
+            decoding=batch.decoding,
             num_starts=len(self._started),
             num_drafted=batch.num_drafted,
         )

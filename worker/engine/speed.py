@@ -1,16 +1,18 @@
 """How fast this engine is: measured step by step, forgotten step by step.
 
-    length of a step = decode_s(rows) + prompt tokens / prefill_tokens_per_s + tokens of drafts · draft_s
+    length of a step = decode_s(decoding) + prompt tokens / prefill_tokens_per_s + tokens of drafts · draft_s
 
-Steps that only decode teach the first term, by number of rows; what a mixed step took beyond it teaches the second, and
-what a step with drafts took beyond it the third. Where the first is not known yet the second comes out too slow, which
-errs towards smaller chunks and corrects itself.
+Steps that only decode teach the first term (`worker.engine.decode_cost`); what a mixed step took beyond it teaches
+the second, and what a step with drafts took beyond it the third. Where the first is not known yet the second comes
+out too slow, which errs towards smaller chunks and corrects itself.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
+
+from worker.engine.decode_cost import DecodeCost, Decoding
 
 __all__ = ["Speed", "SpeedMeter"]
 
@@ -52,8 +54,7 @@ class SpeedMeter:
         self._step_s: float | None = None
         self._decode_rows = 0
         """Of the last step that only decoded."""
-        self._decode_s: dict[int, float] = {}
-        """Rows → mean seconds; at most one entry per slot."""
+        self._decode = DecodeCost()
         self._draft_s: float | None = None
         """What a token of a draft adds."""
 
@@ -62,7 +63,7 @@ class SpeedMeter:
         *,
         duration_s: float,
         num_prefill_tokens: int,
-        num_decode_rows: int,
+        decoding: Decoding,
         num_starts: int,
         num_drafted: int = 0,
     ) -> None:
@@ -74,20 +75,20 @@ class SpeedMeter:
         self._starts.add(num_starts, duration_s)
         self._step_s = _mean(self._step_s, duration_s)
         if num_prefill_tokens:
-            self._prefill.add(num_prefill_tokens, self.prefill_share_s(duration_s, num_decode_rows))
+            self._prefill.add(num_prefill_tokens, self.prefill_share_s(duration_s, decoding))
         elif num_drafted:
-            decode_s = self.decode_s(num_decode_rows)
+            decode_s = self.decode_s(decoding)
             # A whole step for one token is a step that was held up by something else.
             added_s = min(max(0.0, duration_s - decode_s) / num_drafted, decode_s)
             if decode_s:
                 self._draft_s = _mean(self._draft_s, added_s)
         else:
-            self._decode_rows = num_decode_rows
-            self._decode_s[num_decode_rows] = _mean(self._decode_s.get(num_decode_rows), duration_s)
+            self._decode_rows = decoding.rows
+            self._decode.observe(decoding, duration_s)
 
     @property
     def speed(self) -> Speed:
-        decode_s = self._decode_s.get(self._decode_rows)
+        decode_s = self._decode.mean_s(self._decode_rows)
         return Speed(
             prefill_tokens_per_s=self._prefill.per_s,
             starts_per_s=self._starts.per_s or None,
@@ -96,42 +97,39 @@ class SpeedMeter:
             decode_rows=self._decode_rows,
         )
 
-    def decode_s(self, rows: int) -> float:
-        """Expected seconds of a step that decodes `rows` rows: as measured with the nearest number of rows, else 0."""
-        if rows == 0 or not self._decode_s:
-            return 0.0
-        nearest = min(self._decode_s, key=lambda known: (abs(known - rows), known))
-        return self._decode_s[nearest]
+    def decode_s(self, decoding: Decoding) -> float:
+        """Expected seconds of a step that decodes so much; 0 when nothing like it was measured."""
+        return self._decode.seconds(decoding)
 
-    def draft_price(self, rows: int) -> float:
-        """What a token of a draft adds to a step that decodes `rows` rows, in such steps without drafts."""
-        decode_s = self.decode_s(rows)
+    def draft_price(self, decoding: Decoding) -> float:
+        """What a token of a draft adds to a step that decodes so much, in such steps without drafts."""
+        decode_s = self.decode_s(decoding)
         if self._draft_s is None or not decode_s:
             return _DRAFT_PRICE_FIRST
         return max(self._draft_s / decode_s, _DRAFT_PRICE_MIN)
 
-    def drafts_within(self, step_s: float, rows: int) -> int | None:
-        """Tokens of drafts that fit beside `rows` rows into a step of `step_s` seconds; None when not measured."""
-        decode_s = self.decode_s(rows)
+    def drafts_within(self, step_s: float, decoding: Decoding) -> int | None:
+        """Tokens of drafts that fit beside so much into a step of `step_s` seconds; None when not measured."""
+        decode_s = self.decode_s(decoding)
         if not decode_s:
             return None
-        return int(max(0.0, step_s - decode_s) / (decode_s * self.draft_price(rows)))
+        return int(max(0.0, step_s - decode_s) / (decode_s * self.draft_price(decoding)))
 
     def step_s(
-        self, *, num_prefill_tokens: int, num_decode_rows: int, num_drafted: int = 0
+        self, *, num_prefill_tokens: int, decoding: Decoding, num_drafted: int = 0
     ) -> float | None:
         """Expected seconds of a step; None when nothing like it has been measured."""
         if num_prefill_tokens and self._prefill.per_s is None:
             return None
-        if num_decode_rows and not self._decode_s:
+        if decoding.rows and not self._decode.is_measured:
             return None
         prefill_s = num_prefill_tokens / self._prefill.per_s if self._prefill.per_s else 0.0
-        decode_s = self.decode_s(num_decode_rows)
-        return decode_s * (1 + num_drafted * self.draft_price(num_decode_rows)) + prefill_s
+        decode_s = self.decode_s(decoding)
+        return decode_s * (1 + num_drafted * self.draft_price(decoding)) + prefill_s
 
-    def prefill_share_s(self, duration_s: float, num_decode_rows: int) -> float:
+    def prefill_share_s(self, duration_s: float, decoding: Decoding) -> float:
         """What of the length of a mixed step is put down to its prompt tokens."""
-        return max(duration_s - self.decode_s(num_decode_rows), _PREFILL_SHARE_MIN * duration_s)
+        return max(duration_s - self.decode_s(decoding), _PREFILL_SHARE_MIN * duration_s)
 
 
 def _mean(mean_s: float | None, newest_s: float) -> float:

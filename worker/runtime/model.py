@@ -16,6 +16,7 @@ from worker.kernels.library import VERSION, Kernels
 from worker.runtime.artifacts import read_artifact
 from worker.runtime.calibration import rows_for_many
 from worker.runtime.fingerprint import fingerprint, precision_of
+from worker.runtime.huge_pages import collapse_pages, huge_bytes
 from worker.runtime.kv_precision import FP16, KvPrecisionName
 from worker.runtime.kv_slab import block_bytes, capacity_within, tokens_within
 from worker.runtime.memory import return_free_memory
@@ -127,6 +128,8 @@ def load_model(
         kernels=kernels,
         kv_precision=kv_precision,
     )
+    return_free_memory()  # loading took twice what is kept
+    collapse_pages()
     say(
         "model.loaded",
         {
@@ -134,6 +137,7 @@ def load_model(
             "provider": provider.name,
             "threads": threads,
             "kernels": graph.isa or "portable",
+            "huge_pages_mib": huge_bytes() >> 20,
         },
     )
 
@@ -185,7 +189,7 @@ def load_model(
         say("model.calibrated", {"int8_from_rows": runner.forward.many_from})
     question = golden_question(runner, tokenizer, artifact.golden, config.vocab_size)
     runner.rest()  # nobody counts what was written so far
-    return_free_memory()  # loading took twice what is kept
+    return_free_memory()  # so did the checks
     return LoadedModel(
         info=ModelInfo(
             name=name,

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.support.engine import make_sequence
 from worker.engine.answers import check_answer, num_accepted, verify
 from worker.engine.config import EngineConfig
+from worker.engine.decode_cost import Decoding
 from worker.engine.drafter import Drafter
 from worker.engine.ngrams import NgramIndex
 from worker.engine.payoff import Payoff
@@ -17,6 +18,7 @@ from worker.engine.sequence import Sequence, StopRule
 from worker.engine.speed import SpeedMeter
 
 LAYOUT = CacheLayout(num_slots=4, capacity=5000, keeps_decoded=True, num_drafted=32)
+ONE = Decoding(1)
 PROMPT = (1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3)
 
 
@@ -121,21 +123,19 @@ def observed(*steps: tuple[float, int]) -> SpeedMeter:
     meter = SpeedMeter()
     for duration_s, num_drafted in steps:
         meter.observe(
-            duration_s=duration_s, num_prefill_tokens=0, num_decode_rows=1, num_starts=0, num_drafted=num_drafted
+            duration_s=duration_s, num_prefill_tokens=0, decoding=ONE, num_starts=0, num_drafted=num_drafted
         )  # fmt: skip
     return meter
 
 
 def test_the_price_is_what_a_step_takes_beyond_one_without() -> None:
     meter = observed((0.010, 0), (0.016, 3))
-    assert meter.draft_price(1) == pytest.approx(0.2)
-    assert meter.decode_s(1) == 0.010
-    assert meter.step_s(num_prefill_tokens=0, num_decode_rows=1, num_drafted=5) == pytest.approx(
-        0.02
-    )
-    assert meter.drafts_within(0.0201, 1) == 5
-    assert meter.drafts_within(0.001, 1) == 0
-    assert observed().drafts_within(1.0, 1) is None
+    assert meter.draft_price(ONE) == pytest.approx(0.2)
+    assert meter.decode_s(ONE) == 0.010
+    assert meter.step_s(num_prefill_tokens=0, decoding=ONE, num_drafted=5) == pytest.approx(0.02)
+    assert meter.drafts_within(0.0201, ONE) == 5
+    assert meter.drafts_within(0.001, ONE) == 0
+    assert observed().drafts_within(1.0, ONE) is None
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_the_price_is_what_a_step_takes_beyond_one_without() -> None:
 def test_a_price_is_always_a_sensible_one(
     steps: tuple[tuple[float, int], ...], price: float
 ) -> None:
-    assert observed(*steps).draft_price(1) == pytest.approx(price)
+    assert observed(*steps).draft_price(ONE) == pytest.approx(price)
 
 
 # --- who gets one ---

@@ -76,6 +76,36 @@ def test_a_long_prompt_keeps_the_steps_of_others_within_the_bound_to_its_end(
         assert sum(lengths) < 4 * work_s
 
 
+def test_the_bound_goes_by_what_decoding_takes_now() -> None:
+    """Rows grow beside a prompt, when no step only decodes; and then come others, which are short again."""
+
+    def decode_s(batch: Batch) -> float:
+        return 0.004 + 7e-7 * batch.decoding.tokens if batch.decode else 0.0
+
+    engine = Engine(lambda batch: decode_s(batch) + seconds_of(batch, 4000))
+    for _ in range(700):
+        engine.step()
+    for number in (100, 101):
+        prompt = make_sequence(number, prompt_ids=(number,) * 4000, salt=None)
+        engine.scheduler.add(prompt)
+        stretched = []
+        while not prompt.generated_ids:
+            batch, took = engine.step()
+            stretched.append(took / decode_s(batch))
+        stretched.sort()
+        assert len(stretched) > 100
+        assert stretched[int(0.99 * len(stretched))] <= 2.05
+        assert stretched[len(stretched) // 4] > 1.7, "it uses what it may"
+        for sequence in engine.scheduler._everybody():
+            engine.scheduler.abort(sequence, engine.now)
+        for row in range(8):
+            engine.scheduler.add(
+                make_sequence(10 * number + row, salt=None, stop=StopRule(max_tokens=5000))
+            )
+        for _ in range(5):
+            engine.step()
+
+
 def test_a_prompt_that_costs_too_much_moves_all_the_same() -> None:
     """Even four tokens are far beyond the bound: it is complete in a bounded number of steps."""
     engine = Engine(lambda batch: DECODE_S + 0.1 * batch.num_prefill_tokens)

@@ -8,6 +8,7 @@ from tests.support.engine import make_sequence
 from tests.support.fake_runner import FakeRunner
 from worker.engine.chunking import CHUNK_TOKENS_MIN
 from worker.engine.config import EngineConfig
+from worker.engine.decode_cost import Decoding
 from worker.engine.ports import Batch
 from worker.engine.scheduler import Scheduler
 from worker.engine.sequence import StopRule
@@ -16,15 +17,15 @@ from worker.engine.speed import SpeedMeter
 
 def observe(meter: SpeedMeter, duration_s: float, *, prefill: int = 0, rows: int = 0) -> None:
     meter.observe(
-        duration_s=duration_s, num_prefill_tokens=prefill, num_decode_rows=rows, num_starts=0
+        duration_s=duration_s, num_prefill_tokens=prefill, decoding=Decoding(rows), num_starts=0
     )
 
 
 def test_nothing_is_known_at_first() -> None:
     meter = SpeedMeter()
     assert meter.speed.prefill_tokens_per_s is None
-    assert meter.step_s(num_prefill_tokens=1, num_decode_rows=0) is None
-    assert meter.step_s(num_prefill_tokens=0, num_decode_rows=1) is None
+    assert meter.step_s(num_prefill_tokens=1, decoding=Decoding(0)) is None
+    assert meter.step_s(num_prefill_tokens=0, decoding=Decoding(1)) is None
 
 
 def test_a_mixed_step_teaches_what_it_took_beyond_decoding() -> None:
@@ -32,17 +33,17 @@ def test_a_mixed_step_teaches_what_it_took_beyond_decoding() -> None:
     observe(meter, 0.04, rows=8)
     observe(meter, 0.10, rows=8, prefill=60)
     assert meter.speed.prefill_tokens_per_s == pytest.approx(1000)
-    assert meter.step_s(num_prefill_tokens=20, num_decode_rows=8) == pytest.approx(0.06)
-    assert meter.prefill_share_s(0.10, 8) == pytest.approx(0.06)
+    assert meter.step_s(num_prefill_tokens=20, decoding=Decoding(8)) == pytest.approx(0.06)
+    assert meter.prefill_share_s(0.10, Decoding(8)) == pytest.approx(0.06)
 
 
 def test_an_unknown_number_of_rows_is_taken_for_the_nearest_known() -> None:
     meter = SpeedMeter()
     observe(meter, 0.01, rows=1)
     observe(meter, 0.05, rows=16)
-    assert meter.decode_s(3) == 0.01
-    assert meter.decode_s(12) == 0.05
-    assert meter.decode_s(0) == 0
+    assert meter.decode_s(Decoding(3)) == 0.01
+    assert meter.decode_s(Decoding(12)) == 0.05
+    assert meter.decode_s(Decoding(0)) == 0
 
 
 def test_a_clock_that_stands_still_teaches_nothing() -> None:
