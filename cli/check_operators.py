@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
 from typing import Final
 
 from cli.findings import Check, Finding, Verdict
+from cli.probe import ask
 
 __all__ = ["check_operators"]
 
@@ -16,23 +15,13 @@ import json
 from worker.kernels.library import find_library, isas_here
 print(json.dumps([find_library() is not None, isas_here()]))
 """
-_PROBE_S_MAX: Final = 30.0
 _OTHERWISE: Final = "ONNX Runtime's own compute"
 
 
 def check_operators(check: Check) -> Finding:
     """Never a failure: without them ONNX Runtime's compute, more slowly."""
     try:
-        # A process of its own: the command line knows no worker, and a broken library may take its process along.
-        done = subprocess.run(
-            [sys.executable, "-c", _PROBE],
-            capture_output=True,
-            text=True,
-            timeout=_PROBE_S_MAX,
-            env=dict(check.env),
-            check=True,
-        )
-        is_built, names = json.loads(done.stdout.splitlines()[-1])
+        is_built, names = ask(check, _PROBE)
     except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
         return _slow(f"cannot be asked: {type(error).__name__}", "install Lepton again")
     if not is_built:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata as distributions
-import json
 import os
 import platform
 import shutil
@@ -19,13 +18,14 @@ from agent.models import choose_models
 from agent.ports import is_free, owner_of
 from cli.check_operators import check_operators
 from cli.findings import Check, Finding, Verdict
+from cli.probe import ask
 from cli.target import DEFAULT_ADDRESS
 from common.errors import LeptonError
 from common.release import release
 
 __all__ = ["CHECKS", "run_checks"]
 
-_PROBE_S_MAX: Final = 30.0
+_ETCD_S_MAX: Final = 30.0
 _ETCD_FIXED: Final = {(3, 4): 42, (3, 5): 33, (3, 6): 14}
 """First patch release without the known vulnerabilities, for each minor."""
 _DISK_BYTES_MIN: Final = 1 << 30
@@ -111,16 +111,7 @@ def _runtime(_: Check) -> Finding:
 
 def _providers(check: Check) -> Finding:
     try:
-        # A process of its own: the command line never loads the runtime, and a broken one may take its process along.
-        done = subprocess.run(
-            [sys.executable, "-c", _PROVIDERS_PROBE],
-            capture_output=True,
-            text=True,
-            timeout=_PROBE_S_MAX,
-            env=dict(check.env),
-            check=True,
-        )
-        version, providers, has_driver = json.loads(done.stdout.splitlines()[-1])
+        version, providers, has_driver = ask(check, _PROVIDERS_PROBE)
     except subprocess.CalledProcessError as error:
         last = (error.stderr.strip().splitlines() or ["no message"])[-1]
         return Finding(
@@ -256,7 +247,7 @@ def _etcd_version(program: Path, env: Mapping[str, str]) -> str | None:
             [str(program), "--version"],
             capture_output=True,
             text=True,
-            timeout=_PROBE_S_MAX,
+            timeout=_ETCD_S_MAX,
             env=dict(env),
             check=True,
         )

@@ -8,6 +8,7 @@ what is there already, so that no memory is taken for it (MADV_COLLAPSE, Linux 6
 from __future__ import annotations
 
 import ctypes
+import mmap
 import re
 from collections.abc import Iterator
 from itertools import groupby
@@ -18,7 +19,7 @@ __all__ = ["collapse_pages", "huge_bytes"]
 
 HUGE_PAGE: Final = 2 << 20
 """Of x86-64, and of ARM64 with pages of 4 KiB."""
-_PAGE: Final = 4096
+_PAGE: Final = mmap.PAGESIZE
 _COLLAPSE: Final = 25
 """MADV_COLLAPSE, which Python's mmap does not name."""
 _ANONYMOUS: Final = re.compile(
